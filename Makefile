@@ -1,0 +1,54 @@
+# Everything a person does with Tandem; `make help` lists it. Needs Go; Linux.
+
+GO      ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+export VERSION COMMIT
+
+PROGRAMS := init web bot
+LDFLAGS  := -s -w -X tandem/internal/buildinfo.Version=$(VERSION) -X tandem/internal/buildinfo.Commit=$(COMMIT)
+BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/
+# Two packages at a time: their tests start processes and watch the clock.
+TEST     := scripts/test -p 2 -timeout 20m
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check bench image build fmt setup clean
+
+help: ## what can be done here
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## the whole main job on this machine: init, web, bot and a local Telegram; Ctrl-C ends it
+	@$(BUILD) ./cmd/simulator ./cmd/demo
+	@exec bin/demo
+
+run: build ## the same with real Telegram: TELEGRAM_BOT_TOKEN=... make run
+	@$(BUILD) ./cmd/demo
+	@exec bin/demo -real
+
+test: ## every test that this machine can run; says what it skipped and why
+	@$(TEST)
+
+check: ## formatting, vet, staticcheck and the tests with the race detector: what CI runs
+	@unformatted=$$(gofmt -l cmd internal test) && [ -z "$$unformatted" ] || \
+		{ echo "not formatted (make fmt): $$unformatted" >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	@$(TEST) -race -shuffle=on
+
+bench: build ## how fast and how large it is beside the least that would do, in Markdown
+	@$(GO) run ./test/bench -bin bin
+
+image: ## the container image tandem:dev
+	@scripts/image
+
+build: ## bin/init, bin/web and bin/bot: static, stripped, with version and commit inside
+	@$(BUILD) $(addprefix ./cmd/,$(PROGRAMS))
+
+fmt: ## formats the Go files
+	@gofmt -w cmd internal test
+
+setup: ## what the tests can use beside Go, from Debian's packages (as root)
+	@scripts/setup
+
+clean: ## removes bin/; the state of demo and run in var/ stays
+	@rm -rf bin
