@@ -1,0 +1,213 @@
+// Package config reads settings from the environment. It promises that every problem is found in one pass
+// and named with the variable, its value (never a secret's) and the rule it breaks, so that a person mends
+// a setup once and not once a variable. An empty variable counts as not set.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Problem is one setting that cannot be used.
+type Problem struct {
+	Name  string // the variable
+	Value string // as given, shortened; "" where it is a secret or not set
+	Rule  string // what it should be, in words that tell what to type
+}
+
+func (p Problem) String() string {
+	if p.Value == "" {
+		return p.Name + ": " + p.Rule
+	}
+	return fmt.Sprintf("%s=%q: %s", p.Name, p.Value, p.Rule)
+}
+
+// Error is all that is wrong with the settings of one process.
+type Error struct{ Problems []Problem }
+
+func (e *Error) Error() string {
+	lines := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "; ")
+}
+
+// Env reads settings and collects what is wrong with them. The zero value is not usable; see New.
+type Env struct {
+	vars     map[string]string
+	problems []Problem
+}
+
+// New makes an Env of lines NAME=value, as os.Environ gives them. Of a doubled name the last one counts.
+func New(environ []string) *Env {
+	vars := make(map[string]string, len(environ))
+	for _, line := range environ {
+		if name, value, ok := strings.Cut(line, "="); ok && name != "" {
+			vars[name] = value
+		}
+	}
+	return &Env{vars: vars}
+}
+
+// Reject notes that the setting name breaks rule. The value is shown, so it must not be a secret.
+func (e *Env) Reject(name, rule string) {
+	value := e.vars[name]
+	if len(value) > 80 {
+		value = strings.ToValidUTF8(value[:80], "") + "..."
+	}
+	e.problems = append(e.problems, Problem{Name: name, Value: value, Rule: rule})
+}
+
+// RejectSecret notes that the secret setting name breaks rule, without its value.
+func (e *Env) RejectSecret(name, rule string) {
+	e.problems = append(e.problems, Problem{Name: name, Rule: rule})
+}
+
+// Err is nil, or an *Error with everything that was rejected so far, in the order it was read.
+func (e *Env) Err() error {
+	if len(e.problems) == 0 {
+		return nil
+	}
+	return &Error{Problems: e.problems}
+}
+
+// String is the value of name, or def when it is not set.
+func (e *Env) String(name, def string) string {
+	if v := e.vars[name]; v != "" {
+		return v
+	}
+	return def
+}
+
+// Duration reads a Go duration of at least min; def when it is not set or wrong.
+func (e *Env) Duration(name string, def, min time.Duration) time.Duration {
+	v := e.vars[name]
+	if v == "" {
+		return def
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil {
+		e.Reject(name, "want a duration with its unit, like 500ms, 8s or 5m")
+		return def
+	}
+	if d < min {
+		e.Reject(name, fmt.Sprintf("want at least %s", min))
+		return def
+	}
+	return d
+}
+
+// Bool reads true, 1, yes, on or false, 0, no, off in any case; def when it is not set or wrong.
+func (e *Env) Bool(name string, def bool) bool {
+	switch strings.ToLower(strings.TrimSpace(e.vars[name])) {
+	case "":
+		return def
+	case "true", "1", "yes", "on":
+		return true
+	case "false", "0", "no", "off":
+		return false
+	}
+	e.Reject(name, "want true or false")
+	return def
+}
+
+// OneOf reads one of the given words in any case; the first one is the default.
+func (e *Env) OneOf(name string, words ...string) string {
+	v := strings.ToLower(strings.TrimSpace(e.vars[name]))
+	if v == "" {
+		return words[0]
+	}
+	for _, w := range words {
+		if v == w {
+			return w
+		}
+	}
+	e.Reject(name, "want one of "+strings.Join(words, ", "))
+	return words[0]
+}
+
+// Address reads a host:port to listen on. "off" is returned as "" where off says that it may be.
+func (e *Env) Address(name, def string, off bool) string {
+	v := e.String(name, def)
+	if off && strings.EqualFold(v, "off") {
+		return ""
+	}
+	host, port, ok := cutLast(v, ":")
+	n, err := strconv.Atoi(port)
+	bare := !strings.Contains(host, ":") || strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]")
+	if !ok || err != nil || n < 0 || n > 65535 || !bare || strings.ContainsAny(host, " /") {
+		rule := `want host:port or :port, like ":8080" or "127.0.0.1:8080"`
+		if off {
+			rule += `, or "off"`
+		}
+		e.Reject(name, rule)
+		return def
+	}
+	return v
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// maxSecret bounds a secret file: anything longer is not a token or an address.
+const maxSecret = 64 << 10
+
+// Secret reads name, or the file that name_FILE tells (Docker and Kubernetes secrets), without surrounding
+// white space and byte-order mark. It is "" when neither is set or when it was rejected.
+func (e *Env) Secret(name string) string {
+	value, path := e.vars[name], e.vars[name+"_FILE"]
+	switch {
+	case value != "" && path != "":
+		e.RejectSecret(name, "set either "+name+" or "+name+"_FILE, not both")
+		return ""
+	case path == "":
+		return strings.TrimSpace(value)
+	}
+	content, err := readSecret(path)
+	if err != nil {
+		e.Reject(name+"_FILE", err.Error())
+		return ""
+	}
+	return content
+}
+
+func readSecret(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return "", errors.New("want a regular file")
+	}
+	if err == nil && info.Size() > maxSecret {
+		return "", fmt.Errorf("the file has %d bytes, which is too long for a secret", info.Size())
+	}
+	var b []byte
+	if err == nil {
+		b, err = os.ReadFile(path)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", errors.New("there is no such file")
+	case errors.Is(err, fs.ErrPermission):
+		return "", fmt.Errorf("user %d may not read it: chown it to that user or give it mode 0444", os.Getuid())
+	case err != nil:
+		return "", err
+	}
+	s := strings.TrimSpace(strings.TrimPrefix(string(b), "\ufeff"))
+	if s == "" {
+		return "", errors.New("the file is empty")
+	}
+	if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
+		return "", errors.New("the file is not text")
+	}
+	return s, nil
+}

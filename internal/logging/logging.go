@@ -1,0 +1,78 @@
+// Package logging makes the logger of a process: slog to standard error, one event a line, with
+// process=init|web|bot. It is told the process's secrets and keeps them out of every line, as a second net
+// under the code that should not log them in the first place.
+package logging
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"tandem/internal/config"
+)
+
+// Settings are LOG_LEVEL and LOG_FORMAT.
+type Settings struct {
+	Level slog.Level
+	JSON  bool
+}
+
+// Read takes the settings from env; the format is text when standard error is a terminal and else JSON.
+func Read(env *config.Env) Settings {
+	var s Settings
+	switch env.OneOf("LOG_LEVEL", "info", "debug", "warn", "error") {
+	case "debug":
+		s.Level = slog.LevelDebug
+	case "warn":
+		s.Level = slog.LevelWarn
+	case "error":
+		s.Level = slog.LevelError
+	}
+	formats := []string{"json", "text"}
+	if isTerminal(os.Stderr) {
+		formats = []string{"text", "json"}
+	}
+	s.JSON = env.OneOf("LOG_FORMAT", formats...) == "json"
+	return s
+}
+
+// New makes a logger for process that writes each event to w with one write(2).
+// Every occurrence of a secret is replaced by "[secret]".
+func New(w io.Writer, s Settings, process string, secrets ...string) *slog.Logger {
+	for _, secret := range secrets {
+		if secret != "" {
+			w = &redactor{next: w, secret: []byte(secret)}
+		}
+	}
+	options := &slog.HandlerOptions{Level: s.Level}
+	var h slog.Handler = slog.NewTextHandler(w, options)
+	if s.JSON {
+		h = slog.NewJSONHandler(w, options)
+	}
+	return slog.New(h).With("process", process)
+}
+
+type redactor struct {
+	next   io.Writer
+	secret []byte
+}
+
+func (r *redactor) Write(line []byte) (int, error) {
+	if !bytes.Contains(line, r.secret) {
+		return r.next.Write(line)
+	}
+	if _, err := r.next.Write(bytes.ReplaceAll(line, r.secret, []byte("[secret]"))); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
+
+// isTerminal asks with the same call as isatty(3).
+func isTerminal(f *os.File) bool {
+	var termios syscall.Termios
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), syscall.TCGETS, uintptr(unsafe.Pointer(&termios)))
+	return errno == 0
+}
