@@ -1,0 +1,123 @@
+package inbox
+
+import (
+	"context"
+	"time"
+)
+
+// BotStore is what the Telegram side asks of a store.
+//
+// Whoever polls holds a Tenure. Each one has an epoch that is one higher than that of its predecessor, and
+// every write that stores an update or claims an answer checks it in its own transaction: a holder that was
+// frozen, or whose lock was lost without its knowing, gets ErrFenced and has changed nothing.
+type BotStore interface {
+	// Ready is nil, or says in words why the database cannot be used now.
+	Ready() error
+	// Subscribe is as in OperatorStore.
+	Subscribe() (hints <-chan struct{}, cancel func())
+
+	// PollLock waits until this process alone may poll for the bot on all hosts that share the database, or
+	// ctx ends. holder is called, if it must wait, with who holds it. With SQLite, which one host uses, it is
+	// there at once: the lock on a file guards.
+	PollLock(ctx context.Context, botID int64, instance string, waiting func(holder string)) (PollLock, error)
+	// TakeOver begins a tenure: raises the epoch and turns what an older one left in Sending to Unknown.
+	TakeOver(ctx context.Context, botID int64, instance string) (Tenure, error)
+	// SignOff ends a tenure in good order, so that the next holder need not wait. ErrFenced if it was over.
+	SignOff(ctx context.Context, t Tenure, state BotState, reason string) error
+	// ReportBot says how the bot is; it also counts as a heartbeat. A changed state or reason is an event.
+	ReportBot(ctx context.Context, t Tenure, r BotReport) error
+
+	// StoreUpdates stores the updates, what they mean for the inbox and the next offset in one transaction.
+	// Those that are stored already change nothing. Only when it returned nil may they be acknowledged.
+	StoreUpdates(ctx context.Context, t Tenure, updates []Update, nextOffset int64) error
+	// ClaimDeliveries marks up to limit queued deliveries as Sending and returns them: for each conversation at
+	// most one, its oldest, and none while one of it is Sending. next is when the earliest that is held back
+	// by RetryAt becomes due, zero when there is none.
+	ClaimDeliveries(ctx context.Context, t Tenure, limit int) (claimed []Delivery, next time.Time, err error)
+	// RecordOutcome stores how a claimed delivery went.
+	RecordOutcome(ctx context.Context, t Tenure, o Outcome) error
+}
+
+// PollLock is the right to poll across hosts.
+type PollLock interface {
+	// Lost is closed as soon as the lock is known to be lost; polling and claiming must stop at once.
+	Lost() <-chan struct{}
+	// Release gives it up. It is safe to call it more than once.
+	Release()
+}
+
+// Tenure is one holding of the right to poll.
+type Tenure struct {
+	BotID      int64
+	Epoch      int64
+	NextOffset int64 // for getUpdates; 0 when none was ever stored
+	// Clean says that the predecessor signed off (or that there was none): its last poll and writes are over.
+	// Otherwise the new holder waits a second before its first poll.
+	Clean bool
+}
+
+// BotReport is what a bot says of itself.
+type BotReport struct {
+	Username, Name string
+	State          BotState
+	Reason         string
+	Instance       string
+}
+
+// Update is one update of the Bot API and what it means for the inbox. At most one of Message, Edit and
+// Blocked is set; none for what is only kept raw.
+type Update struct {
+	ID      int64
+	Kind    string // the name of its field in the Update object: "message", "callback_query", ...; "" if not known
+	Raw     []byte // as Telegram sent it
+	Problem string // why it could not be understood; it is kept raw and acknowledged all the same
+	Message *IncomingMessage
+	Edit    *IncomingMessage // replaces text and attachments of a stored message, or adds it if it is not there
+	Blocked *BlockedChange
+	Reply   string // an automatic answer, queued in the same transaction; "" for none
+}
+
+// IncomingMessage is a customer's message in a private chat.
+type IncomingMessage struct {
+	ChatID      int64
+	MessageID   int64 // Telegram's, unique in the chat
+	Customer    Customer
+	Kind        string
+	Text        string
+	Date        time.Time
+	EditedAt    *time.Time
+	ReplyTo     int64 // Telegram's message id, 0 for none
+	ThreadID    int64
+	AlbumID     string
+	Attachments []Attachment
+}
+
+// BlockedChange is a customer who blocked the bot or took it back (my_chat_member).
+type BlockedChange struct {
+	ChatID   int64
+	Customer Customer
+	Blocked  bool
+}
+
+// Delivery is one claimed part of an answer, to be sent now.
+type Delivery struct {
+	ID             int64
+	MessageID      int64
+	ConversationID int64
+	ChatID         int64
+	ThreadID       int64
+	ReplyTo        int64 // Telegram's message id, 0 for none
+	Part           int   // from 0
+	Text           string
+	Attempt        int // from 1
+}
+
+// Outcome is how a delivery went. State is Sent, Failed, Unknown, or Queued to try again.
+type Outcome struct {
+	DeliveryID        int64
+	State             DeliveryState
+	TelegramMessageID int64     // with Sent
+	Error             string    // in plain words, with Failed, Unknown and Queued
+	RetryAt           time.Time // with Queued: not before
+	Blocked           bool      // the customer has blocked the bot, or is gone
+}

@@ -1,0 +1,202 @@
+// Package inbox is the domain: customers' conversations, the messages in them, how answers are delivered,
+// and what a store must promise so that nothing written is lost or sent twice. It does no input or output
+// and imports nothing of ours; the stores implement it, the web and Telegram sides use it.
+package inbox
+
+import (
+	"errors"
+	"time"
+)
+
+// Errors of a store that a caller may test for with errors.Is.
+var (
+	// ErrNotFound : there is no such conversation, message, operator or token.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict : the thing is in a state that does not allow this. The text around it says which.
+	ErrConflict = errors.New("conflict")
+	// ErrKeyReused : the idempotency key was used before for another answer.
+	ErrKeyReused = errors.New("this Idempotency-Key was used for a different answer")
+	// ErrUnavailable : the database cannot be used now. The text around it says why, without secrets.
+	ErrUnavailable = errors.New("the database is not available")
+	// ErrFenced : another instance has taken over polling since; nothing was written.
+	ErrFenced = errors.New("another instance has taken over this bot")
+	// ErrReset : the event asked for is unknown or too old to go on from; read everything again.
+	ErrReset = errors.New("events from there are gone")
+)
+
+// Direction of a message, seen from the inbox.
+type Direction string
+
+const (
+	In  Direction = "in"  // from the customer
+	Out Direction = "out" // to the customer
+)
+
+// ConversationStatus is open or closed. A customer's message opens a closed conversation again.
+type ConversationStatus string
+
+const (
+	Open   ConversationStatus = "open"
+	Closed ConversationStatus = "closed"
+)
+
+// AuthorKind says what wrote a message.
+type AuthorKind string
+
+const (
+	ByCustomer AuthorKind = "customer"
+	ByOperator AuthorKind = "operator"
+	ByAPI      AuthorKind = "api" // a program with an API token
+	ByBot      AuthorKind = "bot" // an automatic reply, such as the greeting after /start
+)
+
+// Author is who wrote a message, as known when it was written. ID is the Telegram user id, the operator's
+// id or the token's id, by Kind.
+type Author struct {
+	Kind AuthorKind `json:"kind"`
+	ID   string     `json:"id"`
+	Name string     `json:"name"`
+}
+
+// Customer is the person behind a private chat, as Telegram last described him.
+type Customer struct {
+	ID       int64  `json:"id"` // Telegram user id
+	Name     string `json:"name"`
+	Username string `json:"username,omitempty"` // without @
+	Language string `json:"language,omitempty"` // IETF tag of his client
+}
+
+// Conversation is all that one customer and one bot ever wrote to each other: one per private chat, for ever.
+type Conversation struct {
+	ID            int64              `json:"id"`
+	BotID         int64              `json:"bot_id"`
+	ChatID        int64              `json:"-"` // Telegram's, keys the conversation together with BotID
+	Customer      Customer           `json:"customer"`
+	Status        ConversationStatus `json:"status"`
+	Blocked       bool               `json:"blocked"` // the customer has blocked the bot: nothing can be delivered
+	CreatedAt     time.Time          `json:"created_at"`
+	UpdatedAt     time.Time          `json:"updated_at"`
+	LastMessageID int64              `json:"last_message_id"` // orders the list, newest first; 0 when there is none
+	LastMessage   *Message           `json:"last_message,omitempty"`
+}
+
+// Message is one entry of a conversation. ID is its place in the order of all messages.
+type Message struct {
+	ID             int64        `json:"id"`
+	BotID          int64        `json:"-"`
+	ConversationID int64        `json:"conversation_id"`
+	Direction      Direction    `json:"direction"`
+	Kind           string       `json:"kind"` // text, photo, sticker, ...: the name of the Bot API's field
+	Text           string       `json:"text"` // text or caption; a fallback in words where the kind has none
+	Author         Author       `json:"author"`
+	CreatedAt      time.Time    `json:"created_at"`              // when it was stored
+	TelegramDate   *time.Time   `json:"telegram_date,omitempty"` // when the customer sent it, by Telegram's clock
+	EditedAt       *time.Time   `json:"edited_at"`
+	Attachments    []Attachment `json:"attachments"` // never nil
+	ReplyTo        *int64       `json:"reply_to"`    // id of a message of the same conversation
+	ThreadID       int64        `json:"thread_id,omitempty"`
+	AlbumID        string       `json:"album_id,omitempty"`
+
+	// Delivery is set for Out only; Error only with DeliveryFailed and DeliveryUnknown, in plain words.
+	Delivery DeliveryState `json:"delivery,omitempty"`
+	Error    string        `json:"error,omitempty"`
+}
+
+// Attachment describes a file that Telegram keeps for a message.
+type Attachment struct {
+	ID           int64  `json:"id"`
+	Kind         string `json:"kind"` // photo, document, voice, ...
+	Name         string `json:"name"`
+	MediaType    string `json:"media_type"`
+	Size         int64  `json:"size"` // bytes, 0 when Telegram does not say
+	FileID       string `json:"-"`
+	FileUniqueID string `json:"-"`
+}
+
+// DeliveryState is how far an answer is on its way. For a message of several parts it is that of the
+// worst part: failed, then unknown, sending, queued, sent.
+type DeliveryState string
+
+const (
+	Queued  DeliveryState = "queued"
+	Sending DeliveryState = "sending" // committed before the request leaves, so that a crash cannot hide it
+	Sent    DeliveryState = "sent"
+	Failed  DeliveryState = "failed"  // Telegram refused it for good
+	Unknown DeliveryState = "unknown" // the line broke after Telegram may have taken it; never resent by itself
+)
+
+// EventType names what changed.
+type EventType string
+
+const (
+	MessageCreated      EventType = "message.created"
+	MessageUpdated      EventType = "message.updated"
+	ConversationUpdated EventType = "conversation.updated"
+	BotUpdated          EventType = "bot.updated"
+)
+
+// Event says that something changed. It holds ids only, never text, so that erasing a customer erases him.
+type Event struct {
+	Seq            int64     // in the order of commits, without meaning otherwise
+	Type           EventType //
+	BotID          int64
+	ConversationID int64 // 0 for bot.updated
+	MessageID      int64 // 0 for conversation.updated and bot.updated
+	At             time.Time
+}
+
+// BotState is what a bot last said of itself in the database.
+type BotState string
+
+const (
+	BotStarting    BotState = "starting"
+	BotPolling     BotState = "polling"
+	BotUnreachable BotState = "unreachable" // Telegram does not answer; it keeps trying
+	BotConflict    BotState = "conflict"    // another program polls with the token, or a webhook is set
+	BotFailed      BotState = "failed"      // cannot run as configured
+	BotStopped     BotState = "stopped"     // ended in good order
+)
+
+// BotStatus is a bot as the database knows it. A running bot beats at least every HeartbeatEvery.
+type BotStatus struct {
+	ID          int64
+	Username    string
+	Name        string
+	State       BotState
+	Reason      string // in words, without secrets; "" while all is well
+	Instance    string // who runs it, "host:pid"
+	Since       time.Time
+	HeartbeatAt time.Time
+}
+
+// HeartbeatEvery is how often a running bot says that it lives. One silent for three times that is taken for gone.
+const HeartbeatEvery = 15 * time.Second
+
+// Alive says whether the last word of the bot is recent and is not that it ended.
+func (b BotStatus) Alive(now time.Time) bool {
+	switch b.State {
+	case BotStopped, BotFailed, BotConflict:
+		return false
+	}
+	return now.Sub(b.HeartbeatAt) < 3*HeartbeatEvery
+}
+
+// QueueStats counts deliveries (parts of answers) by state; Oldest is when the oldest queued one was written.
+type QueueStats struct {
+	Queued, Sending, Failed, Unknown int64
+	Oldest                           *time.Time
+}
+
+// Operator is a person who may read and answer.
+type Operator struct {
+	ID        int64
+	Name      string
+	CreatedAt time.Time
+}
+
+// Token lets a program use the API.
+type Token struct {
+	ID        int64
+	Name      string
+	CreatedAt time.Time
+}

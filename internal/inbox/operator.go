@@ -1,0 +1,79 @@
+package inbox
+
+import (
+	"context"
+	"time"
+)
+
+// OperatorStore is what the web side asks of a store. Every method fails with ErrUnavailable while the
+// database cannot be used.
+type OperatorStore interface {
+	// Ready is nil, or says in words why the database cannot be used now.
+	Ready() error
+	// Subscribe returns a channel that gets a hint, soon after anybody (this process or another) committed
+	// something. Hints are coalesced and may be spurious: read the events. cancel ends the subscription.
+	Subscribe() (hints <-chan struct{}, cancel func())
+
+	// Conversations lists newest first. next continues the list as Before, 0 at its end.
+	Conversations(ctx context.Context, f ConversationFilter) (items []Conversation, next int64, err error)
+	Conversation(ctx context.Context, id int64) (Conversation, error)
+	SetConversationStatus(ctx context.Context, id int64, s ConversationStatus) (Conversation, error)
+	// Messages lists a conversation newest first, from below the id before (0: from the newest).
+	Messages(ctx context.Context, conversationID int64, limit int, before int64) (items []Message, next int64, err error)
+	Message(ctx context.Context, id int64) (Message, error)
+	// AddAnswer stores an answer and queues its parts in one transaction. With a key that the same author
+	// used before it returns the first message and created=false, also when both arrive at once.
+	AddAnswer(ctx context.Context, conversationID int64, a Answer) (m Message, created bool, err error)
+	// RetryAnswer queues the parts of an answer that are failed or unknown again; ErrConflict for any other answer.
+	RetryAnswer(ctx context.Context, messageID int64) (Message, error)
+
+	// LastEvent is the number of the newest committed event. Read before the data of a page, it is a number
+	// from which a stream misses nothing.
+	LastEvent(ctx context.Context) (int64, error)
+	// Events returns up to limit events after the number given, in commit order. ErrReset when that number is
+	// above the newest or events right after it were pruned.
+	Events(ctx context.Context, after int64, limit int) ([]Event, error)
+
+	// Bots lists those that ever ran, the one with the latest heartbeat first.
+	Bots(ctx context.Context) ([]BotStatus, error)
+	Queue(ctx context.Context) (QueueStats, error)
+
+	// IssueSignIn makes the operator if there is none of that name, and a one-time sign-in link known by the
+	// hash of its secret; older links of that operator are void from then on.
+	IssueSignIn(ctx context.Context, name string, hash []byte, expires time.Time) (Operator, error)
+	// SignInOperator says whose unused link it is, without using it up; ErrNotFound when void, used or expired.
+	SignInOperator(ctx context.Context, hash []byte) (Operator, error)
+	// RedeemSignIn uses the link up: of many at once one gets the operator, the others ErrNotFound.
+	RedeemSignIn(ctx context.Context, hash []byte) (Operator, error)
+	Operator(ctx context.Context, id int64) (Operator, error)
+	Operators(ctx context.Context) ([]Operator, error)
+
+	// CreateToken stores an API token by the hash of its secret; ErrConflict when the name is taken.
+	CreateToken(ctx context.Context, name string, hash []byte) (Token, error)
+	RevokeToken(ctx context.Context, name string) error
+	TokenByHash(ctx context.Context, hash []byte) (Token, error)
+
+	// Sessions of signed-in operators, in the shape of an scs.CtxStore: the key is already hashed by the caller.
+	FindSession(ctx context.Context, key string) (data []byte, found bool, err error)
+	CommitSession(ctx context.Context, key string, data []byte, expires time.Time) error
+	DeleteSession(ctx context.Context, key string) error
+
+	// Prune removes what has served its time: expired sessions and links, old idempotency keys and events.
+	Prune(ctx context.Context) error
+}
+
+// ConversationFilter selects conversations. Query finds a part of a name, username or message, whatever its
+// case; "" finds all. Before is the last_message_id to go on below, 0 to begin with the newest.
+type ConversationFilter struct {
+	Status ConversationStatus // "" for both
+	Query  string
+	Limit  int // 1 to 200
+	Before int64
+}
+
+// Answer is what an operator or a program writes to a customer.
+type Answer struct {
+	Text   string // cleaned by CleanText, not blank, at most MaxAnswer characters
+	Author Author
+	Key    string // idempotency key, "" for none; unique per author
+}

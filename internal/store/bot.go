@@ -1,0 +1,351 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"tandem/internal/inbox"
+)
+
+// brokenOff is what an operator reads about an answer that was being sent when its bot ended.
+const brokenOff = "the bot ended while it was sending this: Telegram may have delivered it or not"
+
+// PollLock waits for the right to poll across hosts; see inbox.BotStore. A connection that fails is tried again
+// until ctx ends; an error that wraps exitcode.Config says what a person has to mend.
+func (s *Store) PollLock(ctx context.Context, botID int64, instance string, waiting func(holder string)) (inbox.PollLock, error) {
+	if s.db == nil {
+		return nil, s.Ready()
+	}
+	if waiting == nil {
+		waiting = func(string) {}
+	}
+	return s.db.pollLock(ctx, botID, inbox.CleanText(instance), waiting)
+}
+
+// TakeOver begins a tenure; see inbox.BotStore.
+func (s *Store) TakeOver(ctx context.Context, botID int64, instance string) (inbox.Tenure, error) {
+	tenure := inbox.Tenure{BotID: botID}
+	err := s.change(ctx, "take over", func(l *ledger) error {
+		_, err := l.exec(`INSERT INTO bots (id, username, name, epoch, signed_off, next_offset, state, reason, instance, since, heartbeat_at)
+			VALUES ($1, '', '', 0, TRUE, 0, 'starting', '', '', $2, $2) ON CONFLICT (id) DO NOTHING`, botID, l.now)
+		if err != nil {
+			return err
+		}
+		if err := l.one(to(&tenure.Epoch, &tenure.Clean, &tenure.NextOffset), `SELECT epoch, signed_off, next_offset FROM bots WHERE id = $1`, botID); err != nil {
+			return err
+		}
+		tenure.Epoch++
+		_, err = l.exec(`UPDATE bots SET epoch = $1, signed_off = FALSE, state = $2, reason = '', instance = $3, since = $4, heartbeat_at = $4 WHERE id = $5`,
+			tenure.Epoch, string(inbox.BotStarting), inbox.CleanText(instance), l.now, botID)
+		if err != nil {
+			return err
+		}
+		l.event(inbox.BotUpdated, botID, 0, 0)
+		return l.breakOff(botID)
+	})
+	if err != nil {
+		return inbox.Tenure{}, err
+	}
+	return tenure, nil
+}
+
+// breakOff turns what an older tenure left in Sending to Unknown.
+func (l *ledger) breakOff(botID int64) error {
+	type left struct{ id, message, conversation int64 }
+	list, err := all(l.tx, func(scan func(...any) error) (d left, err error) {
+		return d, scan(&d.id, &d.message, &d.conversation)
+	}, `SELECT id, message_id, conversation_id FROM deliveries WHERE bot_id = $1 AND state = 'sending' ORDER BY id`, botID)
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		if _, err := l.exec(`UPDATE deliveries SET state = 'unknown', error = $1, turn = FALSE, updated_at = $2 WHERE id = $3`, brokenOff, l.now, d.id); err != nil {
+			return err
+		}
+		if err := l.giveTurn(d.conversation); err != nil {
+			return err
+		}
+		if err := l.sumUp(d.message); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fence is ErrFenced unless the tenure is the bot's newest and has not been signed off.
+func (l *ledger) fence(t inbox.Tenure) error {
+	var epoch int64
+	var off bool
+	found, err := l.row(to(&epoch, &off), `SELECT epoch, signed_off FROM bots WHERE id = $1`, t.BotID)
+	if err == nil && (!found || epoch != t.Epoch || off) {
+		err = inbox.ErrFenced
+	}
+	return err
+}
+
+// SignOff ends a tenure in good order; see inbox.BotStore.
+func (s *Store) SignOff(ctx context.Context, t inbox.Tenure, state inbox.BotState, reason string) error {
+	return s.change(ctx, "sign off", func(l *ledger) error {
+		if err := l.fence(t); err != nil {
+			return err
+		}
+		l.event(inbox.BotUpdated, t.BotID, 0, 0)
+		_, err := l.exec(`UPDATE bots SET signed_off = TRUE, state = $1, reason = $2, since = $3, heartbeat_at = $3 WHERE id = $4`,
+			string(state), inbox.CleanText(reason), l.now, t.BotID)
+		return err
+	})
+}
+
+// ReportBot says how the bot is; see inbox.BotStore.
+func (s *Store) ReportBot(ctx context.Context, t inbox.Tenure, r inbox.BotReport) error {
+	r.Username, r.Name = inbox.CleanText(r.Username), inbox.CleanText(r.Name)
+	r.Reason, r.Instance = inbox.CleanText(r.Reason), inbox.CleanText(r.Instance)
+	return s.change(ctx, "report the bot's state", func(l *ledger) error {
+		if err := l.fence(t); err != nil {
+			return err
+		}
+		var was inbox.BotReport
+		var since int64
+		err := l.one(to(&was.Username, &was.Name, &was.State, &was.Reason, &was.Instance, &since),
+			`SELECT username, name, state, reason, instance, since FROM bots WHERE id = $1`, t.BotID)
+		if err != nil {
+			return err
+		}
+		if was.State != r.State {
+			since = l.now
+		}
+		if was != r {
+			l.event(inbox.BotUpdated, t.BotID, 0, 0)
+		}
+		_, err = l.exec(`UPDATE bots SET username = $1, name = $2, state = $3, reason = $4, instance = $5, since = $6, heartbeat_at = $7 WHERE id = $8`,
+			r.Username, r.Name, string(r.State), r.Reason, r.Instance, since, l.now, t.BotID)
+		return err
+	})
+}
+
+// claims remembers what was handed to the sender. When the commit of a claim fails it may have happened all
+// the same (the connection broke before the answer): then rows say Sending that nobody sends. The next claim
+// finds them by not being among those handed out.
+type claims struct {
+	mu     sync.Mutex
+	tenure inbox.Tenure // the one that handed belongs to
+	handed map[int64]bool
+	doubt  bool // the last claim ended in an error
+}
+
+const deliveryColumns = `d.id, d.message_id, d.conversation_id, c.chat_id, m.thread_id, d.part, d.text, d.attempt,
+	COALESCE(r.telegram_message_id, (SELECT s.telegram_message_id FROM deliveries s
+		WHERE s.message_id = r.id AND s.telegram_message_id IS NOT NULL ORDER BY s.part LIMIT 1), 0)`
+
+const deliveryTables = ` FROM deliveries d
+	JOIN messages m ON m.id = d.message_id
+	JOIN conversations c ON c.id = d.conversation_id
+	LEFT JOIN messages r ON r.id = m.reply_to`
+
+func scanDelivery(scan func(...any) error) (d inbox.Delivery, err error) {
+	err = scan(&d.ID, &d.MessageID, &d.ConversationID, &d.ChatID, &d.ThreadID, &d.Part, &d.Text, &d.Attempt, &d.ReplyTo)
+	if d.Part > 0 {
+		d.ReplyTo = 0 // the first part replies, the others follow it
+	}
+	return d, err
+}
+
+// ClaimDeliveries marks queued deliveries as Sending and returns them; see inbox.BotStore.
+func (s *Store) ClaimDeliveries(ctx context.Context, t inbox.Tenure, limit int) (claimed []inbox.Delivery, next time.Time, err error) {
+	k := &s.claims
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.tenure.BotID != t.BotID || k.tenure.Epoch != t.Epoch {
+		k.tenure, k.handed, k.doubt = t, map[int64]bool{}, false
+	}
+	err = s.change(ctx, "claim deliveries", func(l *ledger) error {
+		claimed, next = nil, time.Time{}
+		if err := l.fence(t); err != nil {
+			return err
+		}
+		var lost []inbox.Delivery
+		if k.doubt {
+			mine, err := all(l.tx, scanDelivery, `SELECT `+deliveryColumns+deliveryTables+`
+				WHERE d.bot_id = $1 AND d.state = 'sending' AND d.epoch = $2 ORDER BY d.id`, t.BotID, t.Epoch)
+			if err != nil {
+				return err
+			}
+			for _, d := range mine {
+				if !k.handed[d.ID] {
+					lost = append(lost, d)
+				}
+			}
+		}
+		fresh, err := l.claim(t, limit-len(lost))
+		if err != nil {
+			return err
+		}
+		claimed = append(lost, fresh...)
+		var due *int64
+		err = l.one(to(&due), `SELECT MIN(not_before) FROM deliveries WHERE bot_id = $1 AND turn AND state = 'queued' AND not_before > $2`, t.BotID, l.now)
+		if due != nil {
+			next = fromMicros(*due)
+		}
+		return err
+	})
+	if err != nil {
+		k.doubt = true
+		return nil, time.Time{}, err
+	}
+	k.doubt = false
+	for _, d := range claimed {
+		k.handed[d.ID] = true
+	}
+	return claimed, next, nil
+}
+
+// claim takes what was held back and is due first: it has waited longest.
+func (l *ledger) claim(t inbox.Tenure, limit int) ([]inbox.Delivery, error) {
+	var claimed []inbox.Delivery
+	for _, due := range []string{`d.not_before > 0 AND d.not_before <= $2`, `d.not_before = 0 AND CAST($2 AS BIGINT) > 0`} {
+		if limit -= len(claimed); limit <= 0 {
+			break
+		}
+		list, err := all(l.tx, scanDelivery, `SELECT `+deliveryColumns+deliveryTables+`
+			WHERE d.bot_id = $1 AND d.turn AND d.state = 'queued' AND `+due+`
+			ORDER BY d.not_before, d.id LIMIT $3`, t.BotID, l.now, limit)
+		if err != nil {
+			return nil, err
+		}
+		claimed = append(claimed, list...)
+	}
+	for i := range claimed {
+		d := &claimed[i]
+		d.Attempt++
+		_, err := l.exec(`UPDATE deliveries SET state = 'sending', attempt = $1, epoch = $2, error = '', updated_at = $3 WHERE id = $4`,
+			d.Attempt, t.Epoch, l.now, d.ID)
+		if err != nil {
+			return nil, err
+		}
+		if err := l.sumUp(d.MessageID); err != nil {
+			return nil, err
+		}
+	}
+	return claimed, nil
+}
+
+// RecordOutcome stores how a claimed delivery went; see inbox.BotStore. The same outcome again is no error: a
+// caller whose commit was cut off may say it once more.
+func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outcome) error {
+	switch o.State {
+	case inbox.Sent, inbox.Failed, inbox.Unknown, inbox.Queued:
+	default:
+		return fmt.Errorf("record an outcome: %q is none", o.State)
+	}
+	o.Error = inbox.CleanText(o.Error)
+	var notBefore int64
+	if o.State == inbox.Queued && !o.RetryAt.IsZero() {
+		notBefore = micros(o.RetryAt)
+	}
+	var sentID *int64
+	if o.State == inbox.Sent {
+		o.Error = ""
+		sentID = &o.TelegramMessageID
+	}
+	err := s.change(ctx, "record an outcome", func(l *ledger) error {
+		if err := l.fence(t); err != nil {
+			return err
+		}
+		var message, conversation, epoch, held int64
+		var state inbox.DeliveryState
+		var telegram *int64
+		err := l.one(to(&message, &conversation, &epoch, &held, &state, &telegram),
+			`SELECT message_id, conversation_id, epoch, not_before, state, telegram_message_id FROM deliveries WHERE id = $1 AND bot_id = $2`, o.DeliveryID, t.BotID)
+		switch {
+		case err != nil:
+			return err
+		case epoch == t.Epoch && state == o.State && held == notBefore && (sentID == nil || telegram != nil && *telegram == *sentID):
+			return nil
+		case epoch != t.Epoch || state != inbox.Sending:
+			return inbox.ErrFenced
+		}
+		_, err = l.exec(`UPDATE deliveries SET state = $1, telegram_message_id = $2, error = $3, not_before = $4, updated_at = $5 WHERE id = $6`,
+			string(o.State), sentID, o.Error, notBefore, l.now, o.DeliveryID)
+		if err != nil {
+			return err
+		}
+		if err := l.giveTurn(conversation); err != nil {
+			return err
+		}
+		if err := l.sumUp(message); err != nil {
+			return err
+		}
+		if !o.Blocked {
+			return nil
+		}
+		return l.setBlocked(t.BotID, conversation, true)
+	})
+	if err == nil {
+		s.claims.mu.Lock()
+		delete(s.claims.handed, o.DeliveryID)
+		s.claims.mu.Unlock()
+	}
+	return err
+}
+
+func (l *ledger) setBlocked(botID, conversationID int64, blocked bool) error {
+	n, err := l.exec(`UPDATE conversations SET blocked = $1, updated_at = $2 WHERE id = $3 AND blocked <> $1`, blocked, l.now, conversationID)
+	if err == nil && n > 0 {
+		l.event(inbox.ConversationUpdated, botID, conversationID, 0)
+	}
+	return err
+}
+
+// giveTurn marks the delivery of a conversation that is being sent, else its oldest queued one. Finding those
+// that can be claimed is then one range of one index, however many are queued behind them.
+func (l *ledger) giveTurn(conversationID int64) error {
+	var turn *int64
+	// The condition of the partial index is repeated word for word: SQLite does not infer it.
+	err := l.one(to(&turn), `SELECT COALESCE(
+		(SELECT id FROM deliveries WHERE conversation_id = $1 AND state = 'sending' AND state IN ('queued', 'sending') ORDER BY id LIMIT 1),
+		(SELECT id FROM deliveries WHERE conversation_id = $1 AND state = 'queued' AND state IN ('queued', 'sending') ORDER BY id LIMIT 1))`, conversationID)
+	if err != nil {
+		return err
+	}
+	if turn == nil {
+		turn = new(int64)
+	}
+	if _, err := l.exec(`UPDATE deliveries SET turn = FALSE WHERE conversation_id = $1 AND turn AND id <> $2`, conversationID, *turn); err != nil {
+		return err
+	}
+	_, err = l.exec(`UPDATE deliveries SET turn = TRUE WHERE id = $1 AND NOT turn`, *turn)
+	return err
+}
+
+// sumUp makes a message's delivery that of its worst part.
+func (l *ledger) sumUp(messageID int64) error {
+	worst := map[inbox.DeliveryState]int{inbox.Sent: 0, inbox.Queued: 1, inbox.Sending: 2, inbox.Unknown: 3, inbox.Failed: 4}
+	type part struct {
+		state inbox.DeliveryState
+		error string
+	}
+	parts, err := all(l.tx, func(scan func(...any) error) (p part, err error) {
+		return p, scan(&p.state, &p.error)
+	}, `SELECT state, error FROM deliveries WHERE message_id = $1 AND operation = 'send' ORDER BY part`, messageID)
+	if err != nil || len(parts) == 0 {
+		return err
+	}
+	sum := parts[0]
+	for _, p := range parts[1:] {
+		if worst[p.state] > worst[sum.state] {
+			sum = p
+		}
+	}
+	if sum.state != inbox.Failed && sum.state != inbox.Unknown {
+		sum.error = ""
+	}
+	var botID, conversationID int64
+	changed, err := l.row(to(&botID, &conversationID), `UPDATE messages SET delivery = $1, error = $2
+		WHERE id = $3 AND (delivery <> $1 OR error <> $2) RETURNING bot_id, conversation_id`, string(sum.state), sum.error, messageID)
+	if err == nil && changed {
+		l.event(inbox.MessageUpdated, botID, conversationID, messageID)
+	}
+	return err
+}

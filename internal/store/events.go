@@ -1,0 +1,118 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"tandem/internal/inbox"
+)
+
+const (
+	keepEvents = 7 * 24 * time.Hour
+	keepKeys   = 7 * 24 * time.Hour
+	pruneChunk = 2000 // rows in one transaction, so that nobody waits long
+)
+
+// LastEvent is the number of the newest committed event.
+func (s *Store) LastEvent(ctx context.Context) (int64, error) {
+	var seq int64
+	err := s.read(ctx, "read the last event", func(t tx) error {
+		return t.one(to(&seq), `SELECT last_event FROM counters WHERE id = 1`)
+	})
+	return seq, err
+}
+
+// Events returns up to limit events after the number given; see inbox.OperatorStore.
+func (s *Store) Events(ctx context.Context, after int64, limit int) ([]inbox.Event, error) {
+	var events []inbox.Event
+	err := s.read(ctx, "read events", func(t tx) error {
+		events = []inbox.Event{}
+		// One statement, one snapshot: what is pruned between two would be missed without a word.
+		r, err := t.c.query(t.ctx, `
+			SELECT c.last_event, c.pruned_event, e.seq, e.type, e.bot_id, e.conversation_id, e.message_id, e.at
+			FROM counters c
+			LEFT JOIN (SELECT seq, type, bot_id, conversation_id, message_id, at FROM events WHERE seq > $1 ORDER BY seq LIMIT $2) e ON TRUE
+			WHERE c.id = 1
+			ORDER BY e.seq`, after, limit)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		for r.Next() {
+			var last, pruned int64
+			var seq, bot, conversation, message, at *int64
+			var kind *string
+			if err := r.Scan(&last, &pruned, &seq, &kind, &bot, &conversation, &message, &at); err != nil {
+				return err
+			}
+			if after > last || after < pruned {
+				return inbox.ErrReset
+			}
+			if seq == nil {
+				continue
+			}
+			events = append(events, inbox.Event{
+				Seq: *seq, Type: inbox.EventType(*kind), BotID: *bot,
+				ConversationID: *conversation, MessageID: *message, At: fromMicros(*at),
+			})
+		}
+		return r.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return events, nil
+}
+
+// Prune removes expired sessions and links, and idempotency keys and events of more than a week ago.
+func (s *Store) Prune(ctx context.Context) error {
+	return s.prune(ctx, time.Now())
+}
+
+func (s *Store) prune(ctx context.Context, now time.Time) error {
+	for _, old := range []struct {
+		sql    string
+		before time.Time
+	}{
+		{`DELETE FROM sessions WHERE key IN (SELECT key FROM sessions WHERE expires_at <= $1 LIMIT $2)`, now},
+		{`DELETE FROM signin_links WHERE hash IN (SELECT hash FROM signin_links WHERE expires_at <= $1 LIMIT $2)`, now},
+		{`DELETE FROM idempotency_keys WHERE (author_kind, author_id, key) IN
+			(SELECT author_kind, author_id, key FROM idempotency_keys WHERE created_at <= $1 LIMIT $2)`, now.Add(-keepKeys)},
+	} {
+		for more := true; more; {
+			err := s.write(ctx, "prune", func(t tx) error {
+				n, err := t.exec(old.sql, micros(old.before), pruneChunk)
+				more = n == pruneChunk
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	for more := true; more; {
+		if err := s.pruneEvents(ctx, now.Add(-keepEvents), &more); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) pruneEvents(ctx context.Context, before time.Time, more *bool) error {
+	return s.change(ctx, "prune events", func(l *ledger) error {
+		var up *int64
+		err := l.one(to(&up), `
+			SELECT MAX(seq) FROM (SELECT seq, at FROM events ORDER BY seq LIMIT $1) oldest WHERE at <= $2`, pruneChunk, micros(before))
+		if err != nil || up == nil {
+			*more = false
+			return err
+		}
+		n, err := l.exec(`DELETE FROM events WHERE seq <= $1`, *up)
+		if err != nil {
+			return err
+		}
+		*more = n == pruneChunk
+		_, err = l.exec(`UPDATE counters SET pruned_event = $1 WHERE id = 1`, *up)
+		return err
+	})
+}

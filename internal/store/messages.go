@@ -1,0 +1,261 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"tandem/internal/inbox"
+)
+
+const messageColumns = `m.id, m.bot_id, m.conversation_id, m.direction, m.kind, m.text, m.author_kind, m.author_id, m.author_name,
+	m.created_at, m.telegram_date, m.edited_at, m.reply_to, m.thread_id, m.album_id, m.delivery, m.error`
+
+func scanMessage(scan func(...any) error) (m inbox.Message, err error) {
+	var created int64
+	var date, edited *int64
+	err = scan(&m.ID, &m.BotID, &m.ConversationID, &m.Direction, &m.Kind, &m.Text, &m.Author.Kind, &m.Author.ID, &m.Author.Name,
+		&created, &date, &edited, &m.ReplyTo, &m.ThreadID, &m.AlbumID, &m.Delivery, &m.Error)
+	m.CreatedAt, m.TelegramDate, m.EditedAt = fromMicros(created), fromMicrosPtr(date), fromMicrosPtr(edited)
+	m.Attachments = []inbox.Attachment{}
+	return m, err
+}
+
+// Messages lists a conversation newest first; see inbox.OperatorStore.
+func (s *Store) Messages(ctx context.Context, conversationID int64, limit int, from int64) (items []inbox.Message, next int64, err error) {
+	limit = pageSize(limit)
+	err = s.read(ctx, "list messages", func(t tx) (err error) {
+		items, err = messages(t, `WHERE m.conversation_id = $1 AND m.id < $2 ORDER BY m.id DESC LIMIT $3`, conversationID, before(from), limit+1)
+		if err != nil {
+			return err
+		}
+		if len(items) == 0 {
+			var id int64
+			return t.one(to(&id), `SELECT id FROM conversations WHERE id = $1`, conversationID)
+		}
+		items, next = page(items, limit, func(m inbox.Message) int64 { return m.ID })
+		return nil
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return items, next, nil
+}
+
+// Message is the one with that id.
+func (s *Store) Message(ctx context.Context, id int64) (inbox.Message, error) {
+	var m inbox.Message
+	err := s.read(ctx, "read a message", func(t tx) (err error) {
+		m, err = message(t, id)
+		return err
+	})
+	return m, err
+}
+
+func message(t tx, id int64) (inbox.Message, error) {
+	list, err := messages(t, `WHERE m.id = $1`, id)
+	if err != nil {
+		return inbox.Message{}, err
+	}
+	if len(list) == 0 {
+		return inbox.Message{}, inbox.ErrNotFound
+	}
+	return list[0], nil
+}
+
+// messages reads with their attachments.
+func messages(t tx, where string, args ...any) ([]inbox.Message, error) {
+	list, err := all(t, scanMessage, `SELECT `+messageColumns+` FROM messages m `+where, args...)
+	if err != nil {
+		return nil, err
+	}
+	return list, addAttachmentsOf(t, list, `SELECT m.id FROM messages m `+where, args...)
+}
+
+// addAttachmentsOf reads the attachments of the listed messages, whose ids are what the query gives.
+func addAttachmentsOf(t tx, list []inbox.Message, ids string, args ...any) error {
+	if len(list) == 0 {
+		return nil
+	}
+	at := make(map[int64]int, len(list))
+	for i, m := range list {
+		at[m.ID] = i
+	}
+	_, err := all(t, func(scan func(...any) error) (a inbox.Attachment, err error) {
+		var id int64
+		if err = scan(&id, &a.ID, &a.Kind, &a.Name, &a.MediaType, &a.Size, &a.FileID, &a.FileUniqueID); err == nil {
+			if i, ok := at[id]; ok {
+				list[i].Attachments = append(list[i].Attachments, a)
+			}
+		}
+		return a, err
+	}, `SELECT message_id, id, kind, name, media_type, size, file_id, file_unique_id FROM attachments
+		WHERE message_id IN (`+ids+`) ORDER BY message_id, id`, args...)
+	return err
+}
+
+// AddAnswer stores an answer and queues its parts; see inbox.OperatorStore.
+func (s *Store) AddAnswer(ctx context.Context, conversationID int64, a inbox.Answer) (m inbox.Message, created bool, err error) {
+	a.Text, a.Key = inbox.CleanText(a.Text), inbox.CleanText(a.Key)
+	a.Author.ID, a.Author.Name = inbox.CleanText(a.Author.ID), inbox.CleanText(a.Author.Name)
+	if inbox.Blank(a.Text) {
+		return m, false, fmt.Errorf("add an answer: %w: it is empty", inbox.ErrConflict)
+	}
+	hash := sha256.Sum256(fmt.Appendf(nil, "%d\n%s", conversationID, a.Text))
+	err = s.change(ctx, "add an answer", func(l *ledger) error {
+		if a.Key != "" {
+			var first int64
+			var used []byte
+			found, err := l.row(to(&first, &used), `SELECT message_id, request_hash FROM idempotency_keys
+				WHERE author_kind = $1 AND author_id = $2 AND key = $3`, string(a.Author.Kind), a.Author.ID, a.Key)
+			switch {
+			case err != nil:
+				return err
+			case found && !bytes.Equal(used, hash[:]):
+				return inbox.ErrKeyReused
+			case found:
+				m, err = message(l.tx, first)
+				return err
+			}
+		}
+		c, err := conversation(l.tx, conversationID)
+		if err != nil {
+			return err
+		}
+		var thread int64
+		// Into the topic in which the customer wrote last, if his chat with the bot has topics.
+		_, err = l.row(to(&thread), `SELECT thread_id FROM messages WHERE conversation_id = $1 AND direction = 'in' ORDER BY id DESC LIMIT 1`, c.ID)
+		if err != nil {
+			return err
+		}
+		id, err := l.addOut(c.BotID, c.ID, a.Author, a.Text, thread)
+		if err != nil {
+			return err
+		}
+		if a.Key != "" {
+			_, err = l.exec(`INSERT INTO idempotency_keys (author_kind, author_id, key, request_hash, message_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+				string(a.Author.Kind), a.Author.ID, a.Key, hash[:], id, l.now)
+			if err != nil {
+				return err
+			}
+		}
+		created = true
+		m, err = message(l.tx, id)
+		return err
+	})
+	if err != nil {
+		return inbox.Message{}, false, err
+	}
+	return m, created, nil
+}
+
+// addOut stores a message to the customer with its deliveries.
+func (l *ledger) addOut(botID, conversationID int64, author inbox.Author, text string, thread int64) (int64, error) {
+	id := l.nextMessage()
+	_, err := l.exec(`INSERT INTO messages (id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id, author_name,
+			created_at, edit_seen, thread_id, album_id, delivery, error)
+		VALUES ($1, $2, $3, 'out', 'text', $4, $5, $6, $7, $8, $9, 0, $10, '', 'queued', '')`,
+		id, botID, conversationID, text, fold(text), string(author.Kind), author.ID, author.Name, l.now, thread)
+	if err != nil {
+		return 0, err
+	}
+	for i, part := range inbox.SplitText(text) {
+		_, err := l.exec(`INSERT INTO deliveries (bot_id, conversation_id, message_id, operation, part, text, state, turn, attempt, not_before, epoch, error, created_at, updated_at)
+			VALUES ($1, $2, $3, 'send', $4, $5, 'queued', FALSE, 0, 0, 0, '', $6, $6)`, botID, conversationID, id, i, part, l.now)
+		if err != nil {
+			return 0, err
+		}
+	}
+	if err := l.giveTurn(conversationID); err != nil {
+		return 0, err
+	}
+	return id, l.newest(botID, conversationID, id)
+}
+
+// newest makes the message the last one of its conversation.
+func (l *ledger) newest(botID, conversationID, id int64) error {
+	l.event(inbox.MessageCreated, botID, conversationID, id)
+	_, err := l.exec(`UPDATE conversations SET last_message_id = $1, updated_at = $2 WHERE id = $3`, id, l.now, conversationID)
+	return err
+}
+
+// RetryAnswer queues failed and unknown parts again; see inbox.OperatorStore.
+func (s *Store) RetryAnswer(ctx context.Context, messageID int64) (inbox.Message, error) {
+	var m inbox.Message
+	err := s.change(ctx, "retry an answer", func(l *ledger) (err error) {
+		if m, err = message(l.tx, messageID); err != nil {
+			return err
+		}
+		n, err := l.exec(`UPDATE deliveries SET state = 'queued', error = '', not_before = 0, updated_at = $1
+			WHERE message_id = $2 AND state IN ('failed', 'unknown')`, l.now, messageID)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("%w: only an answer that failed or whose fate is unknown can be sent again", inbox.ErrConflict)
+		}
+		if err := l.giveTurn(m.ConversationID); err != nil {
+			return err
+		}
+		if err := l.sumUp(messageID); err != nil {
+			return err
+		}
+		m, err = message(l.tx, messageID)
+		return err
+	})
+	if err != nil {
+		return inbox.Message{}, err
+	}
+	return m, nil
+}
+
+// Queue counts what has not been sent.
+func (s *Store) Queue(ctx context.Context) (inbox.QueueStats, error) {
+	var q inbox.QueueStats
+	err := s.read(ctx, "count deliveries", func(t tx) error {
+		q = inbox.QueueStats{}
+		_, err := all(t, func(scan func(...any) error) (struct{}, error) {
+			var state inbox.DeliveryState
+			var n, oldest int64
+			err := scan(&state, &n, &oldest)
+			switch state {
+			case inbox.Queued:
+				q.Queued, q.Oldest = n, fromMicrosPtr(&oldest)
+			case inbox.Sending:
+				q.Sending = n
+			case inbox.Failed:
+				q.Failed = n
+			case inbox.Unknown:
+				q.Unknown = n
+			}
+			return struct{}{}, err
+		}, `SELECT state, COUNT(*), MIN(created_at) FROM deliveries WHERE state <> 'sent' GROUP BY state`)
+		return err
+	})
+	return q, err
+}
+
+// Bots lists those that ever ran; see inbox.OperatorStore.
+func (s *Store) Bots(ctx context.Context) ([]inbox.BotStatus, error) {
+	var list []inbox.BotStatus
+	err := s.read(ctx, "list bots", func(t tx) (err error) {
+		list, err = all(t, func(scan func(...any) error) (b inbox.BotStatus, err error) {
+			var since, heartbeat int64
+			err = scan(&b.ID, &b.Username, &b.Name, &b.State, &b.Reason, &b.Instance, &since, &heartbeat)
+			b.Since, b.HeartbeatAt = fromMicros(since), fromMicros(heartbeat)
+			return b, err
+		}, `SELECT id, username, name, state, reason, instance, since, heartbeat_at FROM bots ORDER BY heartbeat_at DESC, id`)
+		return err
+	})
+	return list, err
+}
+
+func microsPtr(t *time.Time) *int64 {
+	if t == nil || t.IsZero() {
+		return nil
+	}
+	us := micros(*t)
+	return &us
+}

@@ -1,0 +1,285 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+)
+
+const (
+	// lockClass is the first half of every advisory lock of this program; the second says what is locked.
+	lockClass    = 0x74616e64 // "tand"
+	migrateLock  = 0          // no bot has the id 0
+	poolSize     = 10
+	notifyName   = "tandem_events"
+	listenEvery  = 2 * time.Second        // how long a notification that was missed can stay unnoticed
+	pooledEvery  = 200 * time.Millisecond // the same where a pooler is in between, which passes none on
+	pingDeadline = 3 * time.Second
+	goodbye      = 500 * time.Millisecond
+)
+
+// beginWrite sets the limits of a writing transaction together with its begin, in one message and for this
+// transaction only, so that it works through a pooler too. A client that vanished must not keep the row of
+// counters, on which everybody waits: the kernel's keepalive would take two hours to notice.
+const beginWrite = `begin; set local lock_timeout = '10s'; set local statement_timeout = '30s'; set local idle_in_transaction_session_timeout = '10s'`
+
+// postgres is a PostgreSQL server, used through a pool, by one connection that listens, and by one that holds
+// the polling lock.
+type postgres struct {
+	config *pgxpool.Config
+	lock   *pgx.ConnConfig // for the polling lock, which needs a server and no pooler
+	pool   *pgxpool.Pool
+}
+
+func newPostgres(url string) (*postgres, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		var file *fs.PathError
+		if errors.As(err, &file) {
+			return nil, fmt.Errorf("DATABASE_URL names a file that cannot be read: %w", file)
+		}
+		return nil, errors.New(rule) // other causes repeat the URL
+	}
+	c := config.ConnConfig
+	if c.Host == "" || c.Database == "" && c.User == "" {
+		return nil, errors.New(rule)
+	}
+	if !strings.Contains(url, "pool_max_conns") {
+		config.MaxConns = poolSize
+	}
+	config.HealthCheckPeriod = 30 * time.Second
+	// Closing says goodbye and waits for the answer, 15 s on a line that went dead, and meanwhile the connection
+	// counts: the pool would be full of such, and the process would not end.
+	config.BeforeClose = func(c *pgx.Conn) { c.PgConn().Conn().SetDeadline(time.Now().Add(goodbye)) }
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = 5 * time.Second
+	}
+	c.DialFunc = dial
+	if c.RuntimeParams["application_name"] == "" {
+		c.RuntimeParams["application_name"] = "tandem"
+	}
+	if c.ValidateConnect == nil && severalHosts(c) {
+		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), config) // connects when first used
+	if err != nil {
+		return nil, errors.New(rule)
+	}
+	return &postgres{config: config, lock: c.Copy(), pool: pool}, nil
+}
+
+// severalHosts tells true alternatives from the second try without TLS, which pgx lists as a fallback too.
+func severalHosts(c *pgx.ConnConfig) bool {
+	for _, f := range c.Fallbacks {
+		if f.Host != c.Host || f.Port != c.Port {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *postgres) read(ctx context.Context, f func(conn) error) error {
+	return f(pgxConn{p.pool})
+}
+
+func (p *postgres) write(ctx context.Context, f func(conn) error) error {
+	t, err := p.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: beginWrite})
+	if err != nil {
+		return err
+	}
+	// Not with ctx: a commit that was begun is waited for, so that its outcome is known, and a rollback by a
+	// closed connection would cost a new one.
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingDeadline)
+	defer cancel()
+	if err := f(pgxConn{t}); err != nil {
+		t.Rollback(end)
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		t.Rollback(end)
+		return err
+	}
+	return t.Commit(end)
+}
+
+func (p *postgres) lockCounters() string {
+	return `SELECT last_event, last_message FROM counters WHERE id = 1 FOR UPDATE`
+}
+
+func (p *postgres) notify() string { return `NOTIFY ` + notifyName }
+
+func (p *postgres) migrate(ctx context.Context) error {
+	have, want := int64(0), newestSchema("postgres")
+	err := p.pool.QueryRow(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM `+versionTable+` WHERE is_applied`).Scan(&have)
+	if code := sqlState(err); err != nil && code != "42P01" {
+		return fmt.Errorf("read the version of the schema: %w", err)
+	}
+	switch {
+	case have == want:
+		return nil
+	case have > want:
+		return newerSchema(have, want)
+	}
+	// The lock belongs to a transaction and not to a session, so that a pooler cannot keep it. It is taken before
+	// goose makes its table: two that make one table at the same moment fail in spite of IF NOT EXISTS.
+	locker, err := pgx.ConnectConfig(ctx, p.config.ConnConfig.Copy())
+	if err != nil {
+		return err
+	}
+	defer locker.Close(context.WithoutCancel(ctx))
+	if _, err := locker.Exec(ctx, `begin; set local idle_in_transaction_session_timeout = 0; set local statement_timeout = 0; set local lock_timeout = 0`); err != nil {
+		return err
+	}
+	if _, err := locker.Exec(ctx, `SELECT pg_advisory_xact_lock($1::int, $2::int)`, lockClass, migrateLock); err != nil {
+		return err
+	}
+	db := stdlib.OpenDB(*p.config.ConnConfig.Copy())
+	defer db.Close()
+	return migrateUp(ctx, db, goose.DialectPostgres, "postgres")
+}
+
+func (p *postgres) check(ctx context.Context, after *trouble) error {
+	if after != nil && !after.reading {
+		p.pool.Reset() // connections from before are broken, and would be found out one failed call at a time
+	}
+	var standby bool
+	if err := p.pool.QueryRow(ctx, `SELECT pg_is_in_recovery()`).Scan(&standby); err != nil {
+		return err
+	}
+	if standby {
+		return errStandby
+	}
+	return nil
+}
+
+var errStandby = errors.New("the server is a standby, which can only be read")
+
+// watch listens, and asks for the newest event now and then in case a notification was missed.
+func (p *postgres) watch(ctx context.Context, hint, broken func()) {
+	delay := retryMin
+	for ctx.Err() == nil {
+		began := time.Now()
+		p.listen(ctx, hint)
+		if ctx.Err() != nil {
+			return
+		}
+		broken()
+		if time.Since(began) > time.Minute {
+			delay = retryMin
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(delay):
+		}
+		delay = min(2*delay, retryBack)
+	}
+}
+
+// listen does so on one connection, until it breaks or ctx ends.
+func (p *postgres) listen(ctx context.Context, hint func()) {
+	open, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	c, err := pgx.ConnectConfig(open, p.config.ConnConfig.Copy())
+	if err != nil {
+		return
+	}
+	defer func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		c.Close(end)
+	}()
+	every := listenEvery
+	if pooled, err := isPooled(open, c); err != nil {
+		return
+	} else if pooled {
+		every = pooledEvery
+	} else if _, err := c.Exec(open, `LISTEN `+notifyName); err != nil {
+		return
+	}
+	hint() // for what was committed before
+	last := int64(-1)
+	for {
+		wait, cancel := context.WithTimeout(ctx, every)
+		_, err := c.WaitForNotification(wait)
+		cancel()
+		if ctx.Err() != nil || err != nil && !pgconn.Timeout(err) {
+			return
+		}
+		if err == nil {
+			hint()
+			continue
+		}
+		seq, err := lastEvent(ctx, c)
+		if err != nil {
+			return
+		}
+		if seq != last {
+			last = seq
+			hint()
+		}
+	}
+}
+
+func lastEvent(ctx context.Context, c *pgx.Conn) (seq int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, pingDeadline)
+	defer cancel()
+	err = c.QueryRow(ctx, `SELECT last_event FROM counters WHERE id = 1`).Scan(&seq)
+	return seq, err
+}
+
+// isPooled says whether another program, like PgBouncer, stands between: it tells a process id of its own.
+func isPooled(ctx context.Context, c *pgx.Conn) (bool, error) {
+	var pid uint32
+	err := c.QueryRow(ctx, `SELECT pg_backend_pid()`).Scan(&pid)
+	return err == nil && pid != c.PgConn().PID(), err
+}
+
+// close does not wait for connections on a line that went dead: pgx takes up to 15 s to give one up.
+func (p *postgres) close() {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		p.pool.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(2 * goodbye):
+	}
+}
+
+// pgxConn is a pool or a transaction as a conn.
+type pgxConn struct {
+	q interface {
+		Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+		Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	}
+}
+
+func (c pgxConn) query(ctx context.Context, sql string, args ...any) (rows, error) {
+	r, err := c.q.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgxRows{r}, nil
+}
+
+func (c pgxConn) exec(ctx context.Context, sql string, args ...any) (int64, error) {
+	tag, err := c.q.Exec(ctx, sql, args...)
+	return tag.RowsAffected(), err
+}
+
+type pgxRows struct{ pgx.Rows }
+
+func (r pgxRows) Close() error {
+	r.Rows.Close()
+	return r.Err()
+}

@@ -1,0 +1,110 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/puddle/v2"
+	"golang.org/x/sys/unix"
+)
+
+// dial connects so that a peer which vanished without a word (no FIN, no RST) is noticed within seconds: the
+// kernel's own limits are 15 minutes for data that nobody acknowledges and hours for a silent line.
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	d := net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
+		Control: func(network, _ string, raw syscall.RawConn) error {
+			if !strings.HasPrefix(network, "tcp") {
+				return nil
+			}
+			// Not every kernel that claims to be Linux has it (gVisor): then the deadlines of calls have to do.
+			return raw.Control(func(fd uintptr) {
+				_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int((10 * time.Second).Milliseconds()))
+			})
+		},
+	}
+	return d.DialContext(ctx, network, address)
+}
+
+func sqlState(err error) string {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
+// diagnose reads SQLSTATE (PostgreSQL, appendix A) and the errors of the network.
+func (p *postgres) diagnose(err error) *trouble {
+	c := p.config.ConnConfig
+	switch {
+	case errors.Is(err, errNewer):
+		return &trouble{reason: err.Error(), config: true}
+	case errors.Is(err, errStandby):
+		return &trouble{reason: err.Error(), reading: true}
+	case errors.Is(err, puddle.ErrClosedPool):
+		return &trouble{reason: "closed", final: true}
+	}
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return p.diagnoseNetwork(err)
+	}
+	said := fmt.Sprintf("PostgreSQL says: %s (%s)", e.Message, e.Code)
+	switch e.Code {
+	case "28P01":
+		return &trouble{config: true, reason: fmt.Sprintf("DATABASE_URL: the server refuses the password of user %q; %s", c.User, said)}
+	case "28000":
+		return &trouble{config: true, reason: fmt.Sprintf("DATABASE_URL: the server refuses user %q; %s", c.User, said)}
+	case "3D000":
+		return &trouble{config: true, reason: fmt.Sprintf("DATABASE_URL: the server has no database %q: create it (createdb), or name another; %s", c.Database, said)}
+	case "42501":
+		return &trouble{reason: fmt.Sprintf("user %q lacks a right in database %q: make it the owner (ALTER DATABASE ... OWNER TO ...); %s", c.User, c.Database, said)}
+	case "25006":
+		return &trouble{reason: said, reading: true}
+	case "57014", "55P03", "25P03", "25P04", "40001", "40P01":
+		return &trouble{reason: "it was too busy; " + said, passing: true}
+	case "42P01", "3F000": // the tables are gone: the database was replaced by an empty one
+		return &trouble{reason: said}
+	}
+	switch e.Code[:min(2, len(e.Code))] {
+	case "08", "28", "53", "57", "58", "F0", "XX":
+		return &trouble{reason: said}
+	}
+	return nil
+}
+
+func (p *postgres) diagnoseNetwork(err error) *trouble {
+	c := p.config.ConnConfig
+	server := net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))
+	if strings.HasPrefix(c.Host, "/") {
+		server = "the socket in " + c.Host
+	}
+	var dns *net.DNSError
+	var network net.Error
+	var connect *pgconn.ConnectError
+	var parse *pgconn.ParseConfigError
+	switch {
+	case errors.As(err, &parse):
+		return &trouble{reason: rule, config: true}
+	case errors.As(err, &dns):
+		return &trouble{reason: fmt.Sprintf("the name %q does not resolve", dns.Name)}
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
+		return &trouble{reason: "no PostgreSQL listens at " + server}
+	case errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err):
+		return &trouble{reason: "PostgreSQL at " + server + " did not answer in time"}
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.As(err, &network), pgconn.SafeToRetry(err):
+		return &trouble{reason: "the connection to PostgreSQL at " + server + " broke"}
+	case errors.As(err, &connect):
+		return &trouble{reason: fmt.Sprintf("no connection to PostgreSQL at %s: %v", server, connect.Unwrap())}
+	}
+	return nil
+}

@@ -1,0 +1,423 @@
+// Package store keeps the inbox in SQLite or PostgreSQL: one implementation of inbox.BotStore and
+// inbox.OperatorStore, one SQL text for both, over two thin drivers (sqlite.go, postgres.go).
+//
+// It promises the same from both. What a method wrote is on disk when it returned nil. Ids of messages and
+// numbers of events are in the order of commits, so a reader of "everything after n" never misses a row. Times
+// have microseconds. A database that is not there, or goes away, is waited for: methods fail with
+// inbox.ErrUnavailable meanwhile, at once and with the reason in words, and work again afterwards by
+// themselves. The URL, which has a password in it, is in no error and no log line.
+//
+// It leaves to others when to retry, and the lock on a file that lets one bot at a time run on a host.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"tandem/internal/exitcode"
+	"tandem/internal/inbox"
+)
+
+var (
+	_ inbox.BotStore      = (*Store)(nil)
+	_ inbox.OperatorStore = (*Store)(nil)
+)
+
+const (
+	retryMin     = 250 * time.Millisecond
+	retryMax     = 5 * time.Second // before the first connection
+	retryBack    = 1 * time.Second // after it: a server that was restarted is soon there again
+	checkEvery   = 2 * time.Second
+	checkTimeout = 3 * time.Second
+	openTimeout  = 10 * time.Second
+	readTimeout  = 10 * time.Second
+	writeTimeout = 15 * time.Second // SQLite alone waits up to 5 s for a lock
+	migrateLimit = 10 * time.Minute
+)
+
+// Store is one database, wanted or connected. Its methods may be called from any goroutine.
+type Store struct {
+	log     *slog.Logger
+	db      database      // nil only with a config error
+	writing chan struct{} // held during a writing transaction: a second one would only wait in the database
+
+	connecting sync.Mutex
+	connected  bool // under connecting
+
+	mu      sync.Mutex
+	trouble *trouble      // nil while the database can be used
+	fatal   error         // what Run ended with
+	changed chan struct{} // closed and replaced at each change of the two
+	closed  bool
+	hints   map[chan struct{}]struct{}
+
+	kick   chan struct{} // asks the health check to look now
+	claims claims
+}
+
+// Open makes the store that url names, postgres://... or sqlite:PATH, without any input or output. It does not
+// fail: what is wrong with the url is what Run, Connect and Ready say.
+func Open(url string, log *slog.Logger) *Store {
+	s := newStore(log)
+	path, err := sqlitePath(url)
+	switch {
+	case err != nil:
+	case path != "":
+		s.db = newSQLite(path, log)
+	case isPostgres(url):
+		s.db, err = newPostgres(url)
+	case url == "":
+		err = errors.New(rule + "; it is not set")
+	default:
+		err = errors.New(rule)
+	}
+	if err != nil {
+		return Unusable(err, log)
+	}
+	return s
+}
+
+// Unusable makes a store of no database, which says of everything that err is why.
+func Unusable(err error, log *slog.Logger) *Store {
+	s := newStore(log)
+	s.trouble = &trouble{reason: err.Error(), config: true}
+	s.fatal = exitcode.With(exitcode.Config, err)
+	return s
+}
+
+func newStore(log *slog.Logger) *Store {
+	return &Store{
+		log:     log,
+		writing: make(chan struct{}, 1),
+		trouble: &trouble{reason: "not connected yet"},
+		changed: make(chan struct{}),
+		hints:   map[chan struct{}]struct{}{},
+		kick:    make(chan struct{}, 1),
+	}
+}
+
+// Check says what is wrong with url, as Run would, without asking the database; nil if nothing is.
+func Check(url string) error {
+	s := Open(url, slog.New(slog.DiscardHandler))
+	defer s.Close()
+	return s.fatal
+}
+
+// Run connects, waiting for a database that is not there, brings its schema up to date, and then keeps Ready
+// true to the facts and subscribers informed until ctx ends, when it returns nil. It returns early only with an
+// error that wraps exitcode.Config: a person has to mend the configuration. Where that can be done on the side of
+// the database (a password, say), Run may be called again.
+func (s *Store) Run(ctx context.Context) error {
+	s.mu.Lock()
+	if s.db != nil {
+		s.fatal = nil
+	}
+	s.mu.Unlock()
+	if err := s.waitConnected(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
+	var watcher sync.WaitGroup
+	watcher.Go(func() { s.db.watch(ctx, s.hint, s.look) })
+	defer watcher.Wait()
+	s.keepChecked(ctx)
+	return nil
+}
+
+func (s *Store) waitConnected(ctx context.Context) error {
+	for delay := retryMin; ; delay = min(2*delay, retryMax) {
+		err := s.Connect(ctx)
+		if err == nil || exitcode.Of(err) == exitcode.Config {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(delay):
+		}
+	}
+}
+
+// Connect tries once to connect and to bring the schema up to date; nil if that was done before. The error
+// wraps exitcode.Config or inbox.ErrUnavailable.
+func (s *Store) Connect(ctx context.Context) error {
+	s.mu.Lock()
+	fatal := s.fatal
+	s.mu.Unlock()
+	if fatal != nil {
+		return fatal
+	}
+	s.connecting.Lock()
+	defer s.connecting.Unlock()
+	if s.connected {
+		return s.Ready()
+	}
+	err := s.tryConnect(ctx)
+	if err == nil {
+		s.connected = true
+		s.report(nil)
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", inbox.ErrUnavailable, ctx.Err())
+	}
+	t := s.db.diagnose(err)
+	if t == nil {
+		t = &trouble{reason: err.Error()}
+	}
+	if t.config {
+		err = exitcode.With(exitcode.Config, errors.New(t.reason))
+		s.mu.Lock()
+		s.fatal = err
+		s.mu.Unlock()
+		s.report(t)
+		return err
+	}
+	s.report(t)
+	return unavailable(t)
+}
+
+func (s *Store) tryConnect(ctx context.Context) error {
+	open, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	if err := s.db.check(open, nil); err != nil {
+		return err
+	}
+	migrate, cancel := context.WithTimeout(ctx, migrateLimit)
+	defer cancel()
+	return s.db.migrate(migrate)
+}
+
+// keepChecked looks after the connection: now and then while all is well, at once after a call has failed, and
+// with growing delays while it is broken.
+func (s *Store) keepChecked(ctx context.Context) {
+	delay := checkEvery
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.kick:
+		case <-time.After(delay):
+		}
+		before := s.current()
+		if before != nil && before.final {
+			delay = checkEvery
+			continue
+		}
+		t := s.checkOnce(ctx, before)
+		if ctx.Err() != nil {
+			return
+		}
+		s.report(t)
+		switch {
+		case t == nil:
+			delay = checkEvery
+		case before == nil:
+			delay = retryMin
+		default:
+			delay = min(max(delay, retryMin)*2, retryBack)
+		}
+	}
+}
+
+func (s *Store) checkOnce(ctx context.Context, before *trouble) *trouble {
+	check, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	err := s.db.check(check, before)
+	if err == nil && before != nil && !before.reading {
+		// What came back may be another database, restored from a backup or made anew.
+		migrate, cancel := context.WithTimeout(ctx, migrateLimit)
+		defer cancel()
+		err = s.db.migrate(migrate)
+	}
+	if err == nil {
+		return nil
+	}
+	if t := s.diagnose(err); t != nil {
+		return t
+	}
+	if before != nil && errors.Is(err, context.DeadlineExceeded) {
+		return before // it is as it was
+	}
+	return &trouble{reason: err.Error()}
+}
+
+// diagnose is for errors after the first connection, when nothing is the configuration's fault any more.
+func (s *Store) diagnose(err error) *trouble {
+	t := s.db.diagnose(err)
+	if t != nil && t.config {
+		t.config = false
+	}
+	return t
+}
+
+// look makes the health check look now.
+func (s *Store) look() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// report makes t the state of the database, nil for usable, and logs a change of it once.
+func (s *Store) report(t *trouble) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.trouble
+	if s.closed || was != nil && was.final || was == nil && t == nil || was != nil && t != nil && was.reason == t.reason {
+		return
+	}
+	s.trouble = t
+	close(s.changed)
+	s.changed = make(chan struct{})
+	switch {
+	case t == nil:
+		s.log.Info("database ready")
+	case t.final, t.config:
+		s.log.Error("database cannot be used", "reason", t.reason)
+	default:
+		s.log.Warn("database not available, waiting for it", "reason", t.reason)
+	}
+	if t == nil {
+		s.hintLocked() // whoever reads events has to catch up
+	}
+}
+
+func (s *Store) current() *trouble {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.trouble
+}
+
+func unavailable(t *trouble) error {
+	return fmt.Errorf("%w: %s", inbox.ErrUnavailable, t.reason)
+}
+
+// Ready is nil, or an inbox.ErrUnavailable that says in words why the database cannot be used now.
+func (s *Store) Ready() error {
+	if t := s.current(); t != nil {
+		return unavailable(t)
+	}
+	return nil
+}
+
+// WaitReady waits until Ready is nil, ctx ends, or Run has given up with the error that it then returns.
+func (s *Store) WaitReady(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		t, fatal, changed, closed := s.trouble, s.fatal, s.changed, s.closed
+		s.mu.Unlock()
+		switch {
+		case fatal != nil:
+			return fatal
+		case t == nil:
+			return nil
+		case closed:
+			return unavailable(t)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", unavailable(t), ctx.Err())
+		}
+	}
+}
+
+// Close ends all connections. Cancel the context of Run first.
+func (s *Store) Close() {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.trouble = &trouble{reason: "closed", final: true}
+	s.closed = true
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.mu.Unlock()
+	if s.db != nil {
+		s.connecting.Lock()
+		defer s.connecting.Unlock()
+		s.db.close()
+	}
+}
+
+// Subscribe returns a channel that gets a hint soon after anybody committed something; see inbox.OperatorStore.
+func (s *Store) Subscribe() (hints <-chan struct{}, cancel func()) {
+	ch := make(chan struct{}, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hints[ch] = struct{}{}
+	return ch, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.hints, ch)
+	}
+}
+
+func (s *Store) hint() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hintLocked()
+}
+
+func (s *Store) hintLocked() {
+	for ch := range s.hints {
+		select {
+		case ch <- struct{}{}:
+		default: // one is waiting already
+		}
+	}
+}
+
+// read runs f outside of a writing transaction. what says in an error what was being done.
+func (s *Store) read(ctx context.Context, what string, f func(tx) error) error {
+	if t := s.current(); t != nil && !t.reading {
+		return fmt.Errorf("%s: %w", what, unavailable(t))
+	}
+	limited, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	err := s.db.read(limited, func(c conn) error { return f(tx{limited, c}) })
+	return s.explain(ctx, what, err)
+}
+
+// write runs f in a writing transaction.
+func (s *Store) write(ctx context.Context, what string, f func(tx) error) error {
+	if t := s.current(); t != nil {
+		return fmt.Errorf("%s: %w", what, unavailable(t))
+	}
+	limited, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	select {
+	case s.writing <- struct{}{}:
+	case <-limited.Done():
+		return s.explain(ctx, what, limited.Err())
+	}
+	defer func() { <-s.writing }()
+	err := s.db.write(limited, func(c conn) error { return f(tx{limited, c}) })
+	return s.explain(ctx, what, err)
+}
+
+// explain turns an error of the database into one that a caller can act on, and tells the health check.
+func (s *Store) explain(ctx context.Context, what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w", what, ctx.Err())
+	}
+	var t *trouble
+	if errors.Is(err, context.DeadlineExceeded) {
+		// Perhaps only this one was slow: the health check finds out.
+		t = &trouble{reason: "it did not answer in time"}
+	} else if t = s.diagnose(err); t == nil {
+		return fmt.Errorf("%s: %w", what, err)
+	} else if !t.passing {
+		s.report(t)
+	}
+	s.look()
+	return fmt.Errorf("%s: %w", what, unavailable(t))
+}

@@ -1,0 +1,376 @@
+package storetest
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"tandem/internal/inbox"
+)
+
+func messageIn(t *testing.T, open Open) {
+	f := setUp(t, open)
+	before := time.Now().Truncate(time.Microsecond)
+	m := incoming(7, 1, "my passport")
+	m.Kind, m.ThreadID, m.AlbumID = "photo", 5, "album"
+	m.Attachments = []inbox.Attachment{
+		{Kind: "photo", Name: "a.jpg", MediaType: "image/jpeg", Size: 1 << 40, FileID: "f1", FileUniqueID: "u1"},
+		{Kind: "document", Name: "b.pdf", MediaType: "application/pdf", FileID: "f2", FileUniqueID: "u2"},
+	}
+	reply := incoming(7, 2, "as said")
+	reply.ReplyTo = 1
+	unknown := incoming(7, 3, "to something from before our time")
+	unknown.ReplyTo = 99
+	f.receive(inbox.Update{Kind: "message", Message: m}, inbox.Update{Kind: "message", Message: reply}, inbox.Update{Kind: "message", Message: unknown})
+
+	list := f.messages(7)
+	if len(list) != 3 {
+		t.Fatalf("have %d messages, want 3", len(list))
+	}
+	c := f.conversation(7)
+	first := list[0]
+	if first.CreatedAt.Before(before) || time.Since(first.CreatedAt) > time.Minute {
+		t.Errorf("created at %v, which is not now", first.CreatedAt)
+	}
+	if len(first.Attachments) != 2 || first.Attachments[0].ID == 0 || first.Attachments[0].ID >= first.Attachments[1].ID {
+		t.Fatalf("attachments are not there in their order: %+v", first.Attachments)
+	}
+	want := inbox.Message{
+		ID: first.ID, BotID: botID, ConversationID: c.ID, Direction: inbox.In, Kind: "photo", Text: "my passport",
+		Author:    inbox.Author{Kind: inbox.ByCustomer, ID: "7", Name: "Customer 7"},
+		CreatedAt: first.CreatedAt, TelegramDate: new(at(0)), ThreadID: 5, AlbumID: "album", Attachments: m.Attachments,
+	}
+	for i := range want.Attachments {
+		want.Attachments[i].ID = first.Attachments[i].ID
+	}
+	same(t, "the message", first, want)
+	if list[1].ReplyTo == nil || *list[1].ReplyTo != first.ID || list[1].Attachments == nil {
+		t.Errorf("the reply: %+v", list[1])
+	}
+	if list[2].ReplyTo != nil {
+		t.Errorf("a reply to an unknown message points to %d", *list[2].ReplyTo)
+	}
+	same(t, "the conversation", c, inbox.Conversation{
+		ID: c.ID, BotID: botID, ChatID: 7, Customer: m.Customer, Status: inbox.Open,
+		CreatedAt: first.CreatedAt, UpdatedAt: first.CreatedAt, LastMessageID: list[2].ID, LastMessage: &list[2],
+	})
+}
+
+func oddText(t *testing.T, open Open) {
+	f := setUp(t, open)
+	u := text(7, 1, "nul \x00, broken \xff, \u202e 👩‍👩‍👧")
+	u.Message.Customer = inbox.Customer{ID: 7, Name: "\x00\xff", Username: "\x00", Language: "\xff"}
+	u.Message.AlbumID, u.Kind, u.Problem = "\x00", "\x00", "\xff"
+	u.Message.Attachments = []inbox.Attachment{{Kind: "\x00", Name: "\xff", MediaType: "\x00", FileID: "\xff", FileUniqueID: "\x00"}}
+	u.Raw, u.Reply = []byte("raw \x00\xff"), "\x00 hello"
+	f.receive(u)
+	same(t, "texts", f.texts(7), []string{"nul \uFFFD, broken \uFFFD, \u202e 👩‍👩‍👧", "\uFFFD hello"})
+	_, _, err := f.Conversations(t.Context(), inbox.ConversationFilter{Limit: 1, Query: "\x00\xff"})
+	must(t, err)
+	must(t, f.ReportBot(t.Context(), f.tenure, inbox.BotReport{Username: "\x00", Name: "\xff", Reason: "\x00", Instance: "\xff"}))
+	_, _, err = f.AddAnswer(t.Context(), f.conversation(7).ID, inbox.Answer{Text: "\x00a", Key: "\x00\xff", Author: inbox.Author{Kind: inbox.ByAPI, ID: "\x00", Name: "\xff"}})
+	must(t, err)
+	f.record(inbox.Outcome{DeliveryID: f.claim(1)[0].ID, State: inbox.Failed, Error: "\x00\xff"})
+}
+
+func sameUpdateAgain(t *testing.T, open Open) {
+	f := setUp(t, open)
+	u := text(7, 1, "hello")
+	u.Reply = "welcome"
+	f.receive(u)
+	u.ID, u.Raw = f.update, []byte(`{"update_id":1}`)
+	last := f.lastEvent()
+	_, err := f.SetConversationStatus(t.Context(), f.conversation(7).ID, inbox.Closed)
+	must(t, err)
+	for range 3 {
+		must(t, f.StoreUpdates(t.Context(), f.tenure, []inbox.Update{u, u}, 2))
+	}
+	same(t, "texts", f.texts(7), []string{"hello", "welcome"})
+	if n := len(f.events(last)); n != 1 {
+		t.Errorf("have %d events after the closing, want 1", n)
+	}
+	if s := f.conversation(7).Status; s != inbox.Closed {
+		t.Errorf("an update of before made it %s", s)
+	}
+}
+
+func updateIDUsedAgain(t *testing.T, open Open) {
+	f := setUp(t, open)
+	first := text(7, 1, "in spring")
+	first.ID, first.Raw = 5, []byte(`{"update_id":5,"message":"in spring"}`)
+	again := text(7, 2, "in autumn")
+	again.ID, again.Raw = 5, []byte(`{"update_id":5,"message":"in autumn"}`)
+	third := text(7, 3, "in winter")
+	third.ID, third.Raw = 5, []byte(`{"update_id":5,"message":"in winter"}`)
+	for _, u := range []inbox.Update{first, first, again, again, third} {
+		must(t, f.StoreUpdates(t.Context(), f.tenure, []inbox.Update{u}, 6))
+	}
+	same(t, "texts", f.texts(7), []string{"in spring", "in autumn", "in winter"})
+	// The message is what counts: the same one in another update is no other.
+	other := first
+	other.ID, other.Raw, other.Reply = 6, []byte(`{"update_id":6}`), "welcome"
+	must(t, f.StoreUpdates(t.Context(), f.tenure, []inbox.Update{other}, 7))
+	same(t, "texts", f.texts(7), []string{"in spring", "in autumn", "in winter"})
+}
+
+func edits(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "one"), text(7, 2, "two"))
+	id := f.messages(7)[0].ID
+	c := f.conversation(7).ID
+	_, err := f.SetConversationStatus(t.Context(), c, inbox.Closed)
+	must(t, err)
+	last := f.lastEvent()
+
+	f.receive(edit(7, 1, "one!", at(20)))
+	f.receive(edit(7, 1, "older", at(10)))
+	m := f.message(id)
+	if m.Text != "one!" || m.EditedAt == nil || !m.EditedAt.Equal(at(20)) {
+		t.Errorf("after two edits out of order: %+v", m)
+	}
+	f.receive(edit(7, 1, "one!", at(30))) // as for a link preview
+	if m := f.message(id); !m.EditedAt.Equal(at(20)) {
+		t.Errorf("an edit that changes nothing shown moved edited_at to %v", m.EditedAt)
+	}
+	f.receive(edit(7, 1, "late", at(25))) // older than one seen, though that one changed nothing
+	withFile := edit(7, 1, "one!", at(40))
+	withFile.Edit.Attachments = []inbox.Attachment{{Kind: "photo", FileID: "f", FileUniqueID: "u"}}
+	f.receive(withFile)
+	m = f.message(id)
+	if m.Text != "one!" || len(m.Attachments) != 1 || !m.EditedAt.Equal(at(40)) {
+		t.Errorf("after an edit of the attachments: %+v", m)
+	}
+	again := edit(7, 1, "one!", at(41))
+	again.Edit.Attachments = []inbox.Attachment{{Kind: "photo", FileID: "another id of the same file", FileUniqueID: "u"}}
+	f.receive(again)
+	updated := []string{}
+	for range 2 {
+		updated = append(updated, said(inbox.MessageUpdated, c, id))
+	}
+	same(t, "events", f.events(last), updated)
+	if s := f.conversation(7).Status; s != inbox.Closed {
+		t.Errorf("an edit of an old message made the conversation %s", s)
+	}
+	found, _, err := f.Conversations(t.Context(), inbox.ConversationFilter{Limit: 1, Query: "ONE!"})
+	must(t, err)
+	if len(found) != 1 {
+		t.Error("the edited text is not found")
+	}
+}
+
+func editFirst(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(edit(7, 1, "as edited", at(10)))
+	f.receive(text(7, 1, "as first written"))
+	list := f.messages(7)
+	if len(list) != 1 || list[0].Text != "as edited" || list[0].EditedAt == nil {
+		t.Errorf("have %+v, want the edited message alone", list)
+	}
+}
+
+func reopens(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "one"))
+	c := f.conversation(7).ID
+	got, err := f.SetConversationStatus(t.Context(), c, inbox.Closed)
+	must(t, err)
+	if got.Status != inbox.Closed || got.LastMessage == nil {
+		t.Errorf("closed: %+v", got)
+	}
+	last := f.lastEvent()
+	_, err = f.SetConversationStatus(t.Context(), c, inbox.Closed)
+	must(t, err)
+	same(t, "events of closing twice", f.events(last), nil)
+	f.receive(text(7, 2, "two"))
+	if s := f.conversation(7).Status; s != inbox.Open {
+		t.Errorf("a customer's message left it %s", s)
+	}
+	same(t, "events", f.events(last), []string{said(inbox.ConversationUpdated, c, 0), said(inbox.MessageCreated, c, f.messages(7)[1].ID)})
+	f.answer(7, "three")
+	_, err = f.SetConversationStatus(t.Context(), c, "gone")
+	if err == nil {
+		t.Error("a status that there is not was taken")
+	}
+}
+
+func blocked(t *testing.T, open Open) {
+	f := setUp(t, open)
+	change := func(b bool) inbox.Update {
+		return inbox.Update{Kind: "my_chat_member", Blocked: &inbox.BlockedChange{ChatID: 7, Customer: incoming(7, 0, "").Customer, Blocked: b}}
+	}
+	f.receive(change(true)) // of somebody who never wrote
+	list, _, err := f.Conversations(t.Context(), inbox.ConversationFilter{Limit: 10})
+	must(t, err)
+	if len(list) != 0 {
+		t.Errorf("a conversation without messages is listed: %+v", list)
+	}
+	f.receive(change(false), text(7, 1, "one"))
+	last := f.lastEvent()
+	f.receive(change(true))
+	if !f.conversation(7).Blocked {
+		t.Error("not blocked")
+	}
+	f.receive(change(true))
+	f.receive(text(7, 2, "I am back"))
+	if f.conversation(7).Blocked {
+		t.Error("still blocked after a message")
+	}
+	c := f.conversation(7)
+	same(t, "events", f.events(last), []string{
+		said(inbox.ConversationUpdated, c.ID, 0), said(inbox.ConversationUpdated, c.ID, 0), said(inbox.MessageCreated, c.ID, c.LastMessageID)})
+}
+
+func renamed(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "one"))
+	u := text(7, 2, "two")
+	u.Message.Customer = inbox.Customer{ID: 7, Name: "Žofie", Username: "", Language: "cs"}
+	f.receive(u)
+	same(t, "customer", f.conversation(7).Customer, u.Message.Customer)
+	list := f.messages(7)
+	if list[0].Author.Name != "Customer 7" || list[1].Author.Name != "Žofie" {
+		t.Errorf("an author is not who he was: %q, %q", list[0].Author.Name, list[1].Author.Name)
+	}
+}
+
+func replyToOurs(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "one"))
+	answer := f.answer(7, "two")
+	f.record(inbox.Outcome{DeliveryID: f.claim(1)[0].ID, State: inbox.Sent, TelegramMessageID: 900})
+	u := text(7, 3, "three")
+	u.Message.ReplyTo = 900
+	f.receive(u)
+	list := f.messages(7)
+	if r := list[2].ReplyTo; r == nil || *r != answer.ID {
+		t.Errorf("reply_to is %v, want %d", r, answer.ID)
+	}
+}
+
+func rawOnly(t *testing.T, open Open) {
+	f := setUp(t, open)
+	last := f.lastEvent()
+	f.receive(inbox.Update{Kind: "callback_query", Raw: []byte("{}")}, inbox.Update{Problem: "not an object", Raw: []byte("[]")}, inbox.Update{Raw: []byte{}, Reply: "to nobody"})
+	same(t, "events", f.events(last), nil)
+	if f.takeOver(); f.tenure.NextOffset != 4 {
+		t.Errorf("next offset is %d, want 4", f.tenure.NextOffset)
+	}
+}
+
+func automaticReply(t *testing.T, open Open) {
+	f := setUp(t, open)
+	must(t, f.ReportBot(t.Context(), f.tenure, inbox.BotReport{Name: "Shop", Username: "shop_bot", State: inbox.BotPolling, Instance: "test:1"}))
+	u := text(7, 1, "/start")
+	u.Message.ThreadID, u.Reply = 3, "Welcome!"
+	f.receive(u)
+	list := f.messages(7)
+	if len(list) != 2 {
+		t.Fatalf("have %d messages, want 2", len(list))
+	}
+	m := list[1]
+	if m.Direction != inbox.Out || m.Delivery != inbox.Queued || m.Author != (inbox.Author{Kind: inbox.ByBot, ID: "4242", Name: "Shop"}) || m.ThreadID != 3 {
+		t.Errorf("the reply: %+v", m)
+	}
+	d := f.claim(10)
+	if len(d) != 1 || d[0].ChatID != 7 || d[0].Text != "Welcome!" || d[0].ThreadID != 3 {
+		t.Errorf("its delivery: %+v", d)
+	}
+}
+
+func tenures(t *testing.T, open Open) {
+	f := setUp(t, open)
+	if f.tenure.Epoch < 1 || !f.tenure.Clean || f.tenure.NextOffset != 0 {
+		t.Errorf("the first tenure: %+v", f.tenure)
+	}
+	first := f.tenure
+	f.receive(text(7, 1, "one"))
+	f.takeOver()
+	if f.tenure.Epoch != first.Epoch+1 || f.tenure.Clean || f.tenure.NextOffset != 2 {
+		t.Errorf("after one that did not sign off: %+v", f.tenure)
+	}
+	if err := f.SignOff(t.Context(), first, inbox.BotStopped, ""); !errors.Is(err, inbox.ErrFenced) {
+		t.Errorf("signing off a tenure that is over: %v", err)
+	}
+	must(t, f.SignOff(t.Context(), f.tenure, inbox.BotConflict, "another program polls"))
+	bots, err := f.Bots(t.Context())
+	must(t, err)
+	if len(bots) != 1 || bots[0].State != inbox.BotConflict || bots[0].Reason != "another program polls" || bots[0].Alive(time.Now()) {
+		t.Errorf("after signing off: %+v", bots)
+	}
+	if err := f.SignOff(t.Context(), f.tenure, inbox.BotStopped, ""); !errors.Is(err, inbox.ErrFenced) {
+		t.Errorf("signing off twice: %v", err)
+	}
+	if f.takeOver(); !f.tenure.Clean {
+		t.Errorf("after one that signed off: %+v", f.tenure)
+	}
+	other, err := f.TakeOver(t.Context(), botID+1, "test:2")
+	must(t, err)
+	if other.Epoch != 1 || !other.Clean || other.NextOffset != 0 {
+		t.Errorf("another bot inherited: %+v", other)
+	}
+}
+
+func fenced(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "one"))
+	f.answer(7, "two")
+	d := f.claim(1)[0]
+	old := f.tenure
+	f.takeOver()
+	last, queue := f.lastEvent(), f.texts(7)
+	u := text(7, 2, "late")
+	u.ID, u.Raw = 50, []byte("late")
+	for name, err := range map[string]error{
+		"StoreUpdates":  f.StoreUpdates(t.Context(), old, []inbox.Update{u}, 51),
+		"RecordOutcome": f.RecordOutcome(t.Context(), old, inbox.Outcome{DeliveryID: d.ID, State: inbox.Sent, TelegramMessageID: 9}),
+		"ReportBot":     f.ReportBot(t.Context(), old, inbox.BotReport{State: inbox.BotPolling, Instance: "old"}),
+	} {
+		if !errors.Is(err, inbox.ErrFenced) {
+			t.Errorf("%s of an old tenure: %v, want ErrFenced", name, err)
+		}
+	}
+	if list, _, err := f.ClaimDeliveries(t.Context(), old, 10); !errors.Is(err, inbox.ErrFenced) || len(list) != 0 {
+		t.Errorf("ClaimDeliveries of an old tenure: %v, %v", list, err)
+	}
+	same(t, "events", f.events(last), nil)
+	same(t, "messages", f.texts(7), queue)
+	if f.takeOver(); f.tenure.NextOffset != 2 {
+		t.Errorf("the late write moved the offset to %d", f.tenure.NextOffset)
+	}
+	if err := f.RecordOutcome(t.Context(), f.tenure, inbox.Outcome{DeliveryID: d.ID, State: inbox.Sent}); !errors.Is(err, inbox.ErrFenced) {
+		t.Errorf("an outcome of what an older tenure claimed: %v", err)
+	}
+	if err := f.StoreUpdates(t.Context(), inbox.Tenure{BotID: 99, Epoch: 1}, nil, 1); !errors.Is(err, inbox.ErrFenced) {
+		t.Errorf("a bot that never took over: %v", err)
+	}
+}
+
+func report(t *testing.T, open Open) {
+	f := setUp(t, open)
+	r := inbox.BotReport{Username: "shop_bot", Name: "Shop", State: inbox.BotPolling, Instance: "test:1"}
+	must(t, f.ReportBot(t.Context(), f.tenure, r))
+	before := f.bot()
+	last := f.lastEvent()
+	must(t, f.ReportBot(t.Context(), f.tenure, r))
+	after := f.bot()
+	if !after.HeartbeatAt.After(before.HeartbeatAt) || !after.Since.Equal(before.Since) || !after.Alive(time.Now()) {
+		t.Errorf("a heartbeat made %+v of %+v", after, before)
+	}
+	same(t, "events of a heartbeat", f.events(last), nil)
+	r.State, r.Reason = inbox.BotUnreachable, "no route"
+	must(t, f.ReportBot(t.Context(), f.tenure, r))
+	same(t, "events of a change", f.events(last), []string{said(inbox.BotUpdated, 0, 0)})
+	if b := f.bot(); b.Reason != "no route" || !b.Since.After(before.Since) || b.Name != "Shop" || b.Username != "shop_bot" {
+		t.Errorf("after a change: %+v", b)
+	}
+}
+
+func (f *fixture) bot() inbox.BotStatus {
+	f.t.Helper()
+	list, err := f.Bots(f.t.Context())
+	must(f.t, err)
+	if len(list) == 0 {
+		f.t.Fatal("no bot")
+	}
+	return list[0]
+}

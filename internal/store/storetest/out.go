@@ -1,0 +1,339 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tandem/internal/inbox"
+)
+
+func claimOrder(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hi"), text(8, 1, "hi"), text(9, 1, "hi"))
+	for _, s := range []string{"7a", "8a", "7b", "9a", "8b"} {
+		f.answer(int64(s[0]-'0'), s)
+	}
+	first := f.claim(2)
+	same(t, "the first two", deliveryTexts(first), []string{"7a", "8a"})
+	if d := first[0]; d.Attempt != 1 || d.Part != 0 || d.ChatID != 7 || d.ConversationID != f.conversation(7).ID || f.message(d.MessageID).Delivery != inbox.Sending {
+		t.Errorf("a claimed delivery: %+v", d)
+	}
+	same(t, "while two are being sent", f.claimTexts(10), []string{"9a"})
+	same(t, "while three are", f.claimTexts(10), nil)
+	f.record(inbox.Outcome{DeliveryID: first[0].ID, State: inbox.Sent, TelegramMessageID: 100})
+	same(t, "after one was sent", f.claimTexts(10), []string{"7b"})
+	f.record(inbox.Outcome{DeliveryID: first[1].ID, State: inbox.Sent, TelegramMessageID: 100})
+	same(t, "after another was sent", f.claimTexts(10), []string{"8b"})
+	if m := f.message(first[0].MessageID); m.Delivery != inbox.Sent || m.Error != "" {
+		t.Errorf("a sent message: %+v", m)
+	}
+}
+
+func heldBack(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hi"), text(8, 1, "hi"))
+	f.answer(7, "7a")
+	f.answer(7, "7b")
+	d := f.claim(1)[0]
+	retryAt := time.Now().Add(time.Hour).Truncate(time.Microsecond)
+	f.record(inbox.Outcome{DeliveryID: d.ID, State: inbox.Queued, Error: "Too Many Requests", RetryAt: retryAt})
+	if m := f.message(d.MessageID); m.Delivery != inbox.Queued || m.Error != "" {
+		t.Errorf("a message to be tried again: %+v", m)
+	}
+	f.answer(8, "8a")
+	list, next, err := f.ClaimDeliveries(t.Context(), f.tenure, 10)
+	must(t, err)
+	same(t, "while 7 is held back", deliveryTexts(list), []string{"8a"})
+	if !next.Equal(retryAt) {
+		t.Errorf("next is %v, want %v", next, retryAt)
+	}
+	retryAt = time.Now().Add(100 * time.Millisecond).Truncate(time.Microsecond)
+	f.record(inbox.Outcome{DeliveryID: list[0].ID, State: inbox.Queued, RetryAt: retryAt})
+	for list = nil; len(list) == 0; {
+		if time.Since(retryAt) > 10*time.Second {
+			t.Fatal("not claimed long after it was due")
+		}
+		list, next, err = f.ClaimDeliveries(t.Context(), f.tenure, 10)
+		must(t, err)
+	}
+	if time.Now().Before(retryAt) || list[0].Text != "8a" || list[0].Attempt != 2 || !next.After(retryAt.Add(time.Minute)) {
+		t.Errorf("claimed %+v, next %v, for an attempt at %v", list, next, retryAt)
+	}
+	f.record(inbox.Outcome{DeliveryID: list[0].ID, State: inbox.Queued})
+	same(t, "to be tried at once", f.claimTexts(10), []string{"8a"})
+}
+
+func failedDoesNotHoldUp(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hi"))
+	for _, s := range []string{"a", "b", "c"} {
+		f.answer(7, s)
+	}
+	a := f.claim(10)[0]
+	f.record(inbox.Outcome{DeliveryID: a.ID, State: inbox.Failed, Error: "chat not found", Blocked: true})
+	if m := f.message(a.MessageID); m.Delivery != inbox.Failed || m.Error != "chat not found" {
+		t.Errorf("a failed message: %+v", m)
+	}
+	if !f.conversation(7).Blocked {
+		t.Error("not blocked")
+	}
+	b := f.claim(10)[0]
+	f.record(inbox.Outcome{DeliveryID: b.ID, State: inbox.Unknown, Error: "the line broke"})
+	if m := f.message(b.MessageID); m.Delivery != inbox.Unknown || m.Error != "the line broke" {
+		t.Errorf("a message of unknown fate: %+v", m)
+	}
+	same(t, "the third", f.claimTexts(10), []string{"c"})
+}
+
+func parts(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hi"))
+	long := strings.Repeat("x", inbox.MaxPart) + "\n" + strings.Repeat("y", inbox.MaxPart) + "\nz"
+	m := f.answer(7, long)
+	if m.Text != long {
+		t.Error("the text is not what was written")
+	}
+	f.answer(7, "next")
+	states := []inbox.DeliveryState{inbox.Failed, inbox.Unknown, inbox.Sent}
+	for i, state := range states {
+		d := f.claim(10)
+		if len(d) != 1 || d[0].Part != i || d[0].MessageID != m.ID {
+			t.Fatalf("part %d: claimed %+v", i, d)
+		}
+		f.record(inbox.Outcome{DeliveryID: d[0].ID, State: state, TelegramMessageID: 50, Error: "part " + fmt.Sprint(i)})
+	}
+	if got := f.message(m.ID); got.Delivery != inbox.Failed || got.Error != "part 0" {
+		t.Errorf("of failed, unknown and sent: %s %q", got.Delivery, got.Error)
+	}
+	same(t, "the next message", f.claimTexts(10), []string{"next"})
+	got, err := f.RetryAnswer(t.Context(), m.ID)
+	must(t, err)
+	if got.Delivery != inbox.Queued || got.Error != "" {
+		t.Errorf("after retry: %s %q", got.Delivery, got.Error)
+	}
+	same(t, "while the next message is being sent", f.claimTexts(10), nil)
+}
+
+func outcomes(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hi"))
+	f.answer(7, "a")
+	d := f.claim(1)[0]
+	last := f.lastEvent()
+	sent := inbox.Outcome{DeliveryID: d.ID, State: inbox.Sent, TelegramMessageID: 50}
+	f.record(sent)
+	f.record(sent) // said again, as after a commit whose answer was cut off
+	if n := len(f.events(last)); n != 1 {
+		t.Errorf("have %d events, want 1", n)
+	}
+	other := sent
+	other.State = inbox.Failed
+	if err := f.RecordOutcome(t.Context(), f.tenure, other); !errors.Is(err, inbox.ErrFenced) {
+		t.Errorf("another outcome: %v, want ErrFenced", err)
+	}
+	if err := f.RecordOutcome(t.Context(), f.tenure, inbox.Outcome{DeliveryID: d.ID, State: inbox.Sending}); err == nil {
+		t.Error("sending was taken for an outcome")
+	}
+	if err := f.RecordOutcome(t.Context(), f.tenure, inbox.Outcome{DeliveryID: 999, State: inbox.Sent}); err == nil {
+		t.Error("an outcome of nothing was taken")
+	}
+	if m := f.message(d.MessageID); m.Delivery != inbox.Sent {
+		t.Errorf("delivery is %s", m.Delivery)
+	}
+}
+
+func brokenOff(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hi"), text(8, 1, "hi"))
+	m := f.answer(7, "7a")
+	f.answer(7, "7b")
+	f.answer(8, "8a")
+	f.claim(10)
+	last := f.lastEvent()
+	f.takeOver()
+	got := f.message(m.ID)
+	if got.Delivery != inbox.Unknown || got.Error == "" {
+		t.Errorf("what was being sent: %s %q", got.Delivery, got.Error)
+	}
+	if n := len(f.events(last)); n != 3 {
+		t.Errorf("have %v, want bot.updated and message.updated of two", f.events(last))
+	}
+	same(t, "the next one goes on", f.claimTexts(10), []string{"7b"})
+}
+
+func retry(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hi"))
+	m := f.answer(7, "a")
+	for _, id := range []int64{m.ID, f.messages(7)[0].ID} {
+		if _, err := f.RetryAnswer(t.Context(), id); !errors.Is(err, inbox.ErrConflict) {
+			t.Errorf("message %d: %v, want ErrConflict", id, err)
+		}
+	}
+	for attempt, state := range []inbox.DeliveryState{inbox.Failed, inbox.Unknown, inbox.Sent} {
+		d := f.claim(1)
+		if len(d) != 1 || d[0].Attempt != attempt+1 {
+			t.Fatalf("claimed %+v, want attempt %d", d, attempt+1)
+		}
+		f.record(inbox.Outcome{DeliveryID: d[0].ID, State: state, Error: "e", TelegramMessageID: 1})
+		got, err := f.RetryAnswer(t.Context(), m.ID)
+		if state == inbox.Sent {
+			if !errors.Is(err, inbox.ErrConflict) {
+				t.Errorf("a sent one: %v, want ErrConflict", err)
+			}
+			continue
+		}
+		must(t, err)
+		if got.Delivery != inbox.Queued || got.Error != "" {
+			t.Errorf("retried: %+v", got)
+		}
+	}
+}
+
+func idempotencyKey(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hi"), text(8, 1, "hi"))
+	add := func(chat int64, s string, author inbox.Author) (inbox.Message, bool, error) {
+		return f.AddAnswer(t.Context(), f.conversation(chat).ID, inbox.Answer{Text: s, Key: "k", Author: author})
+	}
+	first, created, err := add(7, "a", ann)
+	must(t, err)
+	if !created {
+		t.Error("the first was not created")
+	}
+	again, created, err := add(7, "a", ann)
+	must(t, err)
+	if created || again.ID != first.ID {
+		t.Errorf("the second is %d, created %v; want %d", again.ID, created, first.ID)
+	}
+	if _, _, err := add(7, "b", ann); !errors.Is(err, inbox.ErrKeyReused) {
+		t.Errorf("another text: %v", err)
+	}
+	if _, _, err := add(8, "a", ann); !errors.Is(err, inbox.ErrKeyReused) {
+		t.Errorf("another conversation: %v", err)
+	}
+	if _, created, err := add(7, "a", inbox.Author{Kind: inbox.ByAPI, ID: "1", Name: "Ann"}); err != nil || !created {
+		t.Errorf("another author: %v, %v", created, err)
+	}
+	if _, _, err := f.AddAnswer(t.Context(), f.conversation(7).ID, inbox.Answer{Text: " \u200b", Author: ann}); err == nil {
+		t.Error("a blank answer was taken")
+	}
+}
+
+func fiftyAtOnce(t *testing.T, open Open) {
+	handle := open(t)
+	f := &fixture{t: t, Store: handle()}
+	second := handle()
+	f.takeOver()
+	f.receive(text(7, 1, "hi"))
+	c := f.conversation(7).ID
+	var wg sync.WaitGroup
+	ids := make([]int64, 50)
+	made := make([]bool, 50)
+	for i := range ids {
+		s := []Store{f.Store, second}[i%2]
+		wg.Go(func() {
+			m, created, err := s.AddAnswer(t.Context(), c, inbox.Answer{Text: "a", Key: "k", Author: ann})
+			if err != nil {
+				t.Error(err)
+			}
+			ids[i], made[i] = m.ID, created
+		})
+	}
+	wg.Wait()
+	n := 0
+	for i := range ids {
+		if made[i] {
+			n++
+		}
+		if ids[i] != ids[0] {
+			t.Errorf("answer %d is message %d, not %d", i, ids[i], ids[0])
+		}
+	}
+	if n != 1 || len(f.messages(7)) != 2 {
+		t.Errorf("%d of 50 created a message, and there are %d", n, len(f.messages(7)))
+	}
+}
+
+func thread(t *testing.T, open Open) {
+	f := setUp(t, open)
+	in := text(7, 1, "hi")
+	in.Message.ThreadID = 12
+	f.receive(in)
+	if m := f.answer(7, "a"); m.ThreadID != 12 || m.Author != ann || m.Direction != inbox.Out || m.Kind != "text" || m.TelegramDate != nil {
+		t.Errorf("the answer: %+v", m)
+	}
+	if d := f.claim(1)[0]; d.ThreadID != 12 || d.ReplyTo != 0 {
+		t.Errorf("its delivery: %+v", d)
+	}
+}
+
+func queue(t *testing.T, open Open) {
+	f := setUp(t, open)
+	q, err := f.Queue(t.Context())
+	must(t, err)
+	same(t, "empty", q, inbox.QueueStats{})
+	f.receive(text(7, 1, "hi"))
+	for _, state := range []inbox.DeliveryState{inbox.Sent, inbox.Failed, inbox.Unknown} {
+		f.answer(7, "x")
+		f.record(inbox.Outcome{DeliveryID: f.claim(1)[0].ID, State: state})
+	}
+	f.answer(7, "sending")
+	f.claim(1)
+	oldest := f.answer(7, "queued")
+	f.answer(7, "queued")
+	q, err = f.Queue(t.Context())
+	must(t, err)
+	same(t, "queue", q, inbox.QueueStats{Queued: 2, Sending: 1, Failed: 1, Unknown: 1, Oldest: &oldest.CreatedAt})
+}
+
+// claimedByTwo : whoever claims, a part is handed out once.
+func claimedByTwo(t *testing.T, open Open) {
+	handle := open(t)
+	f := &fixture{t: t, Store: handle()}
+	second := handle()
+	f.takeOver()
+	var updates []inbox.Update
+	for chat := range int64(20) {
+		u := text(chat+1, 1, "hi")
+		u.Reply = fmt.Sprint(chat)
+		updates = append(updates, u)
+	}
+	f.receive(updates...)
+	var mu sync.Mutex
+	count := map[int64]int{}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		s := []Store{f.Store, second}[i%2]
+		wg.Go(func() {
+			for {
+				list, _, err := s.ClaimDeliveries(t.Context(), f.tenure, 3)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if len(list) == 0 {
+					return
+				}
+				mu.Lock()
+				for _, d := range list {
+					count[d.ID]++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if len(count) != 20 {
+		t.Errorf("%d of 20 were claimed", len(count))
+	}
+	for id, n := range count {
+		if n != 1 {
+			t.Errorf("delivery %d was claimed %d times", id, n)
+		}
+	}
+}

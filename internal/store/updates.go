@@ -1,0 +1,308 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"tandem/internal/inbox"
+)
+
+// StoreUpdates stores updates, what they mean and the next offset in one transaction; see inbox.BotStore.
+func (s *Store) StoreUpdates(ctx context.Context, t inbox.Tenure, updates []inbox.Update, nextOffset int64) error {
+	err := s.storeUpdates(ctx, t, updates, nextOffset, false)
+	if err == nil || ctx.Err() != nil || errors.Is(err, inbox.ErrUnavailable) || errors.Is(err, inbox.ErrFenced) {
+		return err
+	}
+	// One of them cannot be stored as what it means. It must not hold up the others, nor itself be lost.
+	s.log.Error("an update cannot be stored as what it means, keeping it raw", "error", err)
+	return s.storeUpdates(ctx, t, updates, nextOffset, true)
+}
+
+// storeUpdates applies each update in a savepoint of its own if careful, and keeps what cannot be applied raw.
+func (s *Store) storeUpdates(ctx context.Context, t inbox.Tenure, updates []inbox.Update, nextOffset int64, careful bool) error {
+	return s.change(ctx, "store updates", func(l *ledger) error {
+		if err := l.fence(t); err != nil {
+			return err
+		}
+		for _, u := range updates {
+			err := l.storeUpdate(t.BotID, u, careful)
+			if err != nil {
+				return fmt.Errorf("update %d: %w", u.ID, err)
+			}
+		}
+		_, err := l.exec(`UPDATE bots SET next_offset = $1 WHERE id = $2`, nextOffset, t.BotID)
+		return err
+	})
+}
+
+func (l *ledger) storeUpdate(botID int64, u inbox.Update, careful bool) error {
+	row, isNew, err := l.keepRaw(botID, u)
+	if err != nil || !isNew {
+		return err
+	}
+	if !careful {
+		return l.applyUpdate(botID, row, u)
+	}
+	event, message, events := l.lastEvent, l.lastMessage, len(l.events)
+	if _, err := l.exec(`SAVEPOINT one_update`); err != nil {
+		return err
+	}
+	cause := l.applyUpdate(botID, row, u)
+	if cause == nil {
+		_, err := l.exec(`RELEASE SAVEPOINT one_update`)
+		return err
+	}
+	if _, err := l.exec(`ROLLBACK TO SAVEPOINT one_update`); err != nil {
+		return errors.Join(cause, err) // the connection is gone: nothing is wrong with the update
+	}
+	for _, e := range l.events[events:] {
+		e.Seq = 0
+		delete(l.seen, e)
+	}
+	l.lastEvent, l.lastMessage, l.events = event, message, l.events[:events]
+	_, err = l.exec(`UPDATE updates SET problem = $1 WHERE id = $2`, inbox.CleanText("cannot be stored: "+cause.Error()), row)
+	return err
+}
+
+// keepRaw stores the update as it came, unless it is there. An id that comes again with other content is
+// another update: Telegram begins anew at random after a week without updates (TELEGRAM.md 2.2).
+func (l *ledger) keepRaw(botID int64, u inbox.Update) (row int64, isNew bool, err error) {
+	var raw []byte
+	found, err := l.row(to(&row, &raw), `SELECT id, raw FROM updates WHERE bot_id = $1 AND update_id = $2 AND NOT superseded`, botID, u.ID)
+	if err != nil {
+		return 0, false, err
+	}
+	if found {
+		if bytes.Equal(raw, u.Raw) {
+			return row, false, nil
+		}
+		if _, err := l.exec(`UPDATE updates SET superseded = TRUE WHERE id = $1`, row); err != nil {
+			return 0, false, err
+		}
+	}
+	if u.Raw == nil {
+		u.Raw = []byte{}
+	}
+	err = l.one(to(&row), `INSERT INTO updates (bot_id, update_id, superseded, kind, raw, problem, received_at)
+		VALUES ($1, $2, FALSE, $3, $4, $5, $6) RETURNING id`, botID, u.ID, inbox.CleanText(u.Kind), u.Raw, inbox.CleanText(u.Problem), l.now)
+	return row, true, err
+}
+
+func (l *ledger) applyUpdate(botID, row int64, u inbox.Update) error {
+	var conversationID, messageID, thread int64
+	var err error
+	reply := u.Reply
+	switch {
+	case u.Message != nil:
+		var added bool
+		thread = u.Message.ThreadID
+		conversationID, messageID, added, err = l.addIncoming(botID, *u.Message)
+		if !added {
+			reply = "" // the same message by another update, or after its edit: it has been answered
+		}
+	case u.Edit != nil:
+		var added bool
+		thread = u.Edit.ThreadID
+		conversationID, messageID, added, err = l.edit(botID, *u.Edit)
+		if !added {
+			reply = ""
+		}
+	case u.Blocked != nil:
+		conversationID, err = l.conversationOf(botID, u.Blocked.ChatID, u.Blocked.Customer)
+		if err == nil {
+			err = l.setBlocked(botID, conversationID, u.Blocked.Blocked)
+		}
+	}
+	if err != nil || conversationID == 0 {
+		return err
+	}
+	_, err = l.exec(`UPDATE updates SET conversation_id = $1, message_id = $2 WHERE id = $3`, conversationID, orNull(messageID), row)
+	if err != nil || inbox.Blank(reply) {
+		return err
+	}
+	author := inbox.Author{Kind: inbox.ByBot, ID: strconv.FormatInt(botID, 10)}
+	if err := l.one(to(&author.Name), `SELECT name FROM bots WHERE id = $1`, botID); err != nil {
+		return err
+	}
+	_, err = l.addOut(botID, conversationID, author, inbox.CleanText(reply), thread)
+	return err
+}
+
+// conversationOf finds or makes the conversation of a chat and keeps what is known of the customer up to date.
+func (l *ledger) conversationOf(botID, chatID int64, customer inbox.Customer) (int64, error) {
+	customer.Name, customer.Username = inbox.CleanText(customer.Name), inbox.CleanText(customer.Username)
+	customer.Language = inbox.CleanText(customer.Language)
+	search := fold(customer.Name + "\n" + customer.Username)
+	var id int64
+	var was inbox.Customer
+	found, err := l.row(to(&id, &was.ID, &was.Name, &was.Username, &was.Language),
+		`SELECT id, customer_id, customer_name, customer_username, customer_language FROM conversations WHERE bot_id = $1 AND chat_id = $2`, botID, chatID)
+	switch {
+	case err != nil:
+		return 0, err
+	case !found:
+		err = l.one(to(&id), `INSERT INTO conversations (bot_id, chat_id, customer_id, customer_name, customer_username, customer_language,
+				search, status, blocked, last_message_id, created_at, updated_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, 'open', FALSE, 0, $8, $8) RETURNING id`,
+			botID, chatID, customer.ID, customer.Name, customer.Username, customer.Language, search, l.now)
+	case was == customer:
+		return id, nil
+	default:
+		_, err = l.exec(`UPDATE conversations SET customer_id = $1, customer_name = $2, customer_username = $3, customer_language = $4,
+			search = $5, updated_at = $6 WHERE id = $7`, customer.ID, customer.Name, customer.Username, customer.Language, search, l.now, id)
+	}
+	if err != nil {
+		return 0, err
+	}
+	l.event(inbox.ConversationUpdated, botID, id, 0)
+	return id, nil
+}
+
+// addIncoming stores a customer's message unless it is there. It opens the conversation again, and shows that
+// he has not blocked the bot.
+func (l *ledger) addIncoming(botID int64, m inbox.IncomingMessage) (conversationID, id int64, added bool, err error) {
+	conversationID, err = l.conversationOf(botID, m.ChatID, m.Customer)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	found, err := l.row(to(&id), `SELECT id FROM messages WHERE conversation_id = $1 AND telegram_message_id = $2`, conversationID, m.MessageID)
+	if err != nil || found {
+		return conversationID, id, false, err
+	}
+	replyTo, err := l.resolve(conversationID, m.ReplyTo)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	id = l.nextMessage()
+	text, edited := inbox.CleanText(m.Text), microsPtr(m.EditedAt)
+	var seen int64
+	if edited != nil {
+		seen = *edited
+	}
+	_, err = l.exec(`INSERT INTO messages (id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id, author_name,
+			created_at, telegram_date, telegram_message_id, edited_at, edit_seen, reply_to, thread_id, album_id, delivery, error)
+		VALUES ($1, $2, $3, 'in', $4, $5, $6, 'customer', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, '', '')`,
+		id, botID, conversationID, inbox.CleanText(m.Kind), text, fold(text), strconv.FormatInt(m.Customer.ID, 10), inbox.CleanText(m.Customer.Name),
+		l.now, microsPtr(&m.Date), m.MessageID, edited, seen, orNull(replyTo), m.ThreadID, inbox.CleanText(m.AlbumID))
+	if err != nil {
+		return 0, 0, false, err
+	}
+	if err := l.addAttachments(botID, id, m.Attachments); err != nil {
+		return 0, 0, false, err
+	}
+	n, err := l.exec(`UPDATE conversations SET status = 'open', blocked = FALSE WHERE id = $1 AND (status <> 'open' OR blocked)`, conversationID)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	if n > 0 {
+		l.event(inbox.ConversationUpdated, botID, conversationID, 0)
+	}
+	return conversationID, id, true, l.newest(botID, conversationID, id)
+}
+
+// edit changes a stored message, or adds it as edited if it is not there. An edit that is older than one that
+// was seen changes nothing, and one that shows the same as before makes no event: Telegram sends them for link
+// previews too.
+func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id int64, added bool, err error) {
+	if m.EditedAt == nil {
+		at := fromMicros(l.now)
+		m.EditedAt = &at
+	}
+	conversationID, err = l.conversationOf(botID, m.ChatID, m.Customer)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	var seen int64
+	var kind, text string
+	found, err := l.row(to(&id, &seen, &kind, &text), `SELECT id, edit_seen, kind, text FROM messages WHERE conversation_id = $1 AND telegram_message_id = $2`,
+		conversationID, m.MessageID)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	if !found {
+		return l.addIncoming(botID, m)
+	}
+	at := micros(*m.EditedAt)
+	if at < seen {
+		return conversationID, id, false, nil
+	}
+	if _, err := l.exec(`UPDATE messages SET edit_seen = $1 WHERE id = $2`, at, id); err != nil {
+		return 0, 0, false, err
+	}
+	newText, newKind := inbox.CleanText(m.Text), inbox.CleanText(m.Kind)
+	was, err := message(l.tx, id)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	attachments := cleanAttachments(m.Attachments)
+	sameFiles := slices.EqualFunc(was.Attachments, attachments, func(a, b inbox.Attachment) bool {
+		// file_id is another at each update, file_unique_id is the file's.
+		return a.Kind == b.Kind && a.Name == b.Name && a.FileUniqueID == b.FileUniqueID
+	})
+	if newText == text && newKind == kind && sameFiles {
+		return conversationID, id, false, nil
+	}
+	_, err = l.exec(`UPDATE messages SET kind = $1, text = $2, search = $3, edited_at = $4 WHERE id = $5`, newKind, newText, fold(newText), at, id)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	if !sameFiles {
+		if _, err := l.exec(`DELETE FROM attachments WHERE message_id = $1`, id); err != nil {
+			return 0, 0, false, err
+		}
+		if err := l.addAttachments(botID, id, attachments); err != nil {
+			return 0, 0, false, err
+		}
+	}
+	l.event(inbox.MessageUpdated, botID, conversationID, id)
+	return conversationID, id, false, nil
+}
+
+func cleanAttachments(list []inbox.Attachment) []inbox.Attachment {
+	list = slices.Clone(list)
+	for i := range list {
+		a := &list[i]
+		for _, s := range []*string{&a.Kind, &a.Name, &a.MediaType, &a.FileID, &a.FileUniqueID} {
+			*s = inbox.CleanText(*s)
+		}
+	}
+	return list
+}
+
+func (l *ledger) addAttachments(botID, messageID int64, list []inbox.Attachment) error {
+	for _, a := range cleanAttachments(list) {
+		_, err := l.exec(`INSERT INTO attachments (bot_id, message_id, kind, name, media_type, size, file_id, file_unique_id)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, botID, messageID, a.Kind, a.Name, a.MediaType, a.Size, a.FileID, a.FileUniqueID)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resolve finds the message of a conversation by Telegram's id, the customer's or ours; 0 if it is not stored.
+func (l *ledger) resolve(conversationID, telegramID int64) (int64, error) {
+	if telegramID == 0 {
+		return 0, nil
+	}
+	var id *int64
+	err := l.one(to(&id), `SELECT COALESCE(
+		(SELECT id FROM messages WHERE conversation_id = $1 AND telegram_message_id = $2),
+		(SELECT message_id FROM deliveries WHERE conversation_id = $1 AND telegram_message_id = $2 ORDER BY id LIMIT 1))`, conversationID, telegramID)
+	if err != nil || id == nil {
+		return 0, err
+	}
+	return *id, nil
+}
+
+// orNull is NULL for 0.
+func orNull(id int64) *int64 {
+	if id == 0 {
+		return nil
+	}
+	return &id
+}

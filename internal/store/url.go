@@ -1,0 +1,45 @@
+package store
+
+import (
+	"errors"
+	"strings"
+)
+
+// rule is what DATABASE_URL must be.
+const rule = `DATABASE_URL: want postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH`
+
+// sqlitePath is the path in sqlite:PATH; "" if url names another kind of database.
+func sqlitePath(url string) (path string, err error) {
+	rest, ok := cutPrefixFold(url, "sqlite:")
+	if !ok {
+		return "", nil
+	}
+	if after, ok := strings.CutPrefix(rest, "//"); ok { // sqlite:///data/x.db, as others write it
+		if !strings.HasPrefix(after, "/") {
+			return "", errors.New("DATABASE_URL: sqlite://PATH wants an absolute path, like sqlite:///data/tandem.db; for a relative one write sqlite:PATH")
+		}
+		rest = after
+	}
+	switch {
+	case rest == "":
+		return "", errors.New("DATABASE_URL: sqlite: wants the path of a file, like sqlite:/data/tandem.db")
+	case rest == ":memory:":
+		return "", errors.New("DATABASE_URL: sqlite::memory: cannot be shared by two processes: name a file, like sqlite:/data/tandem.db")
+	case strings.HasSuffix(rest, "/"), strings.ContainsRune(rest, 0):
+		return "", errors.New("DATABASE_URL: sqlite: wants the path of a file, not of a directory, like sqlite:/data/tandem.db")
+	}
+	return rest, nil
+}
+
+func isPostgres(url string) bool {
+	_, a := cutPrefixFold(url, "postgres://")
+	_, b := cutPrefixFold(url, "postgresql://")
+	return a || b
+}
+
+func cutPrefixFold(s, prefix string) (string, bool) {
+	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
+		return s, false
+	}
+	return s[len(prefix):], true
+}
