@@ -1,0 +1,70 @@
+package proctest
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const soon = 20 * time.Second
+
+func TestMain(m *testing.M) {
+	Main(m, Helpers{"who": func(args []string) { fmt.Println("pid", os.Getpid(), args); time.Sleep(time.Hour) }})
+}
+
+func TestPID1(t *testing.T) {
+	p := Start(t, Options{Path: self(), Args: []string{"@who", "a b"}, Under: PID1})
+	p.WaitLine(soon, "pid 1 [a b]")
+	if tree := p.Tree(); len(tree) != 1 || tree[0].NSPID != 1 || tree[0].PID != p.PID {
+		t.Errorf("tree: %v", tree)
+	}
+	p.Signal(syscall.SIGKILL)
+	if end := p.Wait(soon); end != (End{Code: 137, Signal: syscall.SIGKILL}) {
+		t.Errorf("end: %+v", end)
+	}
+}
+
+// What a program leaves behind stays until the test ends, and then goes, whatever session it moved to.
+func TestParentAndCleanup(t *testing.T) {
+	var left int
+	t.Run("leave", func(t *testing.T) {
+		p := Start(t, Options{Path: "/bin/sh", Args: []string{"-c", "setsid sleep 1000 & setsid sleep 1000 & echo ready; read x; exit 7"}})
+		p.WaitLine(soon, "ready")
+		if end := p.Wait(soon); end.Code != 7 {
+			t.Errorf("end: %+v", end)
+		}
+		Eventually(t, soon, "two sleeps are left", func() bool {
+			tree := p.Tree()
+			if len(tree) != 2 || tree[0].Name != "sleep" || tree[1].Name != "sleep" {
+				return false
+			}
+			left = tree[0].PID
+			return true
+		})
+	})
+	if q, ok := read(left); ok && q.State != 'Z' {
+		t.Errorf("still there: %v", q)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, under := range []Under{PID1, Parent} {
+		for _, code := range []int{0, 1, 255} {
+			p := Start(t, Options{Path: "/bin/sh", Args: []string{"-c", fmt.Sprint("exit ", code)}, Under: under})
+			if end := p.Wait(soon); end.Code != code || end.Signal != 0 {
+				t.Errorf("under %d, %d: %+v", under, code, end)
+			}
+		}
+	}
+}
+
+func TestMounts(t *testing.T) {
+	dir := t.TempDir()
+	p := Start(t, Options{Path: "/bin/sh", Args: []string{"-c", "echo x > " + dir + "/f && echo wrote"}, Under: PID1,
+		Mounts: []Mount{{Type: "tmpfs", Source: "tmpfs", Target: dir, Flags: syscall.MS_RDONLY}}})
+	if end := p.Wait(soon); end.Code == 0 {
+		t.Error("wrote to a read-only mount")
+	}
+}
