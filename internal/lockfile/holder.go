@@ -1,0 +1,130 @@
+package lockfile
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// maxHolder bounds what is read of and written into a lock file, in bytes.
+const maxHolder = 200
+
+// SetHolder writes into the locked file who holds it: one line of at most 200 bytes, for people only. On a
+// volume that cannot be written it fails, and the lock is as good without it.
+func (l *Lock) SetHolder(text string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file == nil || !l.held {
+		return fmt.Errorf("lock %s is not held", l.path)
+	}
+	line := append([]byte(oneLine(text)), '\n')
+	if _, err := l.file.WriteAt(line, 0); err != nil {
+		return fmt.Errorf("write who holds the lock: %w", err)
+	}
+	if err := l.file.Truncate(int64(len(line))); err != nil {
+		return fmt.Errorf("write who holds the lock: %w", err)
+	}
+	return nil
+}
+
+// Holder is what the last holder wrote into the file at path, in one printable line; "" when nothing can be read.
+func Holder(path string) string {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	b := make([]byte, maxHolder+1)
+	n, _ := f.Read(b)
+	line, _, _ := bytes.Cut(b[:n], []byte("\n"))
+	return oneLine(string(line))
+}
+
+func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == '\uFFFD' {
+			return -1
+		}
+		return r
+	}, s)
+	if len(s) > maxHolder {
+		s = strings.ToValidUTF8(s[:maxHolder], "")
+	}
+	return strings.TrimSpace(s)
+}
+
+// GuardsNothing says why a lock on path excludes nobody but processes of this container, in words for a
+// warning, or "". Measured: two containers of one image lock one path of its own (overlay) file system both,
+// as each has its own copy of the file.
+func GuardsNothing(path string) string {
+	const overlayMagic = 0x794c7630
+	var dir, root syscall.Stat_t
+	var fs syscall.Statfs_t
+	parent := filepath.Dir(path)
+	if syscall.Statfs(parent, &fs) != nil || int64(fs.Type) != overlayMagic {
+		return ""
+	}
+	if syscall.Stat(parent, &dir) != nil || syscall.Stat("/", &root) != nil || dir.Dev != root.Dev {
+		return ""
+	}
+	return fmt.Sprintf("%s lies in the container's own file system, where no other container sees it: put it on a shared volume if several containers could run a bot with this token", path)
+}
+
+// Process is one that has a lock.
+type Process struct {
+	PID, PGID int
+	Name      string // as in /proc/PID/comm
+}
+
+// Holders finds the processes that hold the lock on the file at path through a descriptor of theirs, this one
+// included. It is made of /proc: processes of other users or namespaces, and those that cannot be looked into
+// (not dumpable), are not found. It reads every process's descriptors, so it is for rare occasions.
+func Holders(path string) []Process {
+	var want syscall.Stat_t
+	if syscall.Lstat(path, &want) != nil {
+		return nil
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var found []Process
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err == nil && holds(pid, &want) {
+			pgid, _ := syscall.Getpgid(pid)
+			comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+			found = append(found, Process{PID: pid, PGID: pgid, Name: oneLine(string(comm))})
+		}
+	}
+	return found
+}
+
+func holds(pid int, want *syscall.Stat_t) bool {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	for _, fd := range fds {
+		var st syscall.Stat_t
+		if syscall.Stat(dir+"/"+fd.Name(), &st) != nil || st.Dev != want.Dev || st.Ino != want.Ino {
+			continue
+		}
+		// A process that waits for the lock has the file open too; only the holder's fdinfo shows the lock.
+		info, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%s", pid, fd.Name()))
+		for line := range strings.Lines(string(info)) {
+			if strings.HasPrefix(line, "lock:") && strings.Contains(line, "FLOCK") && !strings.Contains(line, "->") {
+				return true
+			}
+		}
+	}
+	return false
+}
