@@ -1,0 +1,139 @@
+// Package reap is the only caller of wait(2) and of fork in init: it starts processes, tells how each child
+// ended, and collects orphans.
+//
+// It promises that an end is told while the dead child's number still cannot be given to another process (peek,
+// then Collect), so that a signal for its group cannot reach a stranger; and that no end is lost or mistaken,
+// however many come at once. It leaves the order of things to its caller, which must make all calls from the
+// goroutine that is locked to the main thread: a parent-death signal comes at the end of the thread that forked.
+// Nothing else in the program may wait, so os/exec must not be used beside it.
+package reap
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Child is one child that has ended.
+type Child struct {
+	PID    int
+	Code   int            // exit status, or 128+n for signal n
+	Signal syscall.Signal // 0 for an ordinary end
+	Core   bool           // it left a core dump
+}
+
+// siginfo is siginfo_t of waitid(2) on 64-bit Linux.
+type siginfo struct {
+	signo, errno, code, _ int32
+	pid                   int32
+	uid                   uint32
+	status                int32
+	_                     [100]byte
+}
+
+// See the CLD_ codes in waitid(2).
+const (
+	cldKilled = 2
+	cldDumped = 3
+)
+
+// Peek tells of one child that has ended and leaves it uncollected; found is false when none has. childless says
+// that there is no child at all, alive or dead. The same child is told again until it is collected.
+func Peek() (c Child, found, childless bool) {
+	var info siginfo
+	for {
+		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&info)),
+			unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, 0, 0)
+		if errno == syscall.EINTR {
+			continue
+		}
+		if errno != 0 || info.pid == 0 {
+			return Child{}, false, errno == syscall.ECHILD
+		}
+		break
+	}
+	c = Child{PID: int(info.pid), Code: int(info.status)}
+	if info.code == cldKilled || info.code == cldDumped {
+		c.Signal, c.Core = syscall.Signal(info.status), info.code == cldDumped
+		c.Code = 128 + int(info.status)
+	}
+	return c, true, false
+}
+
+// Collect lets the ended child pid go.
+func Collect(pid int) {
+	for {
+		if _, err := syscall.Wait4(pid, nil, 0, nil); err != syscall.EINTR {
+			return
+		}
+	}
+}
+
+// GroupEmpty says whether nobody is left in the group pgid, whose leader has ended and was collected. A zombie
+// that another process has not collected counts as somebody.
+func GroupEmpty(pgid int) bool {
+	// While the group has a member the kernel gives its number to nobody. If a process has it, the group is gone,
+	// and a group of that number is a stranger's.
+	return syscall.Kill(-pgid, 0) == syscall.ESRCH || syscall.Kill(pgid, 0) != syscall.ESRCH
+}
+
+// Adopt makes orphaned descendants children of this process. PID 1 needs no asking.
+func Adopt() error {
+	if os.Getpid() == 1 {
+		return nil
+	}
+	return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+}
+
+// Descendants are all processes below this one, as far as /proc shows them; an error says that it shows none
+// or another namespace's, whose numbers must not be signalled.
+func Descendants() ([]int, error) {
+	self := os.Getpid()
+	if name, err := os.Readlink("/proc/self"); err != nil || name != strconv.Itoa(self) {
+		return nil, errors.New("/proc is not that of this PID namespace")
+	}
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	children := map[int][]int{}
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		if ppid, ok := parent(name); ok {
+			children[ppid] = append(children[ppid], pid)
+		}
+	}
+	found := children[self]
+	for i := 0; i < len(found); i++ {
+		found = append(found, children[found[i]]...)
+	}
+	return found, nil
+}
+
+// parent reads the fourth field of /proc/PID/stat; the second one, a name in parentheses, may contain anything.
+func parent(pid string) (int, bool) {
+	b, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return 0, false
+	}
+	stat := string(b)
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 2 {
+		return 0, false
+	}
+	ppid, err := strconv.Atoi(fields[1])
+	return ppid, err == nil
+}

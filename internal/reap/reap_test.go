@@ -1,0 +1,132 @@
+package reap
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var env = []string{"PATH=" + os.Getenv("PATH")}
+
+func start(t *testing.T, args ...string) int {
+	t.Helper()
+	pid, err := Start(Command{Args: args, Env: env, Dir: "/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// peek waits for a child to end.
+func peek(t *testing.T) Child {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if c, found, _ := Peek(); found {
+			return c
+		}
+	}
+	t.Fatal("no child ended")
+	return Child{}
+}
+
+// A child is told of again and again until it is collected, and its group can be signalled meanwhile.
+func TestPeekThenCollect(t *testing.T) {
+	for _, c := range []struct {
+		script string
+		want   Child
+	}{
+		{"exit 0", Child{}}, {"exit 127", Child{Code: 127}}, {"exit 255", Child{Code: 255}},
+		{"kill -KILL $$", Child{Code: 137, Signal: syscall.SIGKILL}},
+		{"ulimit -c 0; kill -SEGV $$", Child{Code: 139, Signal: syscall.SIGSEGV}},
+	} {
+		c.want.PID = start(t, "sh", "-c", c.script)
+		for range 3 {
+			if have := peek(t); have != c.want {
+				t.Errorf("%s: have %+v, want %+v", c.script, have, c.want)
+			}
+		}
+		if err := syscall.Kill(-c.want.PID, 0); err != nil {
+			t.Errorf("%s: the group cannot be signalled before Collect: %v", c.script, err)
+		}
+		Collect(c.want.PID)
+		if _, found, childless := Peek(); found || !childless {
+			t.Errorf("%s: something is left", c.script)
+		}
+		if !GroupEmpty(c.want.PID) {
+			t.Errorf("%s: the group is not empty", c.script)
+		}
+	}
+}
+
+func TestGroupEmptyAndDescendants(t *testing.T) {
+	if err := Adopt(); err != nil {
+		t.Fatal(err)
+	}
+	leader := start(t, "sh", "-c", "sleep 1000 & exit 0")
+	c := peek(t)
+	if c.PID != leader {
+		t.Fatalf("have %+v", c)
+	}
+	Collect(leader)
+	if GroupEmpty(leader) {
+		t.Error("the group counts as empty while its member lives")
+	}
+	left, err := Descendants()
+	if err != nil || len(left) != 1 {
+		t.Fatalf("descendants: %v, %v", left, err)
+	}
+	if _, _, childless := Peek(); childless {
+		t.Error("the orphan was not adopted")
+	}
+	syscall.Kill(-leader, syscall.SIGKILL)
+	if c = peek(t); c.PID != left[0] || c.Signal != syscall.SIGKILL {
+		t.Errorf("have %+v, want the orphan %v", c, left)
+	}
+	Collect(c.PID)
+	if !GroupEmpty(leader) {
+		t.Error("the group is not empty after its last member")
+	}
+	if left, err := Descendants(); err != nil || len(left) != 0 {
+		t.Errorf("descendants: %v, %v", left, err)
+	}
+}
+
+func TestStartErrors(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	busy := write("busy", "#!/bin/sh\n", 0o755)
+	writer, err := os.OpenFile(busy, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	for _, c := range []struct {
+		path      string
+		code      int
+		temporary bool
+		is        error
+	}{
+		{filepath.Join(dir, "missing"), 127, false, nil}, {"no-such-program", 127, false, nil}, {busy + "/x", 127, false, nil},
+		{write("plain", "", 0o644), 126, false, nil}, {dir, 126, false, nil}, {write("garbage", "\x00", 0o755), 126, false, nil},
+		{busy, 126, true, syscall.ETXTBSY},
+	} {
+		_, err := Start(Command{Args: []string{c.path}, Env: env, Dir: dir})
+		var e *StartError
+		if !errors.As(err, &e) || e.Code != c.code || e.Temporary != c.temporary || c.is != nil && !errors.Is(err, c.is) {
+			t.Errorf("%s: have %+v (%v), want %+v", c.path, e, err, c)
+		}
+	}
+	found, err := lookPath("plain", []string{"PATH=" + dir})
+	if err != syscall.EACCES || found != "" {
+		t.Errorf("a file in PATH that is not executable: %q, %v", found, err)
+	}
+}

@@ -1,0 +1,119 @@
+package reap
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"tandem/internal/exitcode"
+)
+
+// Command is a program to start. Its standard output and error are this process's own, so that no line of it
+// passes through init.
+type Command struct {
+	Args  []string // Args[0] is looked up in Env's PATH unless it has a slash
+	Env   []string
+	Dir   string
+	Stdin uintptr
+	Extra []uintptr // descriptors 3 and on
+	// DieWithParent has the kernel kill the process when this one ends: for an init that is not PID 1.
+	DieWithParent bool
+}
+
+// StartError says why a program could not be started.
+type StartError struct {
+	Code      int  // 127 not found, 126 not executable
+	Temporary bool // for want of memory, processes, descriptors or disk: it may work later
+	Err       error
+}
+
+func (e *StartError) Error() string { return e.Err.Error() }
+func (e *StartError) Unwrap() error { return e.Err }
+
+// Start starts the program in a process group of its own, of which it is the leader, and returns its number. An
+// error is a *StartError.
+func Start(c Command) (int, error) {
+	path, err := lookPath(c.Args[0], c.Env)
+	if err != nil {
+		return 0, explain(c.Args[0], path, c.Dir, err)
+	}
+	attr := &syscall.ProcAttr{
+		Dir: c.Dir, Env: c.Env, Files: append([]uintptr{c.Stdin, 1, 2}, c.Extra...),
+		Sys: &syscall.SysProcAttr{Setpgid: true},
+	}
+	if c.DieWithParent {
+		attr.Sys.Pdeathsig = syscall.SIGKILL
+	}
+	pid, err := syscall.ForkExec(path, c.Args, attr)
+	if err != nil {
+		return 0, explain(c.Args[0], path, c.Dir, err)
+	}
+	return pid, nil
+}
+
+// lookPath finds name as execvp(3) does.
+func lookPath(name string, env []string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	path := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	for _, line := range env {
+		if v, ok := strings.CutPrefix(line, "PATH="); ok {
+			path = v
+		}
+	}
+	err := error(syscall.ENOENT)
+	for _, dir := range filepath.SplitList(path) {
+		if dir == "" {
+			dir = "."
+		}
+		file := filepath.Join(dir, name)
+		info, e := os.Stat(file)
+		switch {
+		case e != nil:
+			if errors.Is(e, fs.ErrPermission) {
+				err = syscall.EACCES
+			}
+		case info.IsDir():
+		case unix.Access(file, unix.X_OK) != nil:
+			err = syscall.EACCES
+		default:
+			if !filepath.IsAbs(file) {
+				file = "./" + file
+			}
+			return file, nil
+		}
+	}
+	return "", err
+}
+
+func explain(name, path, dir string, err error) *StartError {
+	e := &StartError{Code: exitcode.NotExecutable, Err: fmt.Errorf("%s: %w", name, err)}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		e.Code = exitcode.NotFound
+		if path == "" {
+			e.Err = fmt.Errorf("%s is not in PATH", name)
+		} else if info, statErr := os.Stat(path); filepath.IsAbs(path) && statErr == nil && !info.IsDir() {
+			e.Err = fmt.Errorf("%s is there, but not the interpreter or loader that it names (or not its working directory %s)", path, dir)
+		} else {
+			e.Err = fmt.Errorf("there is no program %s", path)
+		}
+	case errors.Is(err, fs.ErrPermission):
+		e.Err = fmt.Errorf("user %d may not execute %s (chmod +x?)", os.Getuid(), name)
+	case errors.Is(err, syscall.ENOEXEC):
+		e.Err = fmt.Errorf("%s has a format that this machine cannot execute (a script without #!, or built for another processor?)", name)
+	}
+	for _, t := range []error{syscall.EAGAIN, syscall.ENOMEM, syscall.ENOSPC, syscall.EMFILE, syscall.ENFILE, syscall.ETXTBSY, syscall.EIO} {
+		if errors.Is(err, t) {
+			e.Temporary = true
+		}
+	}
+	return e
+}

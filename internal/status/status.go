@@ -1,0 +1,89 @@
+// Package status is the shape of status.json (and of `init status --json`): what init knows of its two
+// processes. init writes it, web and people read it.
+package status
+
+import (
+	"encoding/json"
+	"os"
+	"time"
+)
+
+// State is what a process is doing, in one word.
+type State string
+
+const (
+	Running  State = "running"
+	Standby  State = "standby"  // waits for the polling lock
+	Waiting  State = "waiting"  // for its next start
+	Finished State = "finished" // ended with 0
+	Failed   State = "failed"   // ended with 78, or cannot be started
+	Disabled State = "disabled" // ENABLE_TELEGRAM_BOT
+	Stopped  State = "stopped"  // by an operator
+	Stopping State = "stopping"
+)
+
+// Status is the whole file.
+type Status struct {
+	Init          Init      `json:"init"`
+	Processes     []Process `json:"processes"`
+	Lock          *Lock     `json:"lock,omitempty"` // nil where no bot is supervised
+	OrphansReaped int       `json:"orphans_reaped"`
+}
+
+// Init is the supervisor itself.
+type Init struct {
+	PID       int       `json:"pid"`
+	StartedAt time.Time `json:"started_at"`
+	Version   string    `json:"version"`
+}
+
+// Process is web or bot. PID is 0 while it does not run.
+type Process struct {
+	Name        string     `json:"name"`
+	Critical    bool       `json:"critical"`
+	State       State      `json:"state"`
+	Reason      string     `json:"reason,omitempty"` // why it is in a state in which it does not run
+	PID         int        `json:"pid"`
+	StartedAt   *time.Time `json:"started_at"` // of its last start, nil before the first
+	Restarts    int        `json:"restarts"`
+	LastEnd     *End       `json:"last_end"`
+	NextStartAt *time.Time `json:"next_start_at,omitempty"`
+}
+
+// End is how a process ended: Code for an exit, Signal (like "SIGKILL") for a death by one.
+type End struct {
+	At     time.Time `json:"at"`
+	Code   int       `json:"code"`
+	Signal string    `json:"signal"`
+	Reason string    `json:"reason"`
+}
+
+// Lock is the polling lock as init sees it.
+type Lock struct {
+	Path   string `json:"path"`
+	Held   bool   `json:"held"`   // by the bot of this init
+	Holder string `json:"holder"` // who says to hold it, for people only; "" when nobody is known
+}
+
+// Process returns the one called name.
+func (s *Status) Process(name string) (Process, bool) {
+	for _, p := range s.Processes {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Process{}, false
+}
+
+// Read reads a status file. The writer replaces it by rename, so that what is read is always whole.
+func Read(path string) (*Status, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var s Status
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, err
+	}
+	return &s, nil
+}

@@ -1,0 +1,59 @@
+package status
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Words are what a process said of its own end, which its exit code cannot say. It writes them to the file
+// NAME.words beside the status file just before it ends, if it wants to; people find them in web's banner and in
+// `init status`.
+type Words struct {
+	At     time.Time `json:"at"`
+	Code   int       `json:"code"`
+	Reason string    `json:"reason"` // without secrets
+}
+
+const maxWords = 16 << 10
+
+// WriteWords replaces the words of the process name in dir.
+func WriteWords(dir, name string, w Words) error {
+	b, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, name+".words")
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// Words returns what the process said of its last end, or "": what lies in dir counts only if it has the exit code of
+// that end and was written in the ten seconds before it. An end by a signal has no words.
+func (p Process) Words(dir string) string {
+	if p.LastEnd == nil || p.LastEnd.Signal != "" {
+		return ""
+	}
+	f, err := os.Open(filepath.Join(dir, p.Name+".words"))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxWords))
+	if err != nil {
+		return ""
+	}
+	var w Words
+	if json.Unmarshal(b, &w) != nil || w.Code != p.LastEnd.Code {
+		return ""
+	}
+	// The status has milliseconds, the words have more.
+	if ago := p.LastEnd.At.Sub(w.At); ago < -10*time.Millisecond || ago > 10*time.Second {
+		return ""
+	}
+	return w.Reason
+}

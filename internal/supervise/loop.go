@@ -1,0 +1,216 @@
+package supervise
+
+import (
+	"fmt"
+	"os"
+	"time"
+)
+
+// World carries out what Step decides. The Loop calls it from one goroutine only.
+type World interface {
+	// Start starts the process and returns Started or StartFailed.
+	Start(ID) Event
+	// Send, SendGroup, SendStrays and KillAll are the actions of these names. Whoever has gone is no error.
+	Send(pid int, a Send)
+	SendGroup(pgid int, a SendGroup)
+	SendStrays()
+	KillAll()
+	// TakeLock and ReleaseLock return at once; answers come as events.
+	TakeLock(wish int)
+	ReleaseLock()
+	Say(Say)
+
+	// Peek returns a child that has ended, without collecting it; false when there is none now.
+	Peek() (Child, bool)
+	// Collect lets the child of the last Peek go.
+	Collect(pid int)
+	// Childless says whether there is no child at all.
+	Childless() bool
+	// GroupEmpty says whether nobody is left in the group that the ended leader pgid had.
+	GroupEmpty(pgid int) bool
+
+	// Publish tells others what has become of the processes; then is called when they can know.
+	Publish(s State, orphans int, then func())
+	// Emergency ends everything without the policy, which has failed, and returns the status to end with.
+	Emergency(reason string) int
+}
+
+// Child is a child of init that ended.
+type Child struct {
+	PID int
+	LeaderEnded
+}
+
+// Request is an event from another goroutine. Reply, if there is one, is called once with "" or with why not.
+type Request struct {
+	Event Event
+	Reply func(refused string)
+}
+
+// Loop is the one owner of the state.
+type Loop struct {
+	Config   *Config
+	World    World
+	Requests <-chan Request   // from signals, control and lock
+	Children <-chan os.Signal // SIGCHLD
+
+	state   State
+	queue   []Event
+	reply   func(string) // of the request that is under way
+	waiters []waiter
+	orphans int
+	code    int
+}
+
+// waiter is an operator's request that was granted and is not fulfilled yet.
+type waiter struct {
+	id    ID
+	reply func(string)
+}
+
+// maxReap bounds what is collected at one go, so that a storm of orphans cannot keep init from a signal.
+const maxReap = 4096
+
+// Run runs until init is to end and returns the status for it. It must be called on the goroutine that is
+// locked to the main thread, because it starts the processes.
+func (l *Loop) Run() (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			code = l.World.Emergency(fmt.Sprint("panic: ", r))
+		}
+	}()
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	l.handle(Begin{})
+	for again := l.settle(); !l.state.Exited; again = l.settle() {
+		timer.Stop()
+		if again {
+			timer.Reset(0)
+		} else if next := l.state.Next(); !next.IsZero() {
+			timer.Reset(time.Until(next))
+		}
+		select {
+		case r := <-l.Requests:
+			l.reply = r.Reply
+			l.handle(r.Event)
+			l.answer("")
+		case <-l.Children:
+		case <-timer.C:
+			l.handle(Tick{})
+		}
+	}
+	for _, w := range l.waiters {
+		w.reply("init is stopping")
+	}
+	return l.code
+}
+
+// handle steps through e and all that follows from it.
+func (l *Loop) handle(e Event) {
+	l.queue = append(l.queue, e)
+	for len(l.queue) > 0 {
+		e, l.queue = l.queue[0], l.queue[1:]
+		var actions []Action
+		l.state, actions = l.state.Step(l.Config, time.Now(), e)
+		for _, a := range actions {
+			l.carryOut(a, e)
+		}
+	}
+}
+
+func (l *Loop) carryOut(a Action, e Event) {
+	switch a := a.(type) {
+	case Start:
+		l.queue = append(l.queue, l.World.Start(a.ID))
+	case Send:
+		l.World.Send(l.state.Procs[a.ID].PID, a)
+	case SendGroup:
+		l.World.SendGroup(l.state.Procs[a.ID].PID, a)
+	case SendStrays:
+		l.World.SendStrays()
+	case KillAll:
+		l.World.KillAll()
+	case TakeLock:
+		l.World.TakeLock(a.Wish)
+	case ReleaseLock:
+		l.World.ReleaseLock()
+	case Answer:
+		if ask, ok := e.(Ask); ok && a.Refused == "" && l.reply != nil {
+			l.waiters = append(l.waiters, waiter{ask.ID, l.reply})
+			l.reply = nil
+		}
+		l.answer(a.Refused)
+	case Say:
+		l.World.Say(a)
+	case Exit:
+		l.code = a.Code
+	}
+}
+
+// answer replies to the request under way, if nobody did.
+func (l *Loop) answer(refused string) {
+	if l.reply != nil {
+		l.reply(refused)
+		l.reply = nil
+	}
+}
+
+// settle takes in what happened to the processes and tells others. True says that there is more at once.
+func (l *Loop) settle() (again bool) {
+	again = true
+	for range maxReap {
+		child, ok := l.World.Peek()
+		if !ok {
+			again = false
+			break
+		}
+		if id, ok := l.leader(child.PID); ok {
+			child.LeaderEnded.ID = id
+			l.handle(child.LeaderEnded)
+		} else {
+			l.orphans++
+		}
+		l.World.Collect(child.PID)
+	}
+	for id := range l.state.Procs {
+		if p := l.state.Procs[id]; p.Phase == Emptying && l.World.GroupEmpty(p.PID) {
+			l.handle(GroupEmpty{ID(id)})
+		}
+	}
+	if l.state.Stopping && !again && l.World.Childless() {
+		l.handle(Childless{})
+	}
+	l.World.Publish(l.state, l.orphans, l.fulfilled())
+	return again
+}
+
+func (l *Loop) leader(pid int) (ID, bool) {
+	for id, p := range l.state.Procs {
+		if p.PID == pid && (p.Phase == Alive || p.Phase == Ending) {
+			return ID(id), true
+		}
+	}
+	return 0, false
+}
+
+// fulfilled is what answers those whose request is carried out by now; nil for nobody.
+func (l *Loop) fulfilled() func() {
+	var done []func(string)
+	left := l.waiters[:0]
+	for _, w := range l.waiters {
+		if p := l.state.Procs[w.id]; p.Phase == Ending || p.Phase == Emptying || p.Again {
+			left = append(left, w)
+		} else {
+			done = append(done, w.reply)
+		}
+	}
+	l.waiters = left
+	if done == nil {
+		return nil
+	}
+	return func() {
+		for _, reply := range done {
+			reply("")
+		}
+	}
+}

@@ -1,0 +1,328 @@
+package supervise
+
+import (
+	"log/slog"
+	"strconv"
+	"syscall"
+	"time"
+
+	"tandem/internal/exitcode"
+	"tandem/internal/status"
+)
+
+// stepper is one Step under way.
+type stepper struct {
+	State
+	c       *Config
+	now     time.Time
+	actions []Action
+}
+
+// Step is what init does when e happens at now. It changes neither s nor c.
+func (s State) Step(c *Config, now time.Time, e Event) (State, []Action) {
+	if s.Exited {
+		return s, nil
+	}
+	m := &stepper{State: s, c: c, now: now}
+	switch e := e.(type) {
+	case Begin:
+		m.begin()
+	case Tick:
+		m.tick()
+	case Started:
+		m.started(e)
+	case StartFailed:
+		m.startFailed(e)
+	case LeaderEnded:
+		m.leaderEnded(e)
+	case GroupEmpty:
+		m.groupEmpty(e.ID)
+	case Childless:
+		m.childless()
+	case LockTaken:
+		m.lockTaken(e.Wish)
+	case LockBusy:
+		m.lockBusy(e)
+	case LockFailed:
+		m.lockFailed(e)
+	case Signal:
+		m.signal(e.Signal)
+	case Ask:
+		m.ask(e)
+	case Fault:
+		m.fault(e.Reason)
+	}
+	m.finish()
+	return m.State, m.actions
+}
+
+func (m *stepper) do(a Action) { m.actions = append(m.actions, a) }
+
+func (m *stepper) say(level slog.Level, text string, attrs ...slog.Attr) {
+	m.do(Say{Level: level, Text: text, Attrs: attrs})
+}
+
+// quiet is debug where init is a plain PID 1, which has nothing to say while all goes well.
+func (m *stepper) quiet(level slog.Level) slog.Level {
+	if m.c.PlainCommand {
+		return slog.LevelDebug
+	}
+	return level
+}
+
+func (m *stepper) name(id ID) slog.Attr { return slog.String("name", m.c.Names[id]) }
+
+func (m *stepper) begin() {
+	if m.c.Names[Web] != "" {
+		m.do(Start{Web}) // first, and waiting for nobody
+	}
+	if m.c.Names[Bot] == "" {
+		return
+	}
+	switch p := &m.Procs[Bot]; {
+	case m.c.Disabled != "":
+		p.Rest, p.Reason = status.Disabled, m.c.Disabled
+		m.say(slog.LevelInfo, "process is disabled", m.name(Bot), slog.String("reason", p.Reason))
+	case m.c.Broken != "":
+		m.fail(Bot, m.c.Broken, "mend the setting and start a new container")
+	default:
+		m.launch(Bot)
+	}
+}
+
+// launch brings a process on its way that does not run: the bot by way of the lock.
+func (m *stepper) launch(id ID) {
+	p := &m.Procs[id]
+	p.NextStart, p.Again = time.Time{}, false
+	if id == Web {
+		m.do(Start{Web})
+		return
+	}
+	p.Phase, p.Reason, p.StandsBy = Locking, "takes the polling lock", false
+	m.Wish++
+	m.do(TakeLock{m.Wish})
+}
+
+func (m *stepper) started(e Started) {
+	p := &m.Procs[e.ID]
+	p.Phase, p.PID, p.StartedAt, p.Reason, p.KillAt, p.PollAt = Alive, e.PID, m.now, "", time.Time{}, time.Time{}
+	p.Starts++
+	m.say(m.quiet(slog.LevelInfo), "process started", m.name(e.ID), slog.Int("pid", e.PID), slog.Int("restarts", p.Starts-1))
+	if m.Stopping {
+		m.terminate(e.ID)
+	}
+}
+
+func (m *stepper) startFailed(e StartFailed) {
+	p := &m.Procs[e.ID]
+	p.Ended = true
+	p.LastEnd = End{At: m.now, Code: e.Code, Reason: e.Reason}
+	if e.ID == Web {
+		p.Phase, p.Rest, p.Reason = Resting, status.Failed, e.Reason
+		m.say(slog.LevelError, "process cannot be started: init ends", m.name(Web), slog.String("reason", e.Reason), slog.Int("code", e.Code))
+		m.stop("cannot start "+m.c.Names[Web]+": "+e.Reason, e.Code)
+		return
+	}
+	m.release()
+	if e.Temporary && !m.Stopping {
+		m.wait(Bot, m.backoff(p), "cannot be started: "+e.Reason)
+		m.say(slog.LevelError, "process cannot be started now", m.name(Bot), slog.String("reason", e.Reason), m.next(Bot), m.delay(Bot))
+		return
+	}
+	m.fail(Bot, "cannot be started: "+e.Reason, "mend it and say: init start "+m.c.Names[Bot])
+}
+
+// fail lays a process to rest that will not be started again by itself, in one line.
+func (m *stepper) fail(id ID, reason, next string) {
+	p := &m.Procs[id]
+	p.Phase, p.Rest, p.Reason = Resting, status.Failed, reason
+	m.say(slog.LevelError, "process failed: it will not be started again by itself", m.name(id),
+		slog.String("reason", reason), slog.String("next", next))
+}
+
+func (m *stepper) leaderEnded(e LeaderEnded) {
+	p := &m.Procs[e.ID]
+	wasEnding := p.Phase == Ending
+	// Its number is still pinned by the zombie, so that this cannot hit a stranger.
+	if m.Killed || !p.KillAt.IsZero() && !m.now.Before(p.KillAt) {
+		m.do(SendGroup{e.ID, syscall.SIGKILL})
+	} else {
+		m.do(SendGroup{e.ID, syscall.SIGTERM})
+	}
+	reason := meaning(e.Code, e.Signal)
+	if e.Detail != "" {
+		reason += " (" + e.Detail + ")"
+	}
+	p.Phase, p.Ended = Emptying, true
+	p.LastEnd = End{At: m.now, Code: e.Code, Signal: e.Signal, Reason: reason}
+	p.PollAt = m.now.Add(pollGroup)
+	if p.KillAt.IsZero() {
+		p.KillAt = m.now.Add(m.c.StopTimeout)
+	}
+	ran := m.now.Sub(p.StartedAt)
+	attrs := []slog.Attr{m.name(e.ID), slog.Int("pid", p.PID), slog.Int("code", e.Code)}
+	if e.Signal != 0 {
+		attrs = append(attrs, slog.String("signal", SignalName(e.Signal)))
+	}
+	attrs = append(attrs, slog.String("reason", reason), slog.String("ran", ran.Round(time.Millisecond).String()))
+
+	switch {
+	case e.ID == Web:
+		m.webEnded(e, reason, attrs)
+	case m.Stopping:
+		p.Rest, p.Reason = status.Stopped, "init stops"
+		m.say(slog.LevelInfo, "process ended", attrs...)
+	case wasEnding && p.Again:
+		m.say(slog.LevelInfo, "process ended", append(attrs, slog.String("next", "starts again, as an operator asked"))...)
+	case wasEnding:
+		p.Rest, p.Reason = status.Stopped, "stopped by an operator"
+		m.say(slog.LevelInfo, "process ended", append(attrs, slog.String("next", "stays stopped until told: init start "+m.c.Names[Bot]))...)
+	default:
+		m.botEnded(e, ran, reason, attrs)
+	}
+}
+
+func (m *stepper) webEnded(e LeaderEnded, reason string, attrs []slog.Attr) {
+	p := &m.Procs[Web]
+	if p.Again && !m.Stopping {
+		m.say(slog.LevelInfo, "process ended", append(attrs, slog.String("next", "starts again, as an operator asked"))...)
+		return
+	}
+	p.Again, p.Rest, p.Reason = false, status.Stopped, "init stops"
+	code := e.Code
+	for _, ok := range m.c.SuccessExit {
+		if code == ok {
+			code = 0
+		}
+	}
+	level := slog.LevelInfo
+	if code != 0 {
+		level = slog.LevelError
+	}
+	m.say(m.quiet(level), "process ended: init ends with its status", append(attrs, slog.Int("status", code))...)
+	if m.Stopping {
+		if !m.Fault {
+			m.Code = code
+		}
+		return
+	}
+	m.stop(m.c.Names[Web]+" ended: "+reason, code)
+}
+
+// botEnded is the exit-code contract for a bot that ended by itself.
+func (m *stepper) botEnded(e LeaderEnded, ran time.Duration, reason string, attrs []slog.Attr) {
+	p := &m.Procs[Bot]
+	if ran >= goodRun {
+		p.Failures, p.Conflicts = 0, 0
+	}
+	switch {
+	case e.Signal == 0 && e.Code == exitcode.OK:
+		p.Rest, p.Reason = status.Finished, "it ended with 0"
+		m.say(slog.LevelInfo, "process finished", append(attrs, slog.String("next", "stays so until told: init start "+m.c.Names[Bot]))...)
+	case e.Signal == 0 && e.Code == exitcode.Config:
+		p.Rest, p.Reason = status.Failed, reason+"; its own last lines in the log say why"
+		m.say(slog.LevelError, "process failed: it will not be started again by itself", append(attrs, slog.String("next",
+			"mend what its last lines complain of, then start a new container, or say: init start "+m.c.Names[Bot]))...)
+	case e.Signal == 0 && e.Code == exitcode.TempFail:
+		p.Failures = 0
+		d := double(m.c.ConflictDelay, p.Conflicts, max(conflictMax, m.c.ConflictDelay))
+		p.Conflicts++
+		p.NextStart, p.Reason = m.now.Add(d), reason
+		m.say(slog.LevelWarn, "process cannot run now", append(attrs, m.next(Bot), m.delay(Bot))...)
+	default:
+		p.Conflicts = 0
+		p.NextStart, p.Reason = m.now.Add(m.backoff(p)), reason
+		m.say(slog.LevelError, "process crashed", append(attrs, m.next(Bot), m.delay(Bot))...)
+	}
+}
+
+// backoff is the delay after one more crash in a row.
+func (m *stepper) backoff(p *Proc) time.Duration {
+	d := double(m.c.RestartDelay, p.Failures, m.c.RestartDelayMax)
+	p.Failures++
+	return d - time.Duration(m.c.Jitter()*float64(d/2))
+}
+
+// double is d doubled n times, at most limit.
+func double(d time.Duration, n int, limit time.Duration) time.Duration {
+	for range min(n, maxDelayDoubles) {
+		if d *= 2; d >= limit || d <= 0 {
+			return limit
+		}
+	}
+	return min(d, limit)
+}
+
+func (m *stepper) wait(id ID, d time.Duration, reason string) {
+	p := &m.Procs[id]
+	p.Phase, p.NextStart, p.Reason = Waiting, m.now.Add(d), reason
+}
+
+func (m *stepper) next(id ID) slog.Attr {
+	return slog.String("next_start_at", m.Procs[id].NextStart.UTC().Format("2006-01-02T15:04:05.000Z"))
+}
+
+func (m *stepper) delay(id ID) slog.Attr {
+	return slog.String("delay", m.Procs[id].NextStart.Sub(m.now).Round(time.Millisecond).String())
+}
+
+// groupEmpty is where an end is over: only now may the process be started again or the lock go to another.
+func (m *stepper) groupEmpty(id ID) {
+	p := &m.Procs[id]
+	if p.Phase != Emptying {
+		return
+	}
+	p.Phase, p.KillAt, p.PollAt, p.PID = Resting, time.Time{}, time.Time{}, 0
+	if id == Bot {
+		m.release()
+	}
+	switch {
+	case m.Stopping:
+	case p.Again && id == Web:
+		m.launch(id)
+	case p.Again || !p.NextStart.IsZero():
+		p.Phase = Waiting
+		if first := m.now.Add(handOver); p.NextStart.Before(first) {
+			p.NextStart = first
+		}
+	}
+}
+
+func (m *stepper) startIfDue(id ID) {
+	if p := &m.Procs[id]; p.Phase == Waiting && !m.now.Before(p.NextStart) {
+		m.launch(id)
+	}
+}
+
+func (m *stepper) release() {
+	m.LockHeld = false
+	m.do(ReleaseLock{})
+}
+
+// waitsForLock says whether an answer to wish is still waited for.
+func (m *stepper) waitsForLock(wish int) bool {
+	return m.Procs[Bot].Phase == Locking && !m.LockHeld && wish == m.Wish
+}
+
+func (m *stepper) lockTaken(wish int) {
+	if m.waitsForLock(wish) {
+		m.LockHeld = true
+		m.do(Start{Bot})
+	}
+}
+
+func (m *stepper) lockBusy(e LockBusy) {
+	if m.waitsForLock(e.Wish) {
+		m.Procs[Bot].Reason, m.Procs[Bot].StandsBy = e.Reason, true
+		m.say(slog.LevelInfo, "process stands by until the polling lock is free", m.name(Bot), slog.String("reason", e.Reason))
+	}
+}
+
+func (m *stepper) lockFailed(e LockFailed) {
+	if m.waitsForLock(e.Wish) {
+		m.release()
+		m.fail(Bot, "the polling lock cannot be had: "+e.Reason, "mend it and say: init start "+m.c.Names[Bot])
+	}
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

@@ -1,0 +1,426 @@
+package supervise
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tandem/internal/status"
+)
+
+// sim runs Step in fake time against a world in which processes, groups and the lock are a few variables.
+type sim struct {
+	t       *testing.T
+	c       *Config
+	s       State
+	now     time.Time
+	pid     int
+	jitter  float64
+	actions []string // what was done, without what was said
+	said    []string
+	exit    int // -1 while init runs
+	starts  [count]int
+}
+
+func newSim(t *testing.T, change func(*Config)) *sim {
+	m := &sim{t: t, now: time.Unix(1_000_000, 0), pid: 10, exit: -1}
+	m.c = &Config{
+		Names: [count]string{"web", "bot"}, StopTimeout: 8 * time.Second, RestartDelay: time.Second,
+		RestartDelayMax: time.Minute, ConflictDelay: 30 * time.Second, Jitter: func() float64 { return m.jitter },
+	}
+	if change != nil {
+		change(m.c)
+	}
+	m.do(Begin{})
+	return m
+}
+
+// running is a pair that runs, with the lock held.
+func running(t *testing.T) *sim {
+	m := newSim(t, nil)
+	m.do(LockTaken{m.s.Wish})
+	m.want(Bot, status.Running)
+	m.actions = nil
+	return m
+}
+
+func (m *sim) do(e Event) {
+	m.t.Helper()
+	before := m.s
+	next, actions := m.s.Step(m.c, m.now, e)
+	if m.s != before {
+		m.t.Fatalf("%T: Step changed the state that it was given", e)
+	}
+	m.s = next
+	var results []Event
+	for _, a := range actions {
+		switch a := a.(type) {
+		case Start:
+			m.pid++
+			m.starts[a.ID]++
+			results = append(results, Started{a.ID, m.pid})
+		case Say:
+			m.said = append(m.said, fmt.Sprint(a.Level, a.Text, a.Attrs))
+			continue
+		case Exit:
+			m.exit = a.Code
+		}
+		m.actions = append(m.actions, fmt.Sprintf("%T%v", a, a)[len("supervise."):])
+	}
+	for _, e := range results {
+		m.do(e)
+	}
+}
+
+// until moves time on, with the ticks that are due.
+func (m *sim) until(t time.Time) {
+	m.t.Helper()
+	for next := m.s.Next(); !next.IsZero() && !next.After(t); next = m.s.Next() {
+		if next.After(m.now) {
+			m.now = next
+		}
+		before := m.s
+		m.do(Tick{})
+		if m.s == before {
+			m.t.Fatalf("a tick at %s that changes nothing: init would spin", next)
+		}
+	}
+	m.now = t
+}
+
+func (m *sim) after(d time.Duration) { m.t.Helper(); m.until(m.now.Add(d)) }
+
+// end ends a process and its whole group.
+func (m *sim) end(id ID, code int, sig syscall.Signal) {
+	m.t.Helper()
+	m.do(LeaderEnded{ID: id, Code: code, Signal: sig})
+	m.do(GroupEmpty{id})
+}
+
+func (m *sim) want(id ID, state status.State) {
+	m.t.Helper()
+	for _, p := range m.s.View(m.c) {
+		if p.Name == m.c.Names[id] && p.State != state {
+			m.t.Fatalf("%s is %s (%s), want %s", p.Name, p.State, p.Reason, state)
+		}
+	}
+}
+
+func (m *sim) wantPhase(id ID, phase Phase) {
+	m.t.Helper()
+	if p := m.s.Procs[id]; p.Phase != phase {
+		m.t.Fatalf("%s is in phase %d (%s), want %d", m.c.Names[id], p.Phase, p.Reason, phase)
+	}
+}
+
+func (m *sim) wantActions(want ...string) {
+	m.t.Helper()
+	if !slices.Equal(m.actions, want) {
+		m.t.Errorf("have %q, want %q", m.actions, want)
+	}
+	m.actions = nil
+}
+
+func TestStartsWebFirst(t *testing.T) {
+	m := newSim(t, nil)
+	m.wantActions("Start{0}", "TakeLock{1}")
+	m.want(Web, status.Running)
+	m.want(Bot, status.Waiting)
+	if next := m.s.Next(); !next.IsZero() {
+		t.Errorf("a timer is set (%s) while nothing is due", next)
+	}
+	m.do(LockBusy{1, "another has it"})
+	m.want(Bot, status.Standby) // with the reason, never before it is known
+	m.do(LockTaken{1})
+	m.wantActions("Start{1}")
+	m.want(Bot, status.Running)
+}
+
+// The delays of the contract, with the jitter at both ends, and their reset after a good run.
+func TestBackoff(t *testing.T) {
+	for _, c := range []struct{ jitter, part float64 }{{0, 1}, {0.999999, 0.5}} {
+		m := running(t)
+		m.jitter = c.jitter
+		crash := func(d time.Duration) {
+			t.Helper()
+			m.end(Bot, 1, 0)
+			want := time.Duration(float64(d) * c.part)
+			have := m.s.Procs[Bot].NextStart.Sub(m.now)
+			if diff := have - want; diff < -time.Millisecond || diff > time.Millisecond {
+				t.Errorf("delay: have %s, want %s", have, want)
+			}
+			m.after(have - 1)
+			m.want(Bot, status.Waiting)
+			m.after(1)
+			m.wantPhase(Bot, Locking)
+			m.do(LockTaken{m.s.Wish})
+		}
+		for _, s := range []int{1, 2, 4, 8, 16, 32, 60, 60, 60} {
+			crash(time.Duration(s) * time.Second)
+		}
+		m.after(goodRun - 1)
+		crash(time.Minute)
+		m.after(goodRun)
+		crash(time.Second)
+	}
+}
+
+func TestConflictDelay(t *testing.T) {
+	m := running(t)
+	for _, want := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 5 * time.Minute, 5 * time.Minute} {
+		m.end(Bot, 75, 0)
+		if have := m.s.Procs[Bot].NextStart.Sub(m.now); have != want {
+			t.Errorf("have %s, want %s", have, want)
+		}
+		m.after(want)
+		m.do(LockTaken{m.s.Wish})
+	}
+	m.after(goodRun)
+	m.end(Bot, 75, 0)
+	if have := m.s.Procs[Bot].NextStart.Sub(m.now); have != 30*time.Second {
+		t.Errorf("after a good run: have %s", have)
+	}
+}
+
+// What the bot does never ends init, for every status and signal, and web is left alone.
+func TestBotNeverEndsInit(t *testing.T) {
+	for code := range 256 {
+		m := running(t)
+		m.end(Bot, code, 0)
+		want := status.Waiting
+		switch code {
+		case 0:
+			want = status.Finished
+		case 78:
+			want = status.Failed
+		}
+		m.want(Bot, want)
+		m.after(24 * time.Hour)
+		if m.exit != -1 || m.s.Procs[Web].Phase != Alive || m.starts[Web] != 1 {
+			t.Fatalf("%d: web was touched or init ended", code)
+		}
+		for _, a := range m.actions {
+			if strings.Contains(a, "Send{0") {
+				t.Fatalf("%d: %s", code, a)
+			}
+		}
+	}
+	for sig := syscall.Signal(1); sig < 32; sig++ {
+		m := running(t)
+		m.end(Bot, 128+int(sig), sig)
+		m.want(Bot, status.Waiting)
+	}
+}
+
+// The lock is given up only when the group is empty, and the next start waits for it.
+func TestLockIsKeptUntilTheGroupIsEmpty(t *testing.T) {
+	m := running(t)
+	m.do(LeaderEnded{ID: Bot, Code: 137, Signal: syscall.SIGKILL})
+	m.wantActions("SendGroup{1 terminated}")
+	m.after(7 * time.Second)
+	m.wantActions()
+	m.after(time.Second) // STOP_TIMEOUT
+	m.wantActions("SendGroup{1 killed}")
+	m.after(time.Second)
+	m.wantActions()
+	m.do(GroupEmpty{Bot})
+	m.wantActions("ReleaseLock{}")
+	m.after(handOver)
+	m.wantActions("TakeLock{2}")
+	m.do(LockTaken{1}) // an answer to the wish before
+	m.wantActions()
+	m.do(LockTaken{2})
+	m.wantActions("Start{1}")
+}
+
+func TestStop(t *testing.T) {
+	m := running(t)
+	m.do(Signal{syscall.SIGTERM})
+	m.wantActions("Send{0 terminated}", "Send{1 terminated}")
+	m.end(Web, 0, 0)
+	m.wantActions("SendGroup{0 terminated}")
+	m.end(Bot, 0, 0)
+	m.wantActions("SendGroup{1 terminated}", "ReleaseLock{}", "SendStrays{}")
+	m.do(Childless{})
+	m.wantActions("Exit{0}")
+}
+
+func TestStopEndsAtItsDeadline(t *testing.T) {
+	m := running(t)
+	m.do(Signal{syscall.SIGTERM})
+	m.actions = nil
+	m.after(8*time.Second - 1)
+	m.wantActions()
+	m.after(1)
+	m.wantActions("KillAll{}")
+	m.after(afterKill + pollKilled) // nobody goes: a process in state D
+	if m.exit != 137 {
+		t.Errorf("exit: %d", m.exit)
+	}
+}
+
+func TestSecondSignalKills(t *testing.T) {
+	m := running(t)
+	m.do(Signal{syscall.SIGTERM})
+	m.after(secondSignal - 1)
+	m.actions = nil
+	m.do(Signal{syscall.SIGTERM})
+	m.wantActions()
+	m.after(1)
+	m.do(Signal{syscall.SIGINT})
+	m.wantActions("KillAll{}")
+	m.do(Signal{syscall.SIGINT})
+	m.wantActions()
+}
+
+// A stop in every state of the bot: nothing is started after it, and init ends when web has.
+func TestStopInEveryState(t *testing.T) {
+	for name, bring := range map[string]func(*sim){
+		"standby":           func(m *sim) {},
+		"alive":             func(m *sim) { m.do(LockTaken{1}) },
+		"waiting":           func(m *sim) { m.do(LockTaken{1}); m.end(Bot, 1, 0) },
+		"failed":            func(m *sim) { m.do(LockTaken{1}); m.end(Bot, 78, 0) },
+		"emptying":          func(m *sim) { m.do(LockTaken{1}); m.do(LeaderEnded{ID: Bot, Code: 1}) },
+		"an operator stops": func(m *sim) { m.do(LockTaken{1}); m.do(Ask{"stop", Bot}) },
+		"is restarted":      func(m *sim) { m.do(LockTaken{1}); m.do(Ask{"restart", Bot}) },
+		"web is restarted":  func(m *sim) { m.do(Ask{"restart", Web}) },
+	} {
+		m := newSim(t, nil)
+		bring(m)
+		starts := m.starts
+		m.do(Signal{syscall.SIGTERM})
+		for id := range m.s.Procs {
+			switch m.s.Procs[id].Phase {
+			case Alive:
+				t.Errorf("%s: %d was not asked to end", name, id)
+			case Ending:
+				m.end(ID(id), 0, 0)
+			case Emptying:
+				m.do(GroupEmpty{ID(id)})
+			}
+		}
+		m.do(LockTaken{m.s.Wish})
+		m.do(Childless{})
+		if m.exit != 0 || m.starts != starts {
+			t.Errorf("%s: exit %d, starts %v to %v", name, m.exit, starts, m.starts)
+		}
+	}
+}
+
+// Web's end is init's: its own status, in whatever moment, and the bot has its whole time.
+func TestWebEnds(t *testing.T) {
+	for code := range 256 {
+		m := running(t)
+		m.do(LeaderEnded{ID: Web, Code: code})
+		m.do(GroupEmpty{Web})
+		m.wantActions("SendGroup{0 terminated}", "Send{1 terminated}")
+		m.after(8*time.Second - 1)
+		m.wantActions()
+		m.end(Bot, 3, 0)
+		m.do(Childless{})
+		if m.exit != code {
+			t.Fatalf("web ended with %d, init with %d", code, m.exit)
+		}
+	}
+	m := running(t)
+	m.c.SuccessExit = []int{143}
+	m.do(Signal{syscall.SIGINT})
+	m.end(Web, 143, syscall.SIGTERM)
+	m.end(Bot, 143, syscall.SIGTERM)
+	m.do(Childless{})
+	if m.exit != 0 {
+		t.Errorf("WEB_SUCCESS_EXIT: %d", m.exit)
+	}
+}
+
+func TestStartFailures(t *testing.T) {
+	m := newSim(t, nil)
+	m.do(LockTaken{1})
+	m.do(LeaderEnded{ID: Bot, Code: 1}) // back to a start that fails
+	m.do(GroupEmpty{Bot})
+	m.s.Procs[Bot].Phase = Locking
+	m.do(StartFailed{ID: Bot, Code: 126, Temporary: true, Reason: "no memory"})
+	m.want(Bot, status.Waiting)
+	m.s.Procs[Bot].Phase = Locking
+	m.do(StartFailed{ID: Bot, Code: 127, Reason: "missing"})
+	m.want(Bot, status.Failed)
+	if m.exit != -1 {
+		t.Error("init ended")
+	}
+	m.do(StartFailed{ID: Web, Code: 127, Reason: "missing"})
+	m.do(Childless{})
+	if m.exit != 127 {
+		t.Errorf("exit: %d", m.exit)
+	}
+}
+
+func TestSignalsToWeb(t *testing.T) {
+	m := running(t)
+	for _, sig := range []syscall.Signal{syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU} {
+		m.do(Signal{sig})
+	}
+	m.wantActions()
+	m.do(Signal{syscall.SIGHUP})
+	m.wantActions("Send{0 hangup}")
+	plain := newSim(t, func(c *Config) { c.PlainCommand, c.Names = true, [count]string{"sh", ""} })
+	plain.actions = nil
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGTERM, syscall.SIGTSTP} {
+		plain.do(Signal{sig})
+		plain.after(time.Hour)
+	}
+	plain.wantActions("Send{0 terminated}", "Send{0 terminated}", "Send{0 stopped}")
+}
+
+func TestOperator(t *testing.T) {
+	m := running(t)
+	m.do(Ask{"stop", Web})
+	m.do(Ask{"start", Web})
+	for _, a := range m.actions {
+		if a == "Answer{}" {
+			t.Errorf("granted: %q", m.actions)
+		}
+	}
+	m.actions = nil
+	m.do(Ask{"stop", Bot})
+	m.wantActions("Answer{}", "Send{1 terminated}")
+	m.end(Bot, 1, 0)
+	m.want(Bot, status.Stopped)
+	m.after(time.Hour)
+	m.want(Bot, status.Stopped)
+	m.actions = nil
+	m.do(Ask{"start", Bot})
+	m.wantActions("Answer{}", "TakeLock{2}")
+	m.do(LockTaken{2})
+	m.do(Ask{"restart", Bot})
+	m.end(Bot, 78, 0)
+	m.after(handOver)
+	m.wantPhase(Bot, Locking)
+	m.do(LockTaken{3})
+	m.want(Bot, status.Running)
+	m.do(Ask{"restart", Web})
+	m.end(Web, 1, 0)
+	m.want(Web, status.Running)
+	if m.exit != -1 || m.starts != [count]int{2, 3} {
+		t.Errorf("exit %d, starts %v", m.exit, m.starts)
+	}
+	m.actions = nil
+	disabled := newSim(t, func(c *Config) { c.Disabled = "switched off" })
+	disabled.actions = nil
+	disabled.do(Ask{"start", Bot})
+	disabled.wantActions("Answer{it is disabled: switched off}")
+}
+
+func TestFault(t *testing.T) {
+	m := running(t)
+	m.do(Fault{"panic"})
+	m.wantActions("Send{0 terminated}", "Send{1 terminated}")
+	m.end(Web, 0, 0)
+	m.end(Bot, 0, 0)
+	m.do(Childless{})
+	if m.exit != 70 {
+		t.Errorf("exit: %d", m.exit)
+	}
+}

@@ -1,0 +1,259 @@
+package supervise
+
+import (
+	"log/slog"
+	"syscall"
+	"time"
+
+	"tandem/internal/exitcode"
+	"tandem/internal/status"
+)
+
+func (m *stepper) signal(sig syscall.Signal) {
+	if m.c.PlainCommand {
+		m.pass(sig)
+		return
+	}
+	switch sig {
+	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT:
+		switch {
+		case !m.Stopping:
+			m.say(slog.LevelInfo, "stop asked for", slog.String("signal", SignalName(sig)),
+				slog.String("deadline", m.c.StopTimeout.String()))
+			m.stop("stop asked for by "+SignalName(sig), exitcode.OK)
+			m.StopAt = m.now
+		case m.StopAt.IsZero(): // web's end had begun the stop: this is the first one
+			m.StopAt = m.now
+		case m.now.Sub(m.StopAt) >= secondSignal && !m.Killed:
+			m.say(slog.LevelWarn, "stop asked for again: everything is killed", slog.String("signal", SignalName(sig)))
+			m.Deadline = m.now
+			m.kill()
+		}
+	case syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU:
+		// Passed on, they would freeze web; obeyed, init.
+	default:
+		m.pass(sig)
+	}
+}
+
+func (m *stepper) pass(sig syscall.Signal) {
+	if p := &m.Procs[Web]; p.Phase == Alive || p.Phase == Ending {
+		m.do(Send{Web, sig})
+	}
+}
+
+// stop begins init's end: code is what it ends with unless web says otherwise.
+func (m *stepper) stop(cause string, code int) {
+	if m.Stopping {
+		return
+	}
+	m.Stopping, m.Cause, m.Code = true, cause, code
+	m.Deadline = m.now.Add(m.c.StopTimeout)
+	for id := range m.Procs {
+		p := &m.Procs[id]
+		p.Again, p.NextStart = false, time.Time{}
+		switch p.Phase {
+		case Waiting:
+			p.Phase, p.Rest, p.Reason = Resting, status.Stopped, "init stops"
+		case Locking:
+			p.Phase, p.Rest, p.Reason = Resting, status.Stopped, "init stops"
+			m.release()
+		case Alive:
+			m.terminate(ID(id))
+		case Emptying:
+			p.Rest, p.Reason = status.Stopped, "init stops"
+		}
+	}
+}
+
+// terminate asks a process to end.
+func (m *stepper) terminate(id ID) {
+	p := &m.Procs[id]
+	p.Phase, p.KillAt = Ending, m.now.Add(m.c.StopTimeout)
+	m.do(Send{id, syscall.SIGTERM})
+}
+
+// kill ends everything that is left, and is repeated: who forks meanwhile must not win.
+func (m *stepper) kill() {
+	if !m.Killed {
+		for id := range m.Procs {
+			if p := &m.Procs[id]; p.Phase == Alive || p.Phase == Ending || p.Phase == Emptying {
+				m.say(slog.LevelWarn, "killed at the deadline of the stop", m.name(ID(id)), slog.Int("pid", p.PID))
+			}
+		}
+	}
+	if !m.Killed {
+		m.Killed, m.KilledAt = true, m.now
+	}
+	m.KillAt = m.now.Add(pollKilled)
+	m.do(KillAll{})
+}
+
+func (m *stepper) fault(reason string) {
+	m.say(slog.LevelError, "init failed: both processes are asked to end", slog.String("reason", reason))
+	m.stop("init failed: "+reason, exitcode.Software)
+	m.Fault, m.Code = true, exitcode.Software
+}
+
+// finish is what may be due after any event while init stops.
+func (m *stepper) finish() {
+	if !m.Stopping || m.Strays || m.Exited {
+		return
+	}
+	for _, p := range m.Procs {
+		if p.Phase != Resting {
+			return
+		}
+	}
+	m.Strays = true
+	m.do(SendStrays{})
+}
+
+func (m *stepper) childless() {
+	for _, p := range m.Procs {
+		if p.Phase != Resting {
+			return
+		}
+	}
+	if m.Stopping {
+		m.exit()
+	}
+}
+
+func (m *stepper) exit() {
+	m.Exited = true
+	m.do(Exit{m.Code})
+}
+
+func (m *stepper) tick() {
+	if m.Stopping && !m.now.Before(m.Deadline) {
+		if m.Killed && m.now.Sub(m.KilledAt) >= afterKill {
+			m.say(slog.LevelError, "processes are left that SIGKILL has not ended: init ends without them")
+			if p := &m.Procs[Web]; !m.Fault && (p.Phase == Alive || p.Phase == Ending) {
+				m.Code = exitcode.Signal + int(syscall.SIGKILL)
+			}
+			m.exit()
+			return
+		}
+		if !m.Killed || !m.now.Before(m.KillAt) {
+			m.kill()
+		}
+	}
+	for id := range m.Procs {
+		p := &m.Procs[id]
+		if p.Phase == Emptying && !m.now.Before(p.PollAt) {
+			p.PollAt = m.now.Add(pollGroup) // the World looks at the group after each event
+		}
+		if (p.Phase == Ending || p.Phase == Emptying) && !p.KillAt.IsZero() && !m.now.Before(p.KillAt) && !m.Stopping {
+			m.say(slog.LevelWarn, "killed at the deadline of its stop", m.name(ID(id)), slog.Int("pid", p.PID))
+			p.KillAt = m.now.Add(m.c.StopTimeout)
+			m.do(SendGroup{ID(id), syscall.SIGKILL})
+		}
+		m.startIfDue(ID(id))
+	}
+}
+
+// Next is when a Tick is due; zero while nothing is, so that init sleeps until something happens.
+func (s State) Next() time.Time {
+	var next time.Time
+	due := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	if s.Exited {
+		return next
+	}
+	for _, p := range s.Procs {
+		switch p.Phase {
+		case Waiting:
+			due(p.NextStart)
+		case Emptying:
+			due(p.PollAt)
+			fallthrough
+		case Ending:
+			if !s.Stopping {
+				due(p.KillAt)
+			}
+		}
+	}
+	if s.Stopping {
+		if s.Killed {
+			due(s.KillAt)
+		} else {
+			due(s.Deadline)
+		}
+	}
+	return next
+}
+
+// ask is what an operator may want of a process.
+func (m *stepper) ask(e Ask) {
+	p := &m.Procs[e.ID]
+	name := m.c.Names[e.ID]
+	refuse := func(reason string) { m.do(Answer{Refused: reason}) }
+	switch {
+	case m.Stopping:
+		refuse("init is stopping")
+		return
+	case name == "":
+		refuse("this init does not have that process")
+		return
+	case e.ID == Web && e.Verb != "restart":
+		refuse(name + " is the critical process: its end is the container's end; stop the container, or say: init restart " + name)
+		return
+	case e.ID == Bot && e.Verb != "stop" && m.c.Disabled != "":
+		refuse("it is disabled: " + m.c.Disabled)
+		return
+	case e.ID == Bot && e.Verb != "stop" && m.c.Broken != "":
+		refuse("it cannot be started as configured: " + m.c.Broken)
+		return
+	}
+	if e.Verb != "stop" { // an operator's word starts the delays anew
+		p.Failures, p.Conflicts = 0, 0
+	}
+	m.say(slog.LevelInfo, "operator asks", m.name(e.ID), slog.String("verb", e.Verb))
+	m.do(Answer{})
+	switch e.Verb {
+	case "stop":
+		m.askStop(e.ID)
+	case "start":
+		switch p.Phase {
+		case Resting, Waiting:
+			m.launch(e.ID)
+		case Ending, Emptying:
+			p.Again = true
+		}
+	case "restart":
+		switch p.Phase {
+		case Resting, Waiting:
+			m.launch(e.ID)
+		case Alive:
+			m.terminate(e.ID)
+			p.Again = true
+		case Ending, Emptying:
+			p.Again = true
+		}
+	}
+}
+
+func (m *stepper) askStop(id ID) {
+	p := &m.Procs[id]
+	p.Again, p.NextStart = false, time.Time{}
+	rest := func() { p.Phase, p.Rest, p.Reason = Resting, status.Stopped, "stopped by an operator" }
+	switch p.Phase {
+	case Resting:
+		if p.Rest != status.Disabled {
+			rest()
+		}
+	case Waiting:
+		rest()
+	case Locking:
+		rest()
+		m.release()
+	case Alive:
+		m.terminate(id)
+	case Emptying:
+		p.Rest, p.Reason = status.Stopped, "stopped by an operator"
+	}
+}

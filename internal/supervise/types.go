@@ -1,0 +1,239 @@
+package supervise
+
+import (
+	"log/slog"
+	"syscall"
+	"time"
+
+	"tandem/internal/exitcode"
+	"tandem/internal/status"
+)
+
+// ID is one of the two processes, an index into State.Procs.
+type ID int
+
+const (
+	// Web is the critical process: its end is init's end. In the mode with one command it is that command.
+	Web ID = iota
+	// Bot is the optional one.
+	Bot
+	count
+)
+
+// Config is what the policy goes by; it does not change while init runs.
+type Config struct {
+	Names    [count]string // "" for a process that this init does not have
+	Disabled string        // why the bot is not to be started at all, "" when it is
+	Broken   string        // why the bot cannot be started as configured, "" when it can
+
+	StopTimeout     time.Duration
+	RestartDelay    time.Duration
+	RestartDelayMax time.Duration
+	ConflictDelay   time.Duration
+	SuccessExit     []int // statuses of web that count as 0
+
+	// PlainCommand is for `init -- COMMAND`: no signal means stop, all are the command's.
+	PlainCommand bool
+	// Jitter returns a number from [0,1). It is the only thing from outside that Step asks for.
+	Jitter func() float64
+}
+
+// What the contract fixes and no setting changes.
+const (
+	goodRun         = 60 * time.Second // after it a process counts as well: the next delay is the first one again
+	conflictMax     = 5 * time.Minute
+	secondSignal    = 250 * time.Millisecond // docker and the kubelet may send the first one twice
+	handOver        = 25 * time.Millisecond  // from the lock's release until we compete for it: whoever waits is first
+	pollGroup       = 100 * time.Millisecond // while a group empties, whose members may be another's children
+	pollKilled      = 20 * time.Millisecond  // between rounds of SIGKILL, against those who fork meanwhile
+	afterKill       = 400 * time.Millisecond // how long init waits for what SIGKILL did not end yet
+	maxDelayDoubles = 32
+)
+
+// Phase is where a process is in its life; see the drawing in the package comment.
+type Phase uint8
+
+const (
+	Resting Phase = iota
+	Waiting
+	Locking
+	Alive
+	Ending
+	Emptying
+)
+
+// Proc is what is known of one process. It has no pointer into anything that changes.
+type Proc struct {
+	Phase     Phase
+	Rest      status.State // what a Resting one is called
+	Reason    string       // why it does not run
+	PID       int          // of the leader while Alive or Ending, and of the group while Emptying
+	StartedAt time.Time
+	Starts    int
+	Failures  int // crashes in a row
+	Conflicts int // ends with 75 in a row
+	NextStart time.Time
+	KillAt    time.Time // when what is left of its group is killed; zero for never
+	PollAt    time.Time // when to look at its group again
+	Again     bool      // start it once it has ended: an operator's restart
+	StandsBy  bool      // Locking, and another has the lock
+	Ended     bool      // LastEnd counts
+	LastEnd   End
+}
+
+// End is how a process ended.
+type End struct {
+	At     time.Time
+	Code   int            // 0 to 255; 128+n for signal n
+	Signal syscall.Signal // 0 for an ordinary end
+	Reason string
+}
+
+// State is everything that the policy remembers.
+type State struct {
+	Procs    [count]Proc
+	LockHeld bool // the World has the polling lock for us
+	Wish     int  // of the last TakeLock
+
+	Stopping bool
+	StopAt   time.Time // when the stop began
+	Deadline time.Time
+	Killed   bool      // SIGKILL to everything was sent
+	KilledAt time.Time // when it was sent first
+	KillAt   time.Time // the next round of it
+	Strays   bool      // what left its group was asked to end
+	Code     int       // what init will end with
+	Cause    string    // why init stops
+	Fault    bool      // init itself failed: Code is fixed
+	Exited   bool
+}
+
+// Event is something that happened. Each is a struct of its own below.
+type Event interface{ event() }
+
+type (
+	// Begin is the first event.
+	Begin struct{}
+	// Tick says that the time of State.Next has come. One too many changes nothing.
+	Tick struct{}
+	// Started says that the leader of ID runs.
+	Started struct {
+		ID  ID
+		PID int
+	}
+	// StartFailed says that ID could not be started.
+	StartFailed struct {
+		ID        ID
+		Code      int  // 126 or 127
+		Temporary bool // for lack of memory, processes or disk
+		Reason    string
+	}
+	// LeaderEnded comes while the leader's number still cannot be given to another process.
+	LeaderEnded struct {
+		ID     ID
+		Code   int
+		Signal syscall.Signal
+		Detail string // what else is known of it, in words
+	}
+	// GroupEmpty says that nobody is left in the group of ID.
+	GroupEmpty struct{ ID ID }
+	// Childless says that no descendant of init is left at all. It need only be said while State.Stopping.
+	Childless struct{}
+	// LockTaken, LockBusy and LockFailed answer the TakeLock with the same Wish; an answer to an older one is
+	// nobody's any more.
+	LockTaken struct{ Wish int }
+	LockBusy  struct {
+		Wish   int
+		Reason string
+	}
+	LockFailed struct {
+		Wish   int
+		Reason string
+	}
+	// Signal is one that init received.
+	Signal struct{ Signal syscall.Signal }
+	// Ask is an operator's request; Answer says what became of it.
+	Ask struct {
+		Verb string // start, stop, restart
+		ID   ID
+	}
+	// Fault says that init itself failed.
+	Fault struct{ Reason string }
+)
+
+func (Begin) event()       {}
+func (Tick) event()        {}
+func (Started) event()     {}
+func (StartFailed) event() {}
+func (LeaderEnded) event() {}
+func (GroupEmpty) event()  {}
+func (Childless) event()   {}
+func (LockTaken) event()   {}
+func (LockBusy) event()    {}
+func (LockFailed) event()  {}
+func (Signal) event()      {}
+func (Ask) event()         {}
+func (Fault) event()       {}
+
+// Action is something that the World is to do, in the order given.
+type Action interface{ action() }
+
+type (
+	// Start starts ID; Started or StartFailed answers.
+	Start struct{ ID ID }
+	// Send sends a signal to the leader of ID.
+	Send struct {
+		ID     ID
+		Signal syscall.Signal
+	}
+	// SendGroup sends a signal to what is left of the group of ID.
+	SendGroup struct {
+		ID     ID
+		Signal syscall.Signal
+	}
+	// SendStrays asks every descendant to end.
+	SendStrays struct{}
+	// KillAll kills every descendant.
+	KillAll struct{}
+	// TakeLock asks for the polling lock; LockBusy may answer and then LockTaken or LockFailed does.
+	TakeLock struct{ Wish int }
+	// ReleaseLock gives up the polling lock, or the wait for it.
+	ReleaseLock struct{}
+	// Answer answers an Ask. Refused is "" for yes.
+	Answer struct{ Refused string }
+	// Say is a line for the log.
+	Say struct {
+		Level slog.Level
+		Text  string
+		Attrs []slog.Attr
+	}
+	// Exit ends init.
+	Exit struct{ Code int }
+)
+
+func (Start) action()       {}
+func (Send) action()        {}
+func (SendGroup) action()   {}
+func (SendStrays) action()  {}
+func (KillAll) action()     {}
+func (TakeLock) action()    {}
+func (ReleaseLock) action() {}
+func (Answer) action()      {}
+func (Say) action()         {}
+func (Exit) action()        {}
+
+// meaning is a status in words.
+func meaning(code int, sig syscall.Signal) string {
+	if sig != 0 {
+		return "killed by " + SignalName(sig)
+	}
+	switch code {
+	case exitcode.OK:
+		return "0: done"
+	case exitcode.TempFail:
+		return "75: cannot run now"
+	case exitcode.Config:
+		return "78: cannot run as configured"
+	}
+	return "crashed with " + itoa(code)
+}

@@ -1,0 +1,89 @@
+package supervise
+
+import (
+	"syscall"
+	"time"
+
+	"tandem/internal/status"
+)
+
+// View is the state as status.json shows it: the processes only, the rest is the World's to add.
+func (s State) View(c *Config) []status.Process {
+	var list []status.Process
+	for id, p := range s.Procs {
+		if c.Names[id] == "" {
+			continue
+		}
+		v := status.Process{
+			Name: c.Names[id], Critical: ID(id) == Web, State: p.word(s.Stopping), Reason: p.Reason,
+			Restarts: max(0, p.Starts-1),
+		}
+		if p.Phase == Alive || p.Phase == Ending {
+			v.PID = p.PID
+		}
+		if p.Starts > 0 {
+			v.StartedAt = wall(p.StartedAt)
+		}
+		if p.Ended {
+			v.LastEnd = &status.End{At: *wall(p.LastEnd.At), Code: p.LastEnd.Code, Reason: p.LastEnd.Reason}
+			if p.LastEnd.Signal != 0 {
+				v.LastEnd.Signal = SignalName(p.LastEnd.Signal)
+			}
+		}
+		if !p.NextStart.IsZero() {
+			v.NextStartAt = wall(p.NextStart)
+		}
+		list = append(list, v)
+	}
+	return list
+}
+
+func (p *Proc) word(stopping bool) status.State {
+	switch p.Phase {
+	case Waiting:
+		return status.Waiting
+	case Locking: // most often for an instant
+		if !p.StandsBy {
+			return status.Waiting
+		}
+		return status.Standby
+	case Alive:
+		return status.Running
+	case Ending:
+		return status.Stopping
+	case Emptying:
+		if !p.NextStart.IsZero() && !stopping {
+			return status.Waiting
+		}
+		return status.Stopping
+	}
+	if p.Rest == "" { // before its first start
+		return status.Waiting
+	}
+	return p.Rest
+}
+
+// wall is t for people: without the monotonic part, in UTC, to the microsecond.
+func wall(t time.Time) *time.Time {
+	t = t.Round(0).UTC().Truncate(time.Microsecond)
+	return &t
+}
+
+// SignalName is the name of a signal as people and status.json write it, like "SIGTERM".
+func SignalName(sig syscall.Signal) string {
+	if name, ok := signalNames[sig]; ok {
+		return name
+	}
+	return "signal " + itoa(int(sig))
+}
+
+var signalNames = map[syscall.Signal]string{
+	syscall.SIGHUP: "SIGHUP", syscall.SIGINT: "SIGINT", syscall.SIGQUIT: "SIGQUIT", syscall.SIGILL: "SIGILL",
+	syscall.SIGTRAP: "SIGTRAP", syscall.SIGABRT: "SIGABRT", syscall.SIGBUS: "SIGBUS", syscall.SIGFPE: "SIGFPE",
+	syscall.SIGKILL: "SIGKILL", syscall.SIGUSR1: "SIGUSR1", syscall.SIGSEGV: "SIGSEGV", syscall.SIGUSR2: "SIGUSR2",
+	syscall.SIGPIPE: "SIGPIPE", syscall.SIGALRM: "SIGALRM", syscall.SIGTERM: "SIGTERM", syscall.SIGSTKFLT: "SIGSTKFLT",
+	syscall.SIGCHLD: "SIGCHLD", syscall.SIGCONT: "SIGCONT", syscall.SIGSTOP: "SIGSTOP", syscall.SIGTSTP: "SIGTSTP",
+	syscall.SIGTTIN: "SIGTTIN", syscall.SIGTTOU: "SIGTTOU", syscall.SIGURG: "SIGURG", syscall.SIGXCPU: "SIGXCPU",
+	syscall.SIGXFSZ: "SIGXFSZ", syscall.SIGVTALRM: "SIGVTALRM", syscall.SIGPROF: "SIGPROF", syscall.SIGWINCH: "SIGWINCH",
+	syscall.SIGIO: "SIGIO", syscall.SIGPWR: "SIGPWR", syscall.SIGSYS: "SIGSYS",
+}
