@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"tandem/internal/lockfile"
+	"tandem/internal/supervise"
+)
+
+// lockFD is the descriptor under which the bot finds the lock.
+const lockFD = 3
+
+// lockKeeper takes and gives up the polling lock in a goroutine of its own, because every call on its file may
+// hang where the file system does. The loop only says what it wants.
+type lockKeeper struct {
+	path string
+	log  *slog.Logger
+	tell func(supervise.Event)
+	wake chan struct{}
+
+	mu     sync.Mutex
+	wish   int // the number of the TakeLock that is to be fulfilled, 0 for none
+	cancel context.CancelFunc
+	held   *lockfile.Lock
+	now    string // who holds it
+}
+
+func newLockKeeper(path string, log *slog.Logger, tell func(supervise.Event)) *lockKeeper {
+	return &lockKeeper{path: path, log: log, tell: tell, wake: make(chan struct{}, 1)}
+}
+
+// want says for which wish the lock is wanted from now on, 0 for none. It never waits.
+func (k *lockKeeper) want(wish int) {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.wish = wish
+	if k.cancel != nil {
+		k.cancel()
+	}
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// file is the locked file, nil when it is not held.
+func (k *lockKeeper) file() *os.File {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.held == nil {
+		return nil
+	}
+	return k.held.File()
+}
+
+// holder is who has the lock, as far as known.
+func (k *lockKeeper) holder() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.now
+}
+
+// run is the actor. What may hang runs outside it, so that init's end does not wait for it.
+func (k *lockKeeper) run(done <-chan struct{}) {
+	failed := make(chan any, 1)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				failed <- r
+			}
+		}()
+		k.keep(done)
+	}()
+	select {
+	case <-done:
+	case r := <-failed:
+		panic(r)
+	}
+}
+
+// keep brings what is held in line with what is wanted, one wish after the other.
+func (k *lockKeeper) keep(done <-chan struct{}) {
+	if warning := lockfile.GuardsNothing(k.path); warning != "" {
+		k.log.Warn("the polling lock guards this container only", "reason", warning)
+	}
+	var lock *lockfile.Lock // open, and perhaps locked or waiting
+	heldFor := 0
+	for {
+		select {
+		case <-k.wake:
+		case <-done:
+			return
+		}
+		k.mu.Lock()
+		wish := k.wish
+		ctx, cancel := context.WithCancel(context.Background())
+		k.cancel = cancel
+		k.mu.Unlock()
+		if lock != nil && heldFor != 0 && heldFor != wish {
+			k.release(lock)
+			lock, heldFor = nil, 0
+		}
+		if wish != 0 && wish != heldFor {
+			var err error
+			if lock, err = k.take(ctx, wish, lock); err == nil {
+				heldFor = wish
+			}
+			k.answer(ctx, wish, lock, err)
+		}
+		cancel()
+	}
+}
+
+// take gets the lock; a lock whose wait was given up earlier is waited for again.
+func (k *lockKeeper) take(ctx context.Context, wish int, lock *lockfile.Lock) (*lockfile.Lock, error) {
+	if lock == nil {
+		var err error
+		if lock, err = lockfile.Open(k.path); err != nil {
+			return nil, err
+		}
+	}
+	got, err := lock.TryLock()
+	if err == nil && !got {
+		who := k.whoHolds()
+		k.mu.Lock()
+		k.now = who
+		k.mu.Unlock()
+		k.tell(supervise.LockBusy{Wish: wish, Reason: "the polling lock is held by " + who})
+		err = lock.Lock(ctx)
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			lock.Close()
+			lock = nil
+		}
+		return lock, err
+	}
+	host, _ := os.Hostname()
+	who := fmt.Sprintf("the bot under init %d on %s, since %s", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339))
+	if err := lock.SetHolder(who); err != nil {
+		k.log.Debug("the lock file does not say who holds it", "reason", err.Error())
+	}
+	k.mu.Lock()
+	k.now, k.held = who, lock
+	k.mu.Unlock()
+	return lock, nil
+}
+
+// whoHolds names the process that has the lock where it can be seen: usually what a bot left behind outside its
+// process group.
+func (k *lockKeeper) whoHolds() string {
+	var seen []string
+	for _, p := range lockfile.Holders(k.path) {
+		if p.PID != os.Getpid() {
+			seen = append(seen, fmt.Sprintf("%s (pid %d)", p.Name, p.PID))
+		}
+	}
+	switch said := lockfile.Holder(k.path); {
+	case len(seen) > 0:
+		return strings.Join(seen, ", ")
+	case said != "":
+		return said
+	}
+	return "a process that cannot be seen from here"
+}
+
+func (k *lockKeeper) answer(ctx context.Context, wish int, lock *lockfile.Lock, err error) {
+	k.mu.Lock()
+	stale := wish != k.wish
+	k.mu.Unlock()
+	switch {
+	case stale:
+	case err == nil:
+		k.tell(supervise.LockTaken{Wish: wish})
+	case ctx.Err() == nil:
+		k.tell(supervise.LockFailed{Wish: wish, Reason: err.Error()})
+	}
+}
+
+// release closes init's copy. Whoever else has one, such as a process that the bot left behind, keeps the lock.
+func (k *lockKeeper) release(lock *lockfile.Lock) {
+	k.mu.Lock()
+	k.held, k.now = nil, ""
+	k.mu.Unlock()
+	if err := lock.Replaced(); err != nil {
+		k.log.Warn("the polling lock did not guard the bot to its end", "reason", err.Error())
+	}
+	lock.Close()
+}

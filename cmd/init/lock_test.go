@@ -1,0 +1,159 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tandem/internal/proctest"
+	"tandem/internal/status"
+)
+
+// Row 9: two init with one lock file. pollers fails when it is not alone.
+func TestOnePoller(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		dir := runDir(t, 0)
+		lock, alone := filepath.Join(dir, "lock"), filepath.Join(dir, "alone")
+		bot := proctest.Command("pollers", alone)
+		begin := func() *tandem {
+			i := start(t, under, goodWeb, bot, "POLL_LOCK_FILE="+lock, "BOT_RESTART_DELAY=300ms")
+			i.WaitLine(soon, "web ready")
+			return i
+		}
+		first := begin()
+		first.WaitLine(soon, "polling")
+		second := begin()
+		if p := second.awaitState("bot", status.Standby); !strings.Contains(p.Reason, "polling lock is held by") {
+			t.Errorf("standby: %+v", p)
+		}
+		if out, err := second.init("status"); err != nil || strings.Count(out, "held by") != 2 { // in the why and of the lock
+			t.Errorf("init status: %v %s", err, out)
+		}
+
+		// kill -9 of the first bot: the second takes over, the first comes back and stands by.
+		kill(t, first, first.awaitState("bot", status.Running).PID)
+		began := time.Now()
+		second.WaitLine(soon, "polling")
+		takes(t, began, 0, time.Second)
+		first.awaitState("bot", status.Standby)
+
+		// kill -9 of the second init: its bot goes with it, the first takes over.
+		second.Signal(syscall.SIGKILL)
+		began = time.Now()
+		proctest.Eventually(t, soon, "the first polls again", func() bool { return first.Count("polling") == 2 })
+		takes(t, began, 0, time.Second)
+		for _, i := range []*tandem{first, second} {
+			if i.Count("TWO POLLERS")+i.Count("NO LOCK") > 0 {
+				t.Errorf("%q", i.Lines())
+			}
+		}
+		first.Signal(syscall.SIGTERM)
+		first.Wait(soon)
+	})
+}
+
+// kill kills the process that i knows by pid.
+func kill(t *testing.T, i *tandem, pid int) {
+	t.Helper()
+	q, ok := i.Find(pid)
+	if !ok {
+		t.Fatalf("no process %d in %v", pid, i.Tree())
+	}
+	if err := syscall.Kill(q.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Row 18 and edge 38: the lock is kept while anybody of the bot's group lives, also when the launcher closes
+// what it inherits; a survivor in a session of its own keeps it through its copy, and is named.
+func TestWhoKeepsTheLock(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		lock := filepath.Join(runDir(t, 0), "lock")
+		// The launcher closes 3 and leaves its worker, which ignores SIGTERM, behind when it is killed.
+		launcher := `sh -c 'exec 3>&-; sh -c "trap \"\" TERM; echo worker ready; while :; do sleep 1000; done" & echo bot ready; wait'`
+		i := start(t, under, goodWeb, launcher, "POLL_LOCK_FILE="+lock, "STOP_TIMEOUT=1500ms", "BOT_RESTART_DELAY=1ms")
+		i.WaitLine(soon, "worker ready")
+		other := start(t, under, goodWeb, plainBot, "POLL_LOCK_FILE="+lock)
+		other.awaitState("bot", status.Standby)
+		began := time.Now()
+		kill(t, i, i.awaitState("bot", status.Running).PID)
+		other.WaitLine(soon, "bot ready")
+		takes(t, began, 1400*time.Millisecond, 4*time.Second) // the worker was killed at the deadline, and then
+		other.Kill()
+
+		survivor := `sh -c 'setsid sh -c "trap \"\" TERM; echo survivor ready; while :; do sleep 1000 3>&-; done" & echo bot ready; exec sleep 1000 3>&-'`
+		j := start(t, under, goodWeb, survivor, "POLL_LOCK_FILE="+lock+"2", "STOP_TIMEOUT=1s", "BOT_RESTART_DELAY=1ms")
+		j.WaitLine(soon, "survivor ready")
+		kill(t, j, j.awaitState("bot", status.Running).PID)
+		p := j.await("bot", "names the survivor", func(p status.Process) bool {
+			return p.State == status.Standby && strings.Contains(p.Reason, "sh (pid ")
+		})
+		if p.Restarts != 0 {
+			t.Errorf("%+v", p)
+		}
+		for _, q := range j.Tree() {
+			if len(q.Args) > 2 && strings.Contains(q.Args[2], "survivor ready") && q.SID == q.PID {
+				syscall.Kill(q.PID, syscall.SIGKILL)
+			}
+		}
+		j.await("bot", "runs again", func(p status.Process) bool { return p.State == status.Running && p.Restarts == 1 })
+		j.Signal(syscall.SIGTERM)
+		j.ends(0)
+	})
+}
+
+// kill -9 of an init that is not PID 1, whose bot has closed its copy's parent-death signal away: the copy of
+// what is left keeps a second bot from polling.
+func TestLockOutlivesInit(t *testing.T) {
+	lock := filepath.Join(runDir(t, 0), "lock")
+	bot := `sh -c 'sh -c "echo worker ready; exec sleep 1000" & wait'`
+	i := start(t, proctest.Parent, goodWeb, bot, "POLL_LOCK_FILE="+lock)
+	i.WaitLine(soon, "worker ready")
+	i.Signal(syscall.SIGKILL)
+	i.Wait(soon)
+	j := start(t, proctest.Parent, goodWeb, plainBot, "POLL_LOCK_FILE="+lock)
+	j.awaitState("bot", status.Standby)
+	i.Kill()
+	j.WaitLine(soon, "bot ready")
+}
+
+// A lock that cannot be had keeps the bot off, and nothing else.
+func TestLockCannotBeHad(t *testing.T) {
+	dir := runDir(t, 0)
+	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("elsewhere", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"missing/lock", "folder", "link"} {
+		i := start(t, proctest.Parent, goodWeb, goodBot, "POLL_LOCK_FILE="+filepath.Join(dir, name))
+		i.WaitLine(soon, "web ready")
+		if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, filepath.Join(dir, name)) {
+			t.Errorf("%s: %+v", name, p)
+		}
+		if n := i.Count(`"ERROR"`); n != 1 {
+			t.Errorf("%s: %d error lines: %q", name, n, i.Lines())
+		}
+		i.Signal(syscall.SIGTERM)
+		i.ends(0)
+	}
+}
+
+// A file that was replaced while the bot ran is noticed before the next start.
+func TestLockReplaced(t *testing.T) {
+	lock := filepath.Join(runDir(t, 0), "lock")
+	i := start(t, proctest.Parent, goodWeb, plainBot, "POLL_LOCK_FILE="+lock, "BOT_RESTART_DELAY=1ms")
+	i.WaitLine(soon, "bot ready")
+	if err := os.Remove(lock); err != nil {
+		t.Fatal(err)
+	}
+	j := start(t, proctest.Parent, goodWeb, plainBot, "POLL_LOCK_FILE="+lock)
+	j.WaitLine(soon, "bot ready") // nothing excludes it: the name is free
+	kill(t, i, i.awaitState("bot", status.Running).PID)
+	i.WaitLine(soon, "did not guard", "lock file")
+	i.awaitState("bot", status.Standby) // now they compete for the same file again
+}

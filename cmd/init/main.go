@@ -1,0 +1,51 @@
+// Command init is PID 1 of the container: it runs web and bot side by side, keeps web up whatever the bot does,
+// and ends with web's status. Its manual is usage.go, printed by `init -help`.
+package main
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+)
+
+func init() {
+	// Every process is started from the main thread, because a parent-death signal comes at the end of the thread
+	// that forked; see docs/adr/0001.
+	runtime.LockOSThread()
+}
+
+func main() {
+	// PID 1 does next to nothing, so garbage is collected when there is some and never by the clock: idle is idle.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(8 << 20)
+	runtime.GOMAXPROCS(2)
+	os.Exit(dispatch(os.Args[1:]))
+}
+
+// dispatch chooses what the command line asks for and returns the status to end with.
+func dispatch(args []string) int {
+	if len(args) == 0 {
+		return supervised(pair)
+	}
+	switch rest := args[1:]; args[0] {
+	case "web", "bot":
+		if len(rest) > 0 {
+			return misuse("init " + args[0] + " takes no arguments; to run another program: init -- COMMAND")
+		}
+		if args[0] == "web" {
+			return supervised(webOnly)
+		}
+		return supervised(botOnly)
+	case "--":
+		return command(rest)
+	case "status":
+		return showStatus(rest)
+	case "start", "stop", "restart":
+		return ask(args[0], rest)
+	case "-version", "--version", "version":
+		return printVersion()
+	case "-help", "--help", "-h", "help":
+		return printHelp()
+	}
+	return misuse("unknown argument " + quote(args[0]) + "; to run a program: init -- " + args[0])
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"tandem/internal/buildinfo"
+	"tandem/internal/lockfile"
+	"tandem/internal/status"
+)
+
+// fileNames are the names of the control socket, the status file and the ownership lock in RUN_DIR.
+func (m mode) fileNames() (socket, file, lock string) {
+	switch m {
+	case webOnly:
+		return "web.sock", "web.json", "init-web.lock"
+	case botOnly:
+		return "bot.sock", "bot.json", "init-bot.lock" // bot.lock is the polling lock
+	}
+	return "init.sock", "status.json", "init.lock"
+}
+
+// runDirLock says that this init owns its files in RUN_DIR.
+type runDirLock struct {
+	lock         *lockfile.Lock
+	socket, file string
+}
+
+// claimRunDir makes this init the owner of its files in RUN_DIR and opens the control socket. What stands in the
+// way is said once and costs the socket and the file, nothing else.
+func (w *world) claimRunDir() {
+	s := &w.settings
+	fail := func(reason string) {
+		w.log.Warn("init runs without status file and control socket", "reason", reason)
+	}
+	if s.runDirProblem != nil {
+		fail(s.runDirProblem.Error())
+		return
+	}
+	socket, file, lockName := s.mode.fileNames()
+	lock, err := lockfile.Open(filepath.Join(s.runDir, lockName))
+	if err != nil {
+		fail(err.Error())
+		return
+	}
+	free, err := lock.TryLock()
+	for range 3 { // `init status` looks whether it is free by holding it for a moment
+		if free || err != nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+		free, err = lock.TryLock()
+	}
+	if err == nil && !free {
+		err = fmt.Errorf("another init (%s) owns %s; give this one a RUN_DIR of its own", lockfile.Holder(filepath.Join(s.runDir, lockName)), s.runDir)
+	}
+	if err != nil {
+		lock.Close()
+		fail(err.Error())
+		return
+	}
+	_ = lock.SetHolder(fmt.Sprintf("pid %d", os.Getpid()))
+	w.owned = &runDirLock{lock, filepath.Join(s.runDir, socket), filepath.Join(s.runDir, file)}
+	_ = os.Remove(w.owned.file) // one from before a restart of the container is not to be taken for ours
+	w.publisher.path = w.owned.file
+	if err := w.control.listen(w.owned.socket); err != nil {
+		w.log.Warn("init runs without control socket", "reason", err.Error())
+	}
+}
+
+// releaseRunDir removes what would be taken for a living init.
+func (w *world) releaseRunDir() {
+	if w.owned != nil {
+		_ = os.Remove(w.owned.socket)
+		_ = os.Remove(w.owned.file)
+		_ = w.owned.lock.Close()
+	}
+}
+
+// publisher writes the status file, in a goroutine of its own so that a disk that is slow, full or gone never
+// keeps the loop. Only the newest state is written.
+type publisher struct {
+	path string // "" for none
+	log  *slog.Logger
+	wake chan struct{}
+
+	mu   sync.Mutex
+	show func() *status.Status
+	then []func()
+
+	last   []byte // run's own
+	writes int
+	warned bool
+}
+
+// collectAfter is after how many changes of the state garbage is collected: nearly all of it comes with them, and
+// no clock does it (see main).
+const collectAfter = 8
+
+// put hands over the state; then, if it is not nil, is called once the state can be read.
+func (p *publisher) put(show func() *status.Status, then func()) {
+	p.mu.Lock()
+	p.show = show
+	if then != nil {
+		p.then = append(p.then, then)
+	}
+	p.mu.Unlock()
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run is the actor.
+func (p *publisher) run(done <-chan struct{}) {
+	for {
+		select {
+		case <-p.wake:
+		case <-done:
+			return
+		}
+		p.mu.Lock()
+		show, then := p.show, p.then
+		p.then = nil
+		p.mu.Unlock()
+		if p.path != "" {
+			p.write(show())
+		}
+		for _, f := range then {
+			f()
+		}
+	}
+}
+
+func (p *publisher) write(s *status.Status) {
+	b, err := json.Marshal(s)
+	if err != nil || bytes.Equal(b, p.last) {
+		return
+	}
+	err = replaceFile(p.path, append(b, '\n'))
+	if err == nil {
+		p.last = b
+		if p.writes++; p.writes%collectAfter == 0 {
+			debug.FreeOSMemory()
+		}
+		return
+	}
+	// A reader must not take the old state for the present one.
+	_ = os.Remove(p.path)
+	p.last = nil
+	if !p.warned { // once: removing the old file makes room for the next, which would have it said every other time
+		p.warned = true
+		p.log.Warn("the status file cannot be written", "reason", err.Error())
+	}
+}
+
+// replaceFile gives path its new content at one instant. It needs no fsync: after a power cut there is no init
+// of which the file could tell.
+func replaceFile(path string, content []byte) error {
+	next := path + ".new"
+	if err := os.WriteFile(next, content, 0o600); err != nil {
+		_ = os.Remove(next)
+		return err
+	}
+	return os.Rename(next, path)
+}
+
+// lastWords is what `kubectl describe pod` shows of the end.
+func (w *world) lastWords(code int) {
+	w.publisher.mu.Lock()
+	show := w.publisher.show
+	w.publisher.mu.Unlock()
+	if show == nil {
+		return
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "init ended with %d.", code)
+	for _, p := range show().Processes {
+		fmt.Fprintf(&text, " %s: %s", p.Name, p.State)
+		if p.Reason != "" {
+			fmt.Fprintf(&text, " (%s)", p.Reason)
+		}
+		if p.LastEnd != nil {
+			fmt.Fprintf(&text, ", ended %s with %d: %s", p.LastEnd.At.Format(time.RFC3339), p.LastEnd.Code, p.LastEnd.Reason)
+		}
+		fmt.Fprintf(&text, ", %d restarts.", p.Restarts)
+	}
+	writeLastWords(w.settings.terminationLog, text.String())
+}
+
+// writeLastWords puts words, shortened to what Kubernetes takes, into the file at path if it is there.
+func writeLastWords(path, words string) {
+	if info, err := os.Lstat(path); path == "" || err != nil || !info.Mode().IsRegular() {
+		return
+	}
+	if len(words) > 4000 {
+		words = words[:4000]
+	}
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		if f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0); err == nil {
+			_, _ = f.WriteString(words + "\n")
+			_ = f.Close()
+		}
+	}()
+	select {
+	case <-written:
+	case <-time.After(200 * time.Millisecond):
+	}
+}
+
+func version() string { return buildinfo.Version }

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tandem/internal/proctest"
+	"tandem/internal/status"
+)
+
+// Row 6: however a bot crashes, it is noticed, said, and started again after a delay within the contract's range.
+func TestCrashingBot(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		crashes := map[string]struct{ bot, reason string }{
+			"code":     {"exit 9", "crashed with 9"},
+			"panic":    {"exit 2", "crashed with 2"},
+			"killed":   {"kill -KILL $$", "killed by SIGKILL"},
+			"segfault": {"ulimit -c 0; kill -SEGV $$", "killed by SIGSEGV"},
+			"later":    {"sleep 0.2; exit 1", "crashed with 1"},
+		}
+		inits := map[string]*tandem{} // at once, as they mostly wait
+		for name, c := range crashes {
+			inits[name] = start(t, under, goodWeb, fmt.Sprintf(`sh -c 'echo bot ready; %s'`, c.bot),
+				"BOT_RESTART_DELAY=200ms", "BOT_RESTART_DELAY_MAX=400ms")
+		}
+		for name, c := range crashes {
+			i := inits[name]
+			from := 0
+			for _, d := range []time.Duration{200 * time.Millisecond, 400 * time.Millisecond, 400 * time.Millisecond} {
+				var line string
+				line, from = i.WaitLineFrom(from, soon, "process crashed", c.reason)
+				var said struct{ Time, NextStartAt time.Time }
+				parse(t, line, &said.Time, &said.NextStartAt)
+				if have := said.NextStartAt.Sub(said.Time); have < d/2-5*time.Millisecond || have > d+5*time.Millisecond {
+					t.Errorf("%s: next start after %s, want %s to %s", name, have, d/2, d)
+				}
+				_, from = i.WaitLineFrom(from, soon, "process started", `"bot"`)
+			}
+			if p := i.awaitState("web", status.Running); p.Restarts != 0 {
+				t.Errorf("%s: web: %+v", name, p)
+			}
+			i.Signal(syscall.SIGTERM)
+			i.ends(0)
+		}
+	})
+}
+
+// parse reads when a line was logged and the next start that it promises.
+func parse(t *testing.T, line string, at, next *time.Time) {
+	t.Helper()
+	var l struct {
+		Time time.Time `json:"time"`
+		Next time.Time `json:"next_start_at"`
+	}
+	if err := json.Unmarshal([]byte(line), &l); err != nil || l.Next.IsZero() {
+		t.Fatalf("%s: %v", line, err)
+	}
+	*at, *next = l.Time, l.Next
+}
+
+// Row 3 and the contract's table: 78 and 0 are not started again, 75 is, more slowly each time.
+func TestExitCodeContract(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		for code, state := range map[int]status.State{78: status.Failed, 0: status.Finished} {
+			i := start(t, under, goodWeb, fmt.Sprintf(`sh -c 'echo bot ready; exit %d'`, code), "BOT_RESTART_DELAY=1ms")
+			p := i.awaitState("bot", state)
+			if p.LastEnd == nil || p.LastEnd.Code != code || p.Restarts != 0 || p.NextStartAt != nil {
+				t.Errorf("%d: %+v", code, p)
+			}
+			if n := i.Count("bot ready"); n != 1 {
+				t.Errorf("%d: started %d times", code, n)
+			}
+			if errors := i.Count(`"ERROR"`); code == 78 && errors != 1 || code == 0 && errors != 0 {
+				t.Errorf("%d: %d error lines: %q", code, errors, i.Lines())
+			}
+			// An operator may have it tried again.
+			if out, err := i.init("start", "bot"); err != nil {
+				t.Errorf("init start bot: %v %s", err, out)
+			}
+			i.await("bot", "is started again", func(p status.Process) bool { return p.Restarts == 1 && p.State == state })
+			i.Signal(syscall.SIGTERM)
+			i.ends(0)
+		}
+
+		i := start(t, under, goodWeb, `sh -c 'echo bot ready; exit 75'`, "BOT_CONFLICT_DELAY=100ms")
+		from := 0
+		for _, d := range []time.Duration{100, 200, 400} {
+			var line string
+			line, from = i.WaitLineFrom(from, soon, "75: cannot run now")
+			var at, next time.Time
+			parse(t, line, &at, &next)
+			if have := next.Sub(at); have < (d-5)*time.Millisecond || have > (d+5)*time.Millisecond {
+				t.Errorf("next start after %s, want %d ms", have, d)
+			}
+		}
+	})
+}
+
+// init runs another init on the same RUN_DIR, as an operator does.
+func (i *tandem) init(args ...string) (string, error) {
+	i.t.Helper()
+	cmd := exec.Command(proctest.Bin(i.t, "init"), args...)
+	cmd.Env = []string{"RUN_DIR=" + i.dir}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// A bot that cannot be started fails, or waits where that may pass, and web runs on.
+func TestBotCannotBeStarted(t *testing.T) {
+	dir := t.TempDir()
+	busy := filepath.Join(dir, "busy")
+	if err := os.WriteFile(busy, []byte("#!/bin/sh\necho bot ready\nexec sleep 1000\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writer, err := os.OpenFile(busy, os.O_WRONLY, 0) // ETXTBSY: "later"
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	garbage := filepath.Join(dir, "garbage")
+	if err := os.WriteFile(garbage, []byte{0, 1, 2}, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for path, code := range map[string]int{filepath.Join(dir, "missing"): 127, garbage: 126, "/etc/passwd": 126} {
+		i := start(t, proctest.Parent, goodWeb, path, "BOT_RESTART_DELAY=1ms")
+		i.WaitLine(soon, "web ready")
+		p := i.awaitState("bot", status.Failed)
+		if p.LastEnd == nil || p.LastEnd.Code != code || !strings.Contains(p.Reason, path) {
+			t.Errorf("%s: %+v", path, p)
+		}
+		if s, _ := i.readStatus(); s == nil || s.Lock.Held {
+			t.Errorf("%s: the lock is kept: %+v", path, s)
+		}
+		if n := i.Count(`"ERROR"`); n != 1 {
+			t.Errorf("%s: %d error lines", path, n)
+		}
+		i.Signal(syscall.SIGTERM)
+		i.ends(0)
+	}
+	i := start(t, proctest.Parent, goodWeb, busy, "BOT_RESTART_DELAY=50ms", "BOT_RESTART_DELAY_MAX=100ms")
+	i.awaitState("bot", status.Waiting)
+	i.WaitLine(soon, "cannot be started now")
+	writer.Close()
+	i.awaitState("bot", status.Running)
+	i.Signal(syscall.SIGTERM)
+	i.ends(0)
+}
+
+// Row 2.
+func TestDisabled(t *testing.T) {
+	for setting, line := range map[string]string{"false": "process is disabled", "0": "is disabled", "No": "is disabled", "OFF": "is disabled", "perhaps": "want true or false"} {
+		i := start(t, proctest.PID1, goodWeb, goodBot, "ENABLE_TELEGRAM_BOT="+setting)
+		i.WaitLine(soon, "web ready")
+		i.WaitLine(soon, line)
+		i.awaitState("bot", status.Disabled)
+		if out, err := i.init("start", "bot"); err == nil {
+			t.Errorf("%s: started by an operator: %s", setting, out)
+		}
+		i.Signal(syscall.SIGTERM)
+		i.ends(0)
+		if i.Count("bot ready") > 0 {
+			t.Errorf("%s: the bot was started", setting)
+		}
+	}
+}
+
+func TestOperator(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		i := start(t, under, goodWeb, goodBot)
+		i.WaitLine(soon, "bot ready")
+		first := i.awaitState("bot", status.Running)
+		must := func(args ...string) {
+			t.Helper()
+			if out, err := i.init(args...); err != nil {
+				t.Fatalf("init %q: %v %s", args, err, out)
+			}
+		}
+		must("stop", "bot") // when it returns, it is done, and the status says so
+		if p := i.awaitState("bot", status.Stopped); p.PID != 0 || p.LastEnd.Code != 0 {
+			t.Errorf("stopped: %+v", p)
+		}
+		i.WaitLine(soon, "bot stops")
+		must("start", "bot")
+		second := i.awaitState("bot", status.Running)
+		must("restart", "bot")
+		third := i.awaitState("bot", status.Running)
+		if first.PID == second.PID || second.PID == third.PID || third.Restarts != 2 {
+			t.Errorf("have %+v, %+v, %+v", first, second, third)
+		}
+		web := i.awaitState("web", status.Running)
+		for _, verb := range []string{"stop", "start"} {
+			if out, err := i.init(verb, "web"); err == nil || !strings.Contains(out, "critical") {
+				t.Errorf("init %s web: %v %s", verb, err, out)
+			}
+		}
+		must("restart", "web")
+		if p := i.awaitState("web", status.Running); p.PID == web.PID || p.Restarts != 1 {
+			t.Errorf("web: %+v", p)
+		}
+		proctest.Eventually(t, soon, "web is ready again", func() bool { return i.Count("web ready") == 2 })
+		out, err := i.init("status", "bot")
+		if err != nil || !strings.Contains(out, "running") {
+			t.Errorf("init status bot: %v %s", err, out)
+		}
+		i.Signal(syscall.SIGTERM)
+		i.ends(0)
+		if out, err := i.init("status"); err == nil {
+			t.Errorf("init status after the end: %s", out)
+		}
+	})
+}
+
+// `init web` and `init bot` beside one another, as in two containers of a Pod with one volume.
+func TestSingleModes(t *testing.T) {
+	dir := runDir(t, 0)
+	one := func(name string) *tandem {
+		p := proctest.Start(t, proctest.Options{Path: proctest.Bin(t, "init"), Args: []string{name}, Under: proctest.PID1,
+			Env: []string{"RUN_DIR=" + dir, "WEB_COMMAND=" + goodWeb, "BOT_COMMAND=sh -c 'echo bot ready; exit 78'", "STOP_TIMEOUT=2s"}})
+		return &tandem{p, t, dir}
+	}
+	web, bot := one("web"), one("bot")
+	web.WaitLine(soon, "web ready")
+	bot.WaitLine(soon, "bot ready")
+	proctest.Eventually(t, soon, "the bot has failed", func() bool {
+		s, err := status.Read(filepath.Join(dir, "bot.json"))
+		return err == nil && len(s.Processes) == 1 && s.Processes[0].State == status.Failed
+	})
+	for _, name := range []string{"web", "bot"} { // a Pod's probes: both are there
+		if out, err := web.init("status", name); err != nil {
+			t.Errorf("init status %s: %v %s", name, err, out)
+		}
+	}
+	web.Signal(syscall.SIGTERM)
+	web.ends(0)
+	if !bot.Running() {
+		t.Error("init bot ended with its bot")
+	}
+	bot.Signal(syscall.SIGTERM)
+	bot.ends(0)
+	if web.Count("bot ready") > 0 || bot.Count("web ready") > 0 {
+		t.Error("an init started what is not its own")
+	}
+}

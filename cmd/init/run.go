@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/oklog/run"
+	"golang.org/x/sys/unix"
+
+	"tandem/internal/exitcode"
+	"tandem/internal/reap"
+	"tandem/internal/supervise"
+)
+
+// supervised runs web and bot, or one of them, and returns the status that init ends with.
+func supervised(m mode) int {
+	signals := notify(nil)
+	// Before web exists: what init was given, the bot's token included, is then not in a /proc file that web,
+	// which has the same user, can read.
+	prctlErr := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	unblockSignals()
+	unignoreSignals()
+	closeInherited()
+
+	s, err := readSettings(m, os.Environ())
+	log, flush := newLog(2, s.log)
+	defer flush()
+	if err != nil {
+		reason := err.Error()
+		if s.botProblem != "" { // all at once
+			reason += "; " + s.botProblem
+		}
+		log.Error("settings are wrong: nothing was started", "reason", reason)
+		writeLastWords(s.terminationLog, fmt.Sprintf("init ended with %d: settings are wrong: nothing was started: %s", exitcode.Usage, reason))
+		return exitcode.Usage
+	}
+	if s.botProblem != "" && s.policy.Disabled != "" { // otherwise the policy says it
+		log.Error("the bot's settings are wrong: it is disabled", "reason", s.botProblem)
+	}
+	if prctlErr != nil {
+		log.Warn("init cannot close its own /proc files", "reason", prctlErr.Error())
+	}
+	if err := reap.Adopt(); err != nil {
+		log.Warn("init cannot collect orphans", "reason", err.Error())
+	}
+
+	w := newWorld(s, log)
+	if err := os.Chdir("/"); err != nil { // so that init pins no mount
+		log.Warn("init cannot leave its working directory", "reason", err.Error())
+	}
+	w.claimRunDir()
+	return runGroup(w, signals)
+}
+
+// command runs one program as a plain PID 1 would.
+func command(args []string) int {
+	if len(args) == 0 {
+		return misuse("want a command after --")
+	}
+	// A signal that the program is to find ignored must stay ignored here.
+	var keep []os.Signal
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(sig) {
+			keep = append(keep, sig)
+		}
+	}
+	signals := notify(keep)
+	s, err := readCommandSettings(args, os.Environ())
+	log, flush := newLog(2, s.log)
+	defer flush()
+	if err != nil {
+		log.Error("settings are wrong: nothing was started", "reason", err.Error())
+		return exitcode.Usage
+	}
+	if err := reap.Adopt(); err != nil {
+		log.Warn("init cannot collect orphans", "reason", err.Error())
+	}
+	w := newWorld(s, log)
+	if err := os.Chdir("/"); err != nil {
+		log.Warn("init cannot leave its working directory", "reason", err.Error())
+	}
+	return runGroup(w, signals)
+}
+
+// runGroup runs the loop on this goroutine, which alone starts, kills and waits, and beside it a group of
+// actors that only bring it requests. No actor stands for a child: the first one to return ends the group, and
+// the bot's end must end nothing.
+func runGroup(w *world, signals *signalChannels) int {
+	var g run.Group
+	add := func(name string, actor func(done <-chan struct{})) {
+		g.Add(w.guard(name, actor), func(error) {})
+	}
+	add("signals", func(done <-chan struct{}) { signals.forward(w.requests, done) })
+	add("status", w.publisher.run)
+	add("control", w.control.serve)
+	if w.lock != nil {
+		add("lock", w.lock.run)
+	}
+	group := make(chan struct{})
+	go func() {
+		defer close(group)
+		_ = g.Run()
+	}()
+
+	code := (&supervise.Loop{
+		Config: &w.settings.policy, World: w, Requests: w.requests, Children: signals.children,
+	}).Run()
+
+	w.lastWords(code)
+	close(w.done)
+	select {
+	case <-group:
+	case <-time.After(300 * time.Millisecond): // a file system that hangs must not keep init
+	}
+	w.releaseRunDir()
+	return code
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kballard/go-shellquote"
+
+	"tandem/internal/config"
+	"tandem/internal/logging"
+	"tandem/internal/supervise"
+)
+
+type mode int
+
+const (
+	pair mode = iota
+	webOnly
+	botOnly
+	plainCommand
+)
+
+// settings are all that init goes by.
+type settings struct {
+	mode           mode
+	policy         supervise.Config
+	args           [2][]string // of web (or the one command) and bot
+	env            [2][]string
+	dir            string // where the processes run: the directory init was started in
+	runDir         string // "" where there is none
+	runDirProblem  error
+	lockFile       string // "" where there is none
+	terminationLog string
+	log            logging.Settings
+	botProblem     string // what is wrong with the bot's settings; never a reason to stop web
+}
+
+// readSettings reads the environment. The error has all that is wrong with init's and web's settings; what is
+// wrong with the bot's is in botProblem.
+func readSettings(m mode, environ []string) (settings, error) {
+	environ = lastOfEach(environ)
+	env, botEnv := config.New(environ), config.New(environ)
+	s := settings{mode: m, log: logging.Read(env), terminationLog: env.String("TERMINATION_LOG", "/dev/termination-log")}
+	s.dir, _ = os.Getwd()
+	s.policy = supervise.Config{
+		StopTimeout: env.Duration("STOP_TIMEOUT", 8*time.Second, time.Millisecond),
+		Jitter:      rand.Float64,
+	}
+	if s.runDir, s.runDirProblem = env.RunDir(); s.runDir != "" {
+		s.runDir = s.absolute(s.runDir)
+	}
+	shared := environ
+	if s.runDir != "" {
+		shared = set(shared, "RUN_DIR", s.runDir)
+	}
+	if m != botOnly {
+		s.policy.Names[supervise.Web] = "web"
+		s.policy.SuccessExit = statuses(env, "WEB_SUCCESS_EXIT")
+		s.args[supervise.Web] = commandLine(env, "WEB_COMMAND", "web")
+		s.env[supervise.Web] = without(shared, botsOwn, names(env, "WEB_PASS_ENV"))
+	}
+	if m != webOnly {
+		s.readBot(botEnv, shared)
+	}
+	return s, env.Err()
+}
+
+func (s *settings) readBot(env *config.Env, shared []string) {
+	p := &s.policy
+	p.Names[supervise.Bot] = "bot"
+	enabled := env.Bool("ENABLE_TELEGRAM_BOT", true)
+	switchUnreadable := env.Err()
+	p.RestartDelay = env.Duration("BOT_RESTART_DELAY", time.Second, time.Millisecond)
+	p.RestartDelayMax = env.Duration("BOT_RESTART_DELAY_MAX", max(time.Minute, p.RestartDelay), time.Millisecond)
+	if p.RestartDelayMax < p.RestartDelay {
+		env.Reject("BOT_RESTART_DELAY_MAX", "want at least BOT_RESTART_DELAY, which is "+p.RestartDelay.String())
+	}
+	p.ConflictDelay = env.Duration("BOT_CONFLICT_DELAY", 30*time.Second, time.Millisecond)
+	s.args[supervise.Bot] = commandLine(env, "BOT_COMMAND", "bot")
+	pass := names(env, "BOT_PASS_ENV")
+	switch lock := env.String("POLL_LOCK_FILE", ""); {
+	case lock != "":
+		s.lockFile = s.absolute(lock)
+	case s.runDir != "":
+		s.lockFile = filepath.Join(s.runDir, "bot.lock")
+	default:
+		p.Broken = "the polling lock cannot be had: " + s.runDirProblem.Error() + "; or set POLL_LOCK_FILE"
+	}
+	s.env[supervise.Bot] = set(without(shared, websOwn, pass), "POLL_LOCK_FILE", s.lockFile)
+	s.env[supervise.Bot] = set(s.env[supervise.Bot], "POLL_LOCK_FD", strconv.Itoa(lockFD))
+	if err := env.Err(); err != nil {
+		s.botProblem = err.Error()
+	}
+	switch {
+	case switchUnreadable != nil:
+		p.Disabled = switchUnreadable.Error()
+	case !enabled:
+		p.Disabled, s.botProblem = "ENABLE_TELEGRAM_BOT is "+env.String("ENABLE_TELEGRAM_BOT", ""), ""
+	case s.botProblem != "":
+		p.Broken = s.botProblem
+	}
+}
+
+// readCommandSettings reads what counts for `init -- COMMAND`: the program gets the environment as it is.
+func readCommandSettings(args, environ []string) (settings, error) {
+	env := config.New(environ)
+	s := settings{mode: plainCommand, log: logging.Read(env)}
+	s.dir, _ = os.Getwd()
+	s.policy = supervise.Config{
+		StopTimeout:  env.Duration("STOP_TIMEOUT", 8*time.Second, time.Millisecond),
+		PlainCommand: true,
+		Jitter:       rand.Float64,
+	}
+	s.policy.Names[supervise.Web] = filepath.Base(args[0])
+	s.args[supervise.Web], s.env[supervise.Web] = args, environ
+	return s, env.Err()
+}
+
+// absolute is path as it is meant where init was started: init itself then leaves that directory.
+func (s *settings) absolute(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(s.dir, path)
+}
+
+// commandLine splits the setting name as a shell splits words; its default is the program beside init.
+func commandLine(env *config.Env, name, beside string) []string {
+	line := env.String(name, "")
+	if line == "" {
+		self, err := os.Executable()
+		if err != nil { // no /proc
+			self = os.Args[0]
+		}
+		return []string{filepath.Join(filepath.Dir(self), beside)}
+	}
+	words, err := shellquote.Split(line)
+	switch {
+	case err != nil:
+		env.RejectSecret(name, "want words as a shell splits them: "+err.Error())
+	case len(words) == 0 || words[0] == "":
+		env.Reject(name, "want a command")
+	}
+	return words
+}
+
+// statuses reads a list of exit statuses.
+func statuses(env *config.Env, name string) []int {
+	var list []int
+	for _, word := range words(env.String(name, "")) {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 0 || n > 255 {
+			env.Reject(name, "want exit statuses from 0 to 255, separated by commas, like 143 or 130,143")
+			return nil
+		}
+		list = append(list, n)
+	}
+	return list
+}
+
+// names reads a list of variables.
+func names(env *config.Env, name string) []string {
+	list := words(env.String(name, ""))
+	for _, v := range list {
+		if strings.ContainsAny(v, "=*$\"'\\") {
+			env.Reject(name, "want names of variables, separated by commas, like TELEGRAM_BOT_TOKEN")
+			return nil
+		}
+	}
+	return list
+}
+
+func words(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' })
+}
+
+// Whose setting a variable is, by its name.
+func botsOwn(name string) bool {
+	return strings.HasPrefix(name, "TELEGRAM_") || strings.HasPrefix(name, "BOT_") || name == "POLL_LOCK_FD"
+}
+func websOwn(name string) bool { return strings.HasPrefix(name, "WEB_") || name == "POLL_LOCK_FD" }
+
+// without is environ without what others own, apart from what is passed on after all.
+func without(environ []string, others func(string) bool, pass []string) []string {
+	kept := make([]string, 0, len(environ))
+	for _, line := range environ {
+		name, _, _ := strings.Cut(line, "=")
+		if !others(name) || contains(pass, name) {
+			kept = append(kept, line)
+		}
+	}
+	return kept
+}
+
+func contains(list []string, s string) bool {
+	for _, v := range list {
+		if v == s {
+			return true
+		}
+	}
+	return false
+}
+
+// set is a copy of environ in which name has value; "" takes it out.
+func set(environ []string, name, value string) []string {
+	out := make([]string, 0, len(environ)+1)
+	for _, line := range environ {
+		if !strings.HasPrefix(line, name+"=") {
+			out = append(out, line)
+		}
+	}
+	if value != "" {
+		out = append(out, name+"="+value)
+	}
+	return out
+}
+
+// lastOfEach drops lines that are no variables, and of a doubled variable all but the last: Go reads the last
+// one, C the first, and they must not differ about a secret.
+func lastOfEach(environ []string) []string {
+	last := map[string]int{}
+	for i, line := range environ {
+		if name, _, ok := strings.Cut(line, "="); ok && name != "" {
+			last[name] = i
+		}
+	}
+	var kept []string
+	for i, line := range environ {
+		if name, _, ok := strings.Cut(line, "="); ok && name != "" && last[name] == i {
+			kept = append(kept, line)
+		}
+	}
+	return kept
+}
+
+func quote(s string) string {
+	if len(s) > 80 {
+		s = s[:80] + "..."
+	}
+	return fmt.Sprintf("%q", s)
+}

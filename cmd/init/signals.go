@@ -1,0 +1,98 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"tandem/internal/supervise"
+)
+
+// signalChannels are what init receives. Each kind has its own channel, because a full one drops: a burst of
+// others must not cost a SIGTERM, and of SIGCHLD one is as good as many.
+type signalChannels struct {
+	children chan os.Signal
+	stop     chan os.Signal
+	others   chan os.Signal
+}
+
+// Not to be caught: KILL and STOP cannot be, and URG and PROF are what Go's runtime sends itself (golang/go#37942).
+// 32 to 34 belong to C libraries.
+var uncaught = map[syscall.Signal]bool{
+	syscall.SIGKILL: true, syscall.SIGSTOP: true, syscall.SIGURG: true, syscall.SIGPROF: true, syscall.SIGCHLD: true,
+}
+
+const firstRealtime, lastRealtime = 35, 64
+
+// notify begins to catch every signal but those in keep, which stay ignored.
+func notify(keep []os.Signal) *signalChannels {
+	c := &signalChannels{make(chan os.Signal, 1), make(chan os.Signal, 8), make(chan os.Signal, 64)}
+	signal.Notify(c.children, syscall.SIGCHLD)
+	kept := map[os.Signal]bool{}
+	for _, sig := range keep {
+		kept[sig] = true
+	}
+	for n := syscall.Signal(1); n <= lastRealtime; n++ {
+		switch {
+		case uncaught[n] || kept[n] || n > 31 && n < firstRealtime:
+		case n == syscall.SIGTERM || n == syscall.SIGINT || n == syscall.SIGQUIT:
+			signal.Notify(c.stop, n)
+		default:
+			signal.Notify(c.others, n)
+		}
+	}
+	return c
+}
+
+// forward is the actor that brings signals to the loop.
+func (c *signalChannels) forward(to chan<- supervise.Request, done <-chan struct{}) {
+	for {
+		var sig os.Signal
+		select {
+		case sig = <-c.stop:
+		case sig = <-c.others:
+		case <-done:
+			return
+		}
+		select {
+		case to <- supervise.Request{Event: supervise.Signal{Signal: sig.(syscall.Signal)}}:
+		case <-done:
+			return
+		}
+	}
+}
+
+// unblockSignals gives this thread, and so every process it starts, an empty signal mask.
+func unblockSignals() {
+	var none unix.Sigset_t
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil)
+}
+
+// unignoreSignals gives the two signals that glibc keeps for itself their default action, which no library call
+// does. GNU make starts every program with them ignored, and so would each process of ours be.
+func unignoreSignals() {
+	var byDefault [4]uint64 // the kernel's struct sigaction: all zero is SIG_DFL
+	for _, sig := range []uintptr{32, 33} {
+		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
+	}
+}
+
+// closeInherited keeps descriptors that init was started with, apart from the first three, out of its
+// processes. It sets close-on-exec rather than closing them: Go's runtime may own some by now.
+func closeInherited() {
+	const closeRangeCloexec = 4
+	if _, _, errno := syscall.Syscall(unix.SYS_CLOSE_RANGE, 3, ^uintptr(0)>>32, closeRangeCloexec); errno == 0 {
+		return
+	}
+	limit := uint64(1 << 16) // kernels before 5.9
+	var r syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r) == nil {
+		limit = min(limit, r.Cur)
+	}
+	for fd := 3; fd < int(limit); fd++ {
+		syscall.CloseOnExec(fd)
+	}
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"log/slog"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tandem/internal/logging"
+)
+
+// lineWriter writes init's log without ever making the loop wait: a log driver that stands still, a full disk or
+// a closed descriptor costs lines, which are counted, and nothing else.
+type lineWriter struct {
+	fd      int
+	lines   chan entry
+	dropped atomic.Int64
+	direct  *slog.Logger // for the writer's own line
+}
+
+// entry is a line, or the wish to know that all lines before it are out.
+type entry struct {
+	line []byte
+	done chan struct{}
+}
+
+// maxLines is how many lines wait for a log that stands still.
+const maxLines = 256
+
+// newLog makes init's log on the descriptor fd; flush waits until what was logged is out, but only so long.
+func newLog(fd int, s logging.Settings) (log *slog.Logger, flush func()) {
+	w := &lineWriter{fd: fd, lines: make(chan entry, maxLines)}
+	w.direct = logging.New(directWriter{w}, s, "init")
+	go w.run()
+	return logging.New(w, s, "init"), func() { w.flush(200 * time.Millisecond) }
+}
+
+// Write takes one line. It always succeeds.
+func (w *lineWriter) Write(line []byte) (int, error) {
+	select {
+	case w.lines <- entry{line: append([]byte(nil), line...)}:
+	default:
+		w.dropped.Add(1)
+	}
+	return len(line), nil
+}
+
+// run has a thread of its own that blocks SIGPIPE: one that its own write causes must not be taken for one that
+// somebody sent, which would be passed on to web. It writes by system call, because os.Stderr raises the signal
+// itself.
+func (w *lineWriter) run() {
+	runtime.LockOSThread()
+	blockSIGPIPE()
+	for e := range w.lines {
+		if e.done != nil {
+			close(e.done)
+			continue
+		}
+		w.write(e.line)
+		if n := w.dropped.Swap(0); n > 0 {
+			w.direct.Warn("lines of this log were lost: nobody took them", "lines", n)
+		}
+	}
+}
+
+func (w *lineWriter) write(line []byte) {
+	for len(line) > 0 {
+		n, err := syscall.Write(w.fd, line)
+		switch {
+		case err == syscall.EINTR:
+		case err == syscall.EAGAIN:
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLOUT}}, -1)
+		case err != nil || n <= 0:
+			return
+		default:
+			line = line[n:]
+		}
+	}
+}
+
+func (w *lineWriter) flush(limit time.Duration) {
+	end := time.After(limit)
+	done := make(chan struct{})
+	select {
+	case w.lines <- entry{done: done}:
+	case <-end:
+		return
+	}
+	select {
+	case <-done:
+	case <-end:
+	}
+}
+
+type directWriter struct{ w *lineWriter }
+
+func (d directWriter) Write(line []byte) (int, error) {
+	d.w.write(line)
+	return len(line), nil
+}
+
+func blockSIGPIPE() {
+	var set unix.Sigset_t
+	set.Val[0] = 1 << (uint(syscall.SIGPIPE) - 1)
+	_ = unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil)
+}

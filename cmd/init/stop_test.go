@@ -1,0 +1,219 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tandem/internal/proctest"
+	"tandem/internal/status"
+	"tandem/internal/supervise"
+)
+
+// Row 11: a stop that both obey ends init with 0 at once, whichever signal asked for it.
+func TestStopObeyed(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT} {
+			i := start(t, under, goodWeb, goodBot)
+			i.WaitLine(soon, "web ready")
+			i.WaitLine(soon, "bot ready")
+			began := time.Now()
+			i.Signal(sig)
+			i.ends(0)
+			takes(t, began, 0, 2*time.Second)
+			i.WaitLine(soon, "web stops")
+			i.WaitLine(soon, "bot stops")
+			if _, err := os.Stat(filepath.Join(i.dir, "status.json")); err == nil {
+				t.Error("a status file is left that a later reader would believe")
+			}
+		}
+	})
+}
+
+// Row 12: whatever ignores the stop is killed at the one deadline, in whatever group or session.
+func TestStubborn(t *testing.T) {
+	const deaf = `trap \"\" TERM; echo deaf ready; while :; do sleep 1000; done`
+	for name, bot := range map[string]string{
+		"bot":                 strings.Replace(deafBot, "echo", "echo deaf ready; echo", 1),
+		"grandchild":          `sh -c 'sh -c "` + deaf + `" & echo bot ready; exec sleep 1000'`,
+		"left its session":    `sh -c 'setsid sh -c "` + deaf + `" & echo bot ready; exec sleep 1000'`,
+		"orphan in a session": `sh -c 'setsid sh -c "(` + deaf + `) & ` + `(` + deaf + `) &"; sleep 0.05; echo bot ready; exec sleep 1000'`,
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
+			both(t, func(t *testing.T, under proctest.Under) {
+				i := start(t, under, goodWeb, bot, "STOP_TIMEOUT=700ms")
+				i.WaitLine(soon, "web ready")
+				i.WaitLine(soon, "bot ready")
+				i.WaitLine(soon, "deaf ready")
+				began := time.Now()
+				i.Signal(syscall.SIGTERM)
+				i.ends(0)
+				takes(t, began, 700*time.Millisecond, 1700*time.Millisecond)
+			})
+		})
+	}
+}
+
+// Edge 12: web killed by init's own escalation is 137 and is said so.
+func TestStubbornWeb(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		i := start(t, under, deafWeb, deafBot, "STOP_TIMEOUT=500ms")
+		i.WaitLine(soon, "web ready")
+		i.WaitLine(soon, "bot ready")
+		began := time.Now()
+		i.Signal(syscall.SIGTERM)
+		i.ends(137)
+		takes(t, began, 500*time.Millisecond, 1500*time.Millisecond)
+		i.WaitLine(soon, "killed at the deadline", `"web"`)
+	})
+}
+
+// A worker is not cut off by a signal that its parent would have handled: the group gets its own when the
+// leader has ended, not before.
+func TestWorkerFinishesItsJob(t *testing.T) {
+	worker := `sh -c "trap \"echo worker cut off; exit 1\" TERM; for n in 1 2 3 4 5; do sleep 0.1; done; echo worker done"`
+	web := `sh -c 'trap "wait \$w; exit 0" TERM; ` + worker + ` & w=$!; echo web ready; while :; do wait $w && sleep 1000 & wait; done'`
+	i := start(t, proctest.PID1, web, goodBot)
+	i.WaitLine(soon, "web ready")
+	i.Signal(syscall.SIGTERM)
+	i.ends(0)
+	i.WaitLine(soon, "worker done")
+	if i.Count("worker cut off") > 0 {
+		t.Error("the worker got a SIGTERM of its own")
+	}
+}
+
+// Row 14: a second signal kills at once; the same one delivered twice does not.
+func TestSecondSignal(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		i := start(t, under, deafWeb, deafBot, "STOP_TIMEOUT=1m")
+		i.WaitLine(soon, "web ready")
+		i.WaitLine(soon, "bot ready")
+		i.Signal(syscall.SIGTERM)
+		i.awaitState("web", status.Stopping)
+		i.Signal(syscall.SIGTERM) // docker and the kubelet may both send one
+		time.Sleep(300 * time.Millisecond)
+		if !i.Running() {
+			t.Fatal("two signals at once killed everything")
+		}
+		began := time.Now()
+		i.Signal(syscall.SIGINT)
+		i.ends(137)
+		takes(t, began, 0, time.Second)
+	})
+}
+
+// Row 14: a stop ends whatever the bot is waiting for, and nothing is started after it.
+func TestStopWhileTheBotWaits(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		crashing := start(t, under, goodWeb, `sh -c 'echo bot ready; exit 9'`, "BOT_RESTART_DELAY=1h", "BOT_RESTART_DELAY_MAX=1h")
+		crashing.WaitLine(soon, "web ready")
+		crashing.awaitState("bot", status.Waiting)
+		crashing.Signal(syscall.SIGTERM)
+		crashing.ends(0)
+		if n := crashing.Count("bot ready"); n != 1 {
+			t.Errorf("the bot was started %d times", n)
+		}
+
+		lock := filepath.Join(runDir(t, 0), "lock")
+		first := start(t, under, goodWeb, plainBot, "POLL_LOCK_FILE="+lock)
+		first.WaitLine(soon, "bot ready")
+		second := start(t, under, goodWeb, plainBot, "POLL_LOCK_FILE="+lock)
+		second.WaitLine(soon, "web ready")
+		second.awaitState("bot", status.Standby)
+		began := time.Now()
+		second.Signal(syscall.SIGTERM)
+		second.ends(0)
+		takes(t, began, 0, 2*time.Second)
+	})
+}
+
+// Edge 17: a stop request at any moment of the start is obeyed, and neither kills init nor is lost.
+func TestStopDuringStart(t *testing.T) {
+	for n := range 30 {
+		i := startWith(t, proctest.Options{Under: proctest.PID1}, goodWeb, goodBot, "WEB_SUCCESS_EXIT=143")
+		time.Sleep(time.Duration(n) * 300 * time.Microsecond)
+		i.Signal(syscall.SIGTERM)
+		// The kernel drops a signal that comes before the first instruction of a PID 1, and Go's runtime ends with 2
+		// for one before the first of init; as soon as init has a word to say, neither may be.
+		spoke := len(i.Lines()) > 0
+		proctest.Eventually(t, soon, "init ends", func() bool {
+			if !spoke && i.Running() && i.Count("web ready") > 0 && i.Count("stop asked for") == 0 {
+				i.Signal(syscall.SIGTERM)
+				time.Sleep(20 * time.Millisecond)
+			}
+			return !i.Running()
+		})
+		if end := i.Wait(soon); end.Code != 0 && (spoke || end.Code != 2) {
+			t.Errorf("%d: ended with %+v: %q", n, end, i.Lines())
+		}
+	}
+}
+
+// Edges 15, 19 and 22: what init passes on reaches web and not the bot; what would freeze is swallowed.
+func TestSignalsReachWeb(t *testing.T) {
+	list := "HUP ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM STKFLT CONT XCPU XFSZ VTALRM WINCH IO PWR SYS"
+	python := func(name string, number int) string {
+		code := fmt.Sprintf(`import os,signal,sys
+def got(n,f): os.write(1, b"%s got %%d\n" %% n)
+for n in list(range(1,32))+[40,64]:
+    if n not in (9,19,%d): signal.signal(n, got)
+def stop(n,f): sys.exit(0)
+signal.signal(15, stop)
+print("%s ready", flush=True)
+while True: signal.pause()`, name, number, name)
+		return "python3 -c '" + code + "'"
+	}
+	both(t, func(t *testing.T, under proctest.Under) {
+		i := start(t, under, python("web", 17), python("bot", 17))
+		i.WaitLine(soon, "web ready")
+		i.WaitLine(soon, "bot ready")
+		for _, name := range append(strings.Fields(list), "40", "64") {
+			n := signalNumber(t, name)
+			i.Signal(n)
+			i.WaitLine(soon, fmt.Sprintf("web got %d", n))
+		}
+		for _, sig := range []syscall.Signal{syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGURG, syscall.SIGPROF, syscall.SIGCHLD} {
+			i.Signal(sig)
+		}
+		i.Signal(syscall.SIGUSR1) // after it, all before it have been dealt with
+		proctest.Eventually(t, soon, "the second USR1", func() bool { return i.Count("web got 10") == 2 })
+		if n := i.Count("web got"); n != len(strings.Fields(list))+3 {
+			t.Errorf("web got %d signals: %q", n, i.Lines())
+		}
+		if n := i.Count("bot got"); n != 0 {
+			t.Errorf("the bot got %d signals", n)
+		}
+		i.Signal(syscall.SIGTERM)
+		i.ends(0)
+	})
+}
+
+func signalNumber(t *testing.T, name string) syscall.Signal {
+	t.Helper()
+	for n := syscall.Signal(1); n <= 64; n++ {
+		if supervise.SignalName(n) == "SIG"+name || fmt.Sprint(int(n)) == name {
+			return n
+		}
+	}
+	t.Fatalf("no signal %s", name)
+	return 0
+}
+
+// Edge 18: a burst of signals costs no stop request.
+func TestBurstOfSignals(t *testing.T) {
+	i := start(t, proctest.PID1, `sh -c 'trap "" USR1; echo web ready; exec sleep 1000'`, goodBot)
+	i.WaitLine(soon, "web ready")
+	i.WaitLine(soon, "bot ready")
+	for range 5000 {
+		i.Signal(syscall.SIGUSR1)
+	}
+	began := time.Now()
+	i.Signal(syscall.SIGTERM)
+	i.ends(143)
+	takes(t, began, 0, 2*time.Second)
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tandem/internal/status"
+)
+
+// The table of `init status` as a person sees it: of a pair that runs, of a bot that waits, failed or stands by.
+func TestStatusTable(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 24, 3, 20, 0, 0, time.UTC)
+	at := func(ago time.Duration) *time.Time { then := now.Add(-ago); return &then }
+	web := status.Process{Name: "web", State: status.Running, PID: 7, StartedAt: at(3*time.Hour + 12*time.Minute + 9*time.Second)}
+	of := func(bot status.Process, lock status.Lock) *status.Status {
+		bot.Name, lock.Path = "bot", "/run/tandem/bot.lock"
+		return &status.Status{Init: status.Init{PID: 1, StartedAt: *at(76 * time.Hour), Version: "v1.4.0"},
+			Processes: []status.Process{web, bot}, Lock: &lock, OrphansReaped: 2}
+	}
+	const runs = `      STATE      FOR     PID     RESTARTS
+web   running    3h12m   7       0
+`
+	const init = "init  v1.4.0, pid 1, up 3d4h, 2 orphans reaped\n"
+	conflict := &status.End{At: *at(9 * time.Second), Code: 75, Reason: "75: cannot run now"}
+	dir := t.TempDir() // what the bot said before it ended with 78
+	if err := status.WriteWords(dir, "bot", status.Words{At: now.Add(-10 * time.Second), Code: 78, Reason: "TELEGRAM_BOT_TOKEN: not set"}); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		s    *status.Status
+		only string
+		want string
+	}{
+		"runs": {of(status.Process{State: status.Running, PID: 4711, StartedAt: at(250 * time.Second), Restarts: 1, LastEnd: &status.End{At: *at(251 * time.Second), Signal: "SIGKILL", Reason: "killed by SIGKILL"}}, status.Lock{Held: true}), "",
+			runs + `bot   running    4m10s   4711    1
+      last end   2026-11-24 03:15:49 UTC, 4m11s ago: killed by SIGKILL
+lock  /run/tandem/bot.lock: held by this bot
+` + init},
+		"waits": {of(status.Process{State: status.Waiting, Reason: conflict.Reason, LastEnd: conflict, NextStartAt: at(-21 * time.Second)}, status.Lock{}), "",
+			runs + `bot   waiting    9s      -       0
+      why        75: cannot run now
+      last end   2026-11-24 03:19:51 UTC, 9s ago
+      next start 2026-11-24 03:20:21 UTC, in 21s
+lock  /run/tandem/bot.lock: not held by this bot
+` + init},
+		"failed": {of(status.Process{State: status.Failed, Reason: "78: cannot run as configured; its own last lines in the log say why", LastEnd: &status.End{At: *at(9 * time.Second), Code: 78, Reason: "78: cannot run as configured"}}, status.Lock{}), "bot",
+			`      STATE      FOR     PID     RESTARTS
+bot   failed     9s      -       0
+      why        TELEGRAM_BOT_TOKEN: not set
+      last end   2026-11-24 03:19:51 UTC, 9s ago: 78: cannot run as configured
+lock  /run/tandem/bot.lock: not held by this bot
+`},
+		"is overdue": {of(status.Process{State: status.Waiting, Reason: "crashed", NextStartAt: at(time.Second)}, status.Lock{}), "",
+			runs + `bot   waiting    -       -       0
+      why        crashed
+      next start 2026-11-24 03:19:59 UTC, in 0s
+lock  /run/tandem/bot.lock: not held by this bot
+` + init},
+		"stands by": {of(status.Process{State: status.Standby, Reason: "the polling lock is held by pid 9"}, status.Lock{Holder: "pid 9"}), "bot",
+			`      STATE      FOR     PID     RESTARTS
+bot   standby    -       -       0
+      why        the polling lock is held by pid 9
+lock  /run/tandem/bot.lock: not held by this bot but by pid 9
+`},
+		"only web": {of(status.Process{}, status.Lock{}), "web", runs},
+	} {
+		if d := cmp.Diff(c.want, table(c.s, c.only, dir, now)); d != "" {
+			t.Errorf("%s (-want +have):\n%s", name, d)
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"os"
+
+	"tandem/internal/buildinfo"
+	"tandem/internal/exitcode"
+)
+
+const help = `init runs a web process and a bot process side by side as PID 1 of a container: web's end is init's end, the
+bot's end never touches web.
+
+usage:
+  init                          run web and bot: the container's entrypoint
+  init web | init bot           run just that one with the same care; init bot stays alive when the bot cannot run
+  init -- COMMAND [ARG...]      run one command as a plain PID 1
+  init status [NAME] [--json]   what runs, since when, restarts, last end, next start, the polling lock
+  init start|stop|restart NAME  NAME is web or bot; web can only be restarted
+  init -version | -help
+
+settings (environment; a duration is written like 500ms, 8s or 5m):
+  WEB_COMMAND, BOT_COMMAND      what to run, split into words as a shell does, without a shell and without expansion
+                                (default: web and bot beside the init executable)
+  ENABLE_TELEGRAM_BOT           false, 0, no or off: the bot is not started (default true)
+  STOP_TIMEOUT                  from a stop's request to SIGKILL for all that is left (default 8s)
+  BOT_RESTART_DELAY             first delay after a crash; it doubles (default 1s) ...
+  BOT_RESTART_DELAY_MAX         ... up to this (default 1m), and starts anew after a run of 60 s
+  BOT_CONFLICT_DELAY            delay after an end with 75; it doubles up to 5 min (default 30s)
+  POLL_LOCK_FILE                a lock on this file is held while the bot runs (default $RUN_DIR/bot.lock)
+  RUN_DIR                       for init.sock, status.json and locks (default: the first of /run/tandem,
+                                $XDG_RUNTIME_DIR/tandem and /tmp/tandem-UID that is ours and writable)
+  WEB_SUCCESS_EXIT              statuses of web that count as 0, like 143
+  WEB_PASS_ENV, BOT_PASS_ENV    settings of the other that a process gets after all
+  TERMINATION_LOG               file for the last words, if it is there (default /dev/termination-log)
+  LOG_LEVEL                     debug, info, warn or error (default info)
+  LOG_FORMAT                    json or text (default json; text on a terminal)
+
+TELEGRAM_* and BOT_* reach only the bot, WEB_* only web. The bot gets the lock as an open file; POLL_LOCK_FD is its number.
+
+what the bot's exit status makes init do:
+  0     done: it is not started again
+  75    cannot run now: it is started again after BOT_CONFLICT_DELAY
+  78    cannot run as configured: it is not started again until "init start bot" or a new container
+  else  crashed: it is started again after BOT_RESTART_DELAY
+
+init ends with web's status, 128+n if signal n ended it (init bot: 0), and with
+  64    init itself was misused: arguments, or settings of init or web
+  70    init itself failed
+  126   web cannot be executed
+  127   web was not found
+
+SIGTERM, SIGINT and SIGQUIT stop both; a second one, 250 ms later or more, kills at once. Other signals go to web.
+After "init --" every signal goes to the command.
+`
+
+func printHelp() int {
+	_, err := os.Stdout.WriteString(help)
+	return exitcode.Of(err)
+}
+
+func printVersion() int {
+	_, err := os.Stdout.WriteString("init " + buildinfo.String() + "\n")
+	return exitcode.Of(err)
+}
+
+// misuse says what is wrong with the command line.
+func misuse(problem string) int { return fail(exitcode.Usage, problem+" (init -help tells all)") }
+
+func fail(code int, problem string) int {
+	_, _ = os.Stderr.WriteString("init: " + problem + "\n")
+	return code
+}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"tandem/internal/exitcode"
+	"tandem/internal/reap"
+	"tandem/internal/status"
+	"tandem/internal/supervise"
+)
+
+// world carries out what the policy decides. All its methods but guard and post are called by the loop only.
+type world struct {
+	settings  settings
+	log       *slog.Logger
+	requests  chan supervise.Request
+	done      chan struct{}
+	lock      *lockKeeper // nil where no bot is supervised
+	publisher *publisher
+	control   *controlServer
+	tty       *terminal // nil but for `init -- COMMAND` on a terminal
+
+	startedAt time.Time
+	devNull   *os.File
+	pids      [2]int // leaders, for Emergency
+	oomKills  int
+	owned     *runDirLock
+}
+
+func newWorld(s settings, log *slog.Logger) *world {
+	w := &world{
+		settings: s, log: log, startedAt: time.Now(), oomKills: oomKills(),
+		requests: make(chan supervise.Request, 16), done: make(chan struct{}),
+		publisher: &publisher{log: log, wake: make(chan struct{}, 1)},
+	}
+	w.control = &controlServer{log: log, ask: w.post}
+	if s.policy.Names[supervise.Bot] != "" && s.lockFile != "" {
+		w.lock = newLockKeeper(s.lockFile, log, func(e supervise.Event) { w.post(supervise.Request{Event: e}) })
+	}
+	if f, err := os.Open(os.DevNull); err == nil {
+		w.devNull = f
+	} else { // an image without /dev: the processes get what init got
+		log.Warn("the processes inherit init's standard input", "reason", err.Error())
+	}
+	if s.mode == plainCommand {
+		w.tty = openTerminal()
+	}
+	return w
+}
+
+// post brings a request to the loop; after the loop's end it does nothing.
+func (w *world) post(r supervise.Request) {
+	select {
+	case w.requests <- r:
+	case <-w.done:
+	}
+}
+
+// guard makes an actor for the group: it returns when init is done and not before, because the first one to
+// return ends the others; and its panic is init's failure, never a half-alive container.
+func (w *world) guard(name string, actor func(done <-chan struct{})) func() error {
+	return func() error {
+		defer func() { <-w.done }()
+		defer func() {
+			if r := recover(); r != nil {
+				w.post(supervise.Request{Event: supervise.Fault{Reason: fmt.Sprintf("panic in %s: %v", name, r)}})
+			}
+		}()
+		actor(w.done)
+		return nil
+	}
+}
+
+func (w *world) Start(id supervise.ID) supervise.Event {
+	c := reap.Command{
+		Args: w.settings.args[id], Env: w.settings.env[id], Dir: w.settings.dir,
+		DieWithParent: os.Getpid() != 1 && w.settings.mode != plainCommand,
+	}
+	if w.devNull != nil && w.settings.mode != plainCommand {
+		c.Stdin = w.devNull.Fd()
+	}
+	if id == supervise.Bot {
+		file := w.lock.file()
+		if file == nil {
+			return supervise.StartFailed{ID: id, Code: exitcode.Software, Temporary: true, Reason: "the polling lock is gone"}
+		}
+		c.Extra = []uintptr{file.Fd()}
+	}
+	pid, err := reap.Start(c)
+	if err != nil {
+		f := supervise.StartFailed{ID: id, Code: exitcode.NotExecutable, Reason: err.Error()}
+		var e *reap.StartError
+		if errors.As(err, &e) {
+			f.Code, f.Temporary = e.Code, e.Temporary
+		}
+		return f
+	}
+	w.pids[id] = pid
+	w.tty.handOver(pid)
+	return supervise.Started{ID: id, PID: pid}
+}
+
+func (w *world) Send(pid int, a supervise.Send) {
+	w.log.Debug("signal sent", "name", w.settings.policy.Names[a.ID], "signal", supervise.SignalName(a.Signal))
+	w.kill(pid, a.Signal)
+}
+
+func (w *world) SendGroup(pgid int, a supervise.SendGroup) { w.kill(-pgid, a.Signal) }
+
+func (w *world) kill(pid int, sig syscall.Signal) {
+	if err := syscall.Kill(pid, sig); err != nil && err != syscall.ESRCH {
+		w.log.Warn("signal cannot be sent", "pid", pid, "signal", supervise.SignalName(sig), "reason", err.Error())
+	}
+}
+
+func (w *world) SendStrays() { w.sendAll(syscall.SIGTERM) }
+func (w *world) KillAll()    { w.sendAll(syscall.SIGKILL) }
+
+// sendAll reaches every descendant, those in sessions of their own too. PID 1 of a container may say "all but
+// me"; elsewhere that would be the whole machine.
+func (w *world) sendAll(sig syscall.Signal) {
+	if _, _, childless := reap.Peek(); childless {
+		return
+	}
+	if os.Getpid() == 1 && sig == syscall.SIGKILL {
+		w.kill(-1, sig)
+		return
+	}
+	pids, err := reap.Descendants()
+	if err != nil && os.Getpid() == 1 {
+		w.kill(-1, sig)
+		return
+	}
+	for _, pid := range pids {
+		w.kill(pid, sig)
+	}
+	if err != nil {
+		for _, pid := range w.pids {
+			if pid != 0 {
+				w.kill(-pid, sig)
+			}
+		}
+	}
+}
+
+func (w *world) TakeLock(wish int) { w.lock.want(wish) }
+func (w *world) ReleaseLock()      { w.lock.want(0) }
+
+func (w *world) Say(s supervise.Say) {
+	w.log.LogAttrs(context.Background(), s.Level, s.Text, s.Attrs...)
+}
+
+func (w *world) Peek() (supervise.Child, bool) {
+	c, found, _ := reap.Peek()
+	if !found {
+		return supervise.Child{}, false
+	}
+	e := supervise.LeaderEnded{Code: c.Code, Signal: c.Signal}
+	switch {
+	case c.Core:
+		e.Detail = "it left a core dump"
+	case c.Signal == syscall.SIGKILL:
+		if n := oomKills(); n > w.oomKills {
+			w.oomKills = n
+			e.Detail = "out of memory: the kernel killed it; raise the container's memory limit"
+		}
+	}
+	return supervise.Child{PID: c.PID, LeaderEnded: e}, true
+}
+
+func (w *world) Collect(pid int) {
+	reap.Collect(pid)
+	w.tty.takeBack(pid)
+}
+
+func (w *world) Childless() bool {
+	_, _, childless := reap.Peek()
+	return childless
+}
+
+func (w *world) GroupEmpty(pgid int) bool { return reap.GroupEmpty(pgid) }
+
+func (w *world) Publish(s supervise.State, orphans int, then func()) {
+	w.publisher.put(w.view(s, orphans), then)
+}
+
+func (w *world) view(s supervise.State, orphans int) func() *status.Status {
+	return func() *status.Status {
+		v := &status.Status{
+			Init:      status.Init{PID: os.Getpid(), StartedAt: w.startedAt.Round(0).UTC().Truncate(time.Microsecond), Version: version()},
+			Processes: s.View(&w.settings.policy), OrphansReaped: orphans,
+		}
+		if w.lock != nil {
+			v.Lock = &status.Lock{Path: w.settings.lockFile, Held: s.LockHeld}
+			if p := s.Procs[supervise.Bot].Phase; s.LockHeld || p == supervise.Locking {
+				v.Lock.Holder = w.lock.holder()
+			}
+		}
+		return v
+	}
+}
+
+// Emergency is for a policy that failed: it knows no state but the processes themselves.
+func (w *world) Emergency(reason string) int {
+	w.log.Error("init failed: both processes are asked to end", "reason", reason)
+	deadline := time.Now().Add(w.settings.policy.StopTimeout)
+	for _, pid := range w.pids {
+		if pid != 0 {
+			w.kill(pid, syscall.SIGTERM)
+		}
+	}
+	for now := time.Now(); now.Before(deadline.Add(500 * time.Millisecond)); now = time.Now() {
+		c, found, childless := reap.Peek()
+		switch {
+		case childless:
+			return exitcode.Software
+		case found:
+			for i, pid := range w.pids {
+				if pid == c.PID {
+					w.kill(-pid, syscall.SIGTERM)
+					w.pids[i] = 0
+				}
+			}
+			reap.Collect(c.PID)
+			continue
+		case now.After(deadline):
+			w.sendAll(syscall.SIGKILL)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return exitcode.Software
+}
+
+// oomKills is how many processes of this container the kernel killed for want of memory; 0 where it does not say.
+func oomKills() int {
+	b, err := os.ReadFile("/sys/fs/cgroup/memory.events")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			n, _ := strconv.Atoi(strings.TrimSpace(v))
+			return n
+		}
+	}
+	return 0
+}
