@@ -1,0 +1,151 @@
+package main
+
+import (
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tandem/internal/config"
+	"tandem/internal/logging"
+	"tandem/internal/ops"
+	"tandem/internal/store"
+	"tandem/internal/telegram"
+)
+
+const help = `bot takes customers' messages from Telegram into the inbox and delivers the answers.
+
+It runs alone or beside web under init. Settings are environment variables; an empty one counts as not set:
+
+  TELEGRAM_BOT_TOKEN   the token of the bot, from @BotFather (or TELEGRAM_BOT_TOKEN_FILE=/path)
+  TELEGRAM_API_URL     https://api.telegram.org, or a Bot API server of your own (http or https)
+  DATABASE_URL         postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH (or DATABASE_URL_FILE=/path)
+  BOT_OPS_ADDR         :9091, where /healthz, /readyz and /metrics are served; off switches it off
+  POLL_LOCK_FILE       RUN_DIR/bot.lock: one bot at a time polls; others stand by
+  RUN_DIR              /run/tandem, else $XDG_RUNTIME_DIR/tandem, else /tmp/tandem-UID
+  LOG_LEVEL            info; debug, warn or error
+  LOG_FORMAT           json; text (the default on a terminal)
+  POLL_LOCK_FD         set by init: the number of the open file on which it holds the lock for the bot
+
+Options: -version, -help. SIGTERM and SIGINT stop it: what is in hand is finished within a few seconds.
+
+Exit codes:
+
+  0   stopped, as asked
+  75  cannot run now: another program polls with the token, a webhook is set, or the lock file was replaced
+  78  cannot run as configured: a setting is missing or wrong, or Telegram refuses the token
+  64  wrong arguments
+  1   any other error
+`
+
+// settings of the bot. They may be used only if reading them left no problem.
+type settings struct {
+	token    telegram.Token
+	apiURL   string
+	database string
+	opsAddr  string
+	lockFile string
+	lockFD   int // -1 when there is none
+	log      logging.Settings
+	secrets  []string // for the logger, known as far as they could be read
+}
+
+func readSettings(env *config.Env) settings {
+	s := settings{log: logging.Read(env), lockFD: -1}
+	s.readToken(env)
+	s.apiURL = env.String("TELEGRAM_API_URL", "https://api.telegram.org")
+	if rule := badAPIURL(s.apiURL); rule != "" {
+		env.RejectSecret("TELEGRAM_API_URL", rule) // people paste the token along with it
+	}
+	s.database = env.Secret("DATABASE_URL")
+	s.checkDatabase(env)
+	s.opsAddr = env.Address("BOT_OPS_ADDR", ":9091", true)
+	s.lockFile = env.String("POLL_LOCK_FILE", "")
+	if s.lockFile == "" {
+		dir, err := env.RunDir()
+		if err != nil {
+			env.Reject("RUN_DIR", err.Error())
+		}
+		s.lockFile = filepath.Join(dir, "bot.lock")
+	}
+	if v := env.String("POLL_LOCK_FD", ""); v != "" {
+		fd, err := strconv.Atoi(v)
+		if err != nil || fd < 3 {
+			env.Reject("POLL_LOCK_FD", "want the number of an open descriptor, 3 or above; init sets it, leave it out")
+		}
+		s.lockFD = fd
+	}
+	return s
+}
+
+func (s *settings) readToken(env *config.Env) {
+	const from = "get one from @BotFather in Telegram (/newbot, or /mybots for a bot that is there)"
+	given := env.Secret("TELEGRAM_BOT_TOKEN")
+	if given != "" {
+		s.secrets = append(s.secrets, given)
+	}
+	if given == "" {
+		if env.String("TELEGRAM_BOT_TOKEN", "") == "" && env.String("TELEGRAM_BOT_TOKEN_FILE", "") == "" {
+			env.RejectSecret("TELEGRAM_BOT_TOKEN", "not set: "+from)
+		}
+		return
+	}
+	token, err := telegram.ParseToken(given)
+	if err != nil {
+		env.RejectSecret("TELEGRAM_BOT_TOKEN", err.Error()+"; "+from)
+		return
+	}
+	s.token = token
+	s.secrets = append(s.secrets, token.Secrets()...)
+}
+
+func (s *settings) checkDatabase(env *config.Env) {
+	if s.database == "" {
+		if env.String("DATABASE_URL", "") == "" && env.String("DATABASE_URL_FILE", "") == "" {
+			env.RejectSecret("DATABASE_URL", "not set: want postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH")
+		}
+		return
+	}
+	if err := store.Check(s.database); err != nil {
+		env.RejectSecret("DATABASE_URL", strings.TrimPrefix(err.Error(), "DATABASE_URL: "))
+	}
+	scheme, _, _ := strings.Cut(s.database, ":")
+	if strings.EqualFold(scheme, "sqlite") { // a path, which is no secret
+		return
+	}
+	s.secrets = append(s.secrets, s.database)
+	if u, err := url.Parse(s.database); err == nil && u.User != nil {
+		if password, ok := u.User.Password(); ok && len(password) > 3 {
+			s.secrets = append(s.secrets, password)
+		}
+	}
+}
+
+// badAPIURL says what is wrong with the address of a Bot API server. Plain http is what a server of one's own
+// speaks (tdlib/telegram-bot-api has no TLS), so it is taken.
+func badAPIURL(s string) string {
+	const rule = "want the address of a Bot API server, like https://api.telegram.org or http://localhost:8081, without the token"
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil ||
+		u.RawQuery != "" || u.Fragment != "" || strings.Contains(u.Path, "/bot") {
+		return rule
+	}
+	return ""
+}
+
+// routes are what the operations port serves.
+func routes(bot *telegram.Bot, db *store.Store) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(bot.Metrics(), queueMetrics{db},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", ops.Healthz)
+	mux.HandleFunc("GET /readyz", ops.Readyz(bot.Ready))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return mux
+}

@@ -1,0 +1,200 @@
+package telegram
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// class is what a call came to.
+type class int
+
+const (
+	taken        class = iota // done; result is there
+	refused                   // by Telegram, and it would refuse it again
+	flooded                   // 429: not before retryAfter
+	unauthorized              // the server does not know the token
+	conflict                  // 409: another program polls, or a webhook is set
+	broken                    // no answer of a Bot API server, or one that says it could not work
+)
+
+func (c class) String() string {
+	return [...]string{"ok", "refused", "flooded", "unauthorized", "conflict", "broken"}[c]
+}
+
+// answer is what a call came to. description is in words and without secrets.
+type answer struct {
+	class       class
+	status      int // of HTTP, 0 when there was no answer
+	code        int // error_code
+	description string
+	retryAfter  time.Duration // 0 when nothing was said
+	maybeTaken  bool          // with broken: Telegram may have done it all the same
+	result      json.RawMessage
+}
+
+func (a answer) Error() string {
+	switch {
+	case a.code != 0:
+		return fmt.Sprintf("%s (%d)", a.description, a.code)
+	case a.class == taken:
+		return "ok"
+	}
+	return a.description
+}
+
+// has says whether the description contains one of the texts, in lower case. Codes are "subject to change"
+// by the documentation, texts have changed as well, so both are looked at.
+func (a answer) has(texts ...string) bool {
+	d := strings.ToLower(a.description)
+	for _, t := range texts {
+		if strings.Contains(d, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// judge reads an answer of HTTP. What is no well-formed answer of a Bot API server is broken.
+func judge(status int, header http.Header, body []byte) answer {
+	var reply struct {
+		OK          *bool                      `json:"ok"`
+		Result      json.RawMessage            `json:"result"`
+		ErrorCode   json.RawMessage            `json:"error_code"`
+		Description json.RawMessage            `json:"description"`
+		Parameters  map[string]json.RawMessage `json:"parameters"`
+	}
+	err := json.Unmarshal(body, &reply)
+	var odd *json.UnmarshalTypeError // all that could be read was
+	if err != nil && !errors.As(err, &odd) || reply.OK == nil {
+		a := answer{class: broken, status: status, maybeTaken: status < 300 || status >= 500}
+		a.description = fmt.Sprintf("HTTP %d with %s instead of an answer of a Bot API server", status, shape(header, body))
+		if status >= 300 && status < 400 {
+			a.description = fmt.Sprintf("HTTP %d, a redirect, instead of an answer of a Bot API server", status)
+		}
+		return a
+	}
+	if *reply.OK {
+		return answer{class: taken, status: status, result: reply.Result}
+	}
+	a := answer{class: refused, status: status, code: int(number(reply.ErrorCode))}
+	_ = json.Unmarshal(reply.Description, &a.description)
+	if a.code == 0 {
+		a.code = status
+	}
+	if a.description == "" {
+		a.description = "no reason given"
+	}
+	switch {
+	case a.code == http.StatusUnauthorized, a.code == http.StatusNotFound, a.code == http.StatusMisdirectedRequest:
+		a.class = unauthorized
+	case a.code == http.StatusConflict:
+		a.class = conflict
+	case a.code == http.StatusTooManyRequests:
+		a.class = flooded
+		a.retryAfter = retryAfter(reply.Parameters["retry_after"], header, a.description)
+	case a.code == http.StatusBadRequest && a.has("logged out"):
+		a.class = broken // the bot was moved to another server, and this one takes it back in ten minutes
+	case a.code < 400 || a.code >= 500:
+		a.class = broken
+		// "restart" comes before the request is looked at (Client.cpp); a gateway's word says nothing.
+		a.maybeTaken = !(a.code == http.StatusInternalServerError && a.has("restart"))
+	}
+	return a
+}
+
+func shape(header http.Header, body []byte) string {
+	kind, _, _ := strings.Cut(header.Get("Content-Type"), ";")
+	switch trimmed := bytes.TrimSpace(body); {
+	case len(trimmed) == 0:
+		return "an empty body"
+	case trimmed[0] == '<':
+		return "a page of HTML"
+	case strings.Contains(kind, "json") || trimmed[0] == '{':
+		return "damaged JSON"
+	}
+	return "foreign text"
+}
+
+var retryText = regexp.MustCompile(`(?i)retry after (\d+)`)
+
+// retryAfter takes the wait from wherever it was said: telebot's parser panics where it is not a number.
+func retryAfter(parameter json.RawMessage, header http.Header, description string) time.Duration {
+	seconds := number(parameter)
+	if seconds <= 0 {
+		seconds, _ = strconv.ParseFloat(header.Get("Retry-After"), 64)
+	}
+	if m := retryText.FindStringSubmatch(description); seconds <= 0 && m != nil {
+		seconds, _ = strconv.ParseFloat(m[1], 64)
+	}
+	if !(seconds > 0) {
+		return 0
+	}
+	return time.Duration(min(seconds, 30*24*3600) * float64(time.Second))
+}
+
+// number reads a JSON number, or one in a string; 0 for anything else.
+func number(raw json.RawMessage) float64 {
+	s := strings.Trim(string(raw), `" `)
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+		return 0
+	}
+	return f
+}
+
+// response is the answer in the form that telebot can read without a panic.
+func (a answer) response(req *http.Request) *http.Response {
+	reply := map[string]any{"ok": a.class == taken}
+	if a.class == taken {
+		reply["result"] = a.result
+	} else {
+		reply["error_code"], reply["description"] = a.code, a.description
+		if a.retryAfter > 0 {
+			reply["parameters"] = map[string]any{"retry_after": int(a.retryAfter.Seconds())}
+		}
+	}
+	body, err := json.Marshal(reply)
+	if err != nil {
+		body = []byte(`{"ok":false,"error_code":0,"description":"damaged result"}`)
+	}
+	return &http.Response{
+		StatusCode: http.StatusOK, Status: "200 OK", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header:  http.Header{"Content-Type": {"application/json"}},
+		Body:    io.NopCloser(bytes.NewReader(body)),
+		Request: req, ContentLength: int64(len(body)),
+	}
+}
+
+// plain says what went wrong on the line in words for people.
+func plain(err error) string {
+	var dns *net.DNSError
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "stopped while it was under way"
+	case errors.As(err, &dns):
+		return "the name " + dns.Name + " cannot be resolved: " + dns.Err
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "no answer in time"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there (connection refused)"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "the connection was reset"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the connection was closed without an answer"
+	}
+	return err.Error()
+}

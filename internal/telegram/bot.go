@@ -1,0 +1,391 @@
+package telegram
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"tandem/internal/exitcode"
+	"tandem/internal/inbox"
+)
+
+// Options say for whom a bot works and with what.
+type Options struct {
+	Token    Token
+	APIURL   string // of the Bot API server, http or https
+	Instance string // who this is, "host:pid", for people
+	Store    inbox.BotStore
+	// Guard is asked before each poll. An error says that the caller's lock does not guard any more; the bot
+	// then ends with it.
+	Guard func() error
+	Log   *slog.Logger
+}
+
+// timing is what a test makes shorter.
+type timing struct {
+	poll         time.Duration // how long Telegram may hold a poll; it cuts at 50 s
+	late         time.Duration // after which a poll that Telegram should have answered is given up
+	send         time.Duration // after which a delivery is given up as unknown
+	drain        time.Duration // for deliveries under way when the bot stops
+	record       time.Duration // after drain, for what is not written yet
+	fenced       time.Duration // for word of a lost lock, when another is found to have taken over
+	settle       time.Duration // before the first poll after a holder that did not sign off
+	tick         time.Duration // between looks at the queue when no hint comes
+	backoffFirst time.Duration
+	backoffMost  time.Duration
+	lull         time.Duration // between polls that brought nothing new and did not take time either
+	heartbeat    time.Duration
+}
+
+// Drain, recording and signing off stay together below 8 seconds, which is what init allows for all.
+var usualTiming = timing{
+	poll: 50 * time.Second, late: 10 * time.Second, send: 30 * time.Second,
+	drain: 5 * time.Second, record: 1500 * time.Millisecond,
+	fenced: 10 * time.Second, settle: time.Second, tick: 10 * time.Second,
+	backoffFirst: 500 * time.Millisecond, backoffMost: 30 * time.Second,
+	lull: 500 * time.Millisecond, heartbeat: inbox.HeartbeatEvery,
+}
+
+func (t timing) backoff() *backoff { return &backoff{min: t.backoffFirst, max: t.backoffMost} }
+
+// storeBackoff is shorter: a database that is back should not be kept waiting.
+func (t timing) storeBackoff() *backoff {
+	return &backoff{min: t.backoffFirst / 5, max: t.backoffMost / 10}
+}
+
+// Bot takes updates in and sends answers out for one token. Make it with New.
+type Bot struct {
+	Options
+	client  *client
+	metrics *metrics
+	health  *health
+	times   timing
+}
+
+// New makes a bot. It does nothing until Run.
+func New(o Options) *Bot {
+	if o.Guard == nil {
+		o.Guard = func() error { return nil }
+	}
+	h := newHealth()
+	return &Bot{Options: o, client: newClient(o.APIURL, o.Token), health: h, metrics: newMetrics(h), times: usualTiming}
+}
+
+var errLost = errors.New("the lock between hosts was lost")
+
+// Run polls and sends until ctx ends, then finishes what it has in hand within a few seconds and returns nil.
+// It stands by while another holds the lock, and goes through outages of the database and of Telegram by
+// itself. An error ends it: with exit code 75 when another program polls with the token or the lock does
+// not guard any more, with 78 when the token is refused.
+func (b *Bot) Run(ctx context.Context) error {
+	defer b.client.close()
+	for {
+		err := b.hold(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, errLost):
+			b.Log.Warn("stopped polling: the lock between hosts was lost, waiting to have it again")
+		default:
+			return err
+		}
+	}
+}
+
+// hold is one tenure: from the lock between hosts to its end.
+func (b *Bot) hold(ctx context.Context) error {
+	b.health.set(inbox.BotStarting, "waiting for the database")
+	lock, err := b.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	b.health.set(inbox.BotStarting, "")
+
+	run, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go func() {
+		select {
+		case <-lock.Lost():
+			stop(errLost)
+		case <-run.Done():
+		}
+	}()
+	t, err := b.takeOver(run)
+	if err != nil {
+		return b.cause(run, err)
+	}
+	since := time.Now()
+	b.Log.Info("took over", "epoch", t.Epoch, "offset", t.NextOffset, "clean", t.Clean)
+
+	// What is under way when the tenure ends gets time to end in good order, and its outcome gets written:
+	// at a stop for as long as there is, without one until the database takes it.
+	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer endWork()
+	record, endRecord := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRecord()
+	defer context.AfterFunc(run, func() {
+		sleep(work, b.times.drain)
+		endWork()
+		if sleep(record, b.times.record); !errors.Is(context.Cause(run), errLost) {
+			endRecord()
+		}
+	})()
+	defer context.AfterFunc(ctx, func() {
+		sleep(record, b.times.drain+b.times.record)
+		endRecord()
+	})()
+
+	x := &tenure{Bot: b, Tenure: t, gate: newGate()}
+	var parts sync.WaitGroup
+	part := func(f func() error) {
+		parts.Go(func() {
+			defer func() {
+				if r := recover(); r != nil {
+					b.Log.Error("panic", "value", b.client.scrub(fmt.Sprint(r)), "stack", string(debug.Stack()))
+					stop(fmt.Errorf("the bot broke, which is an error in this program: %s", b.client.scrub(fmt.Sprint(r))))
+				}
+			}()
+			if err := f(); err != nil {
+				stop(err)
+			}
+		})
+	}
+	part(func() error { return x.report(run) })
+	part(func() error {
+		return x.gate.run(run, b.times, x.getMe, x.reachable)
+	})
+	part(func() error {
+		if err := x.introduce(run); err != nil || run.Err() != nil {
+			return err
+		}
+		if !t.Clean && !sleep(run, b.times.settle-time.Since(since)) {
+			return nil
+		}
+		part(func() error { return x.send(run, work, record) })
+		return x.poll(run, work)
+	})
+	parts.Wait()
+	return x.signOff(ctx, b.cause(run, nil), lock)
+}
+
+// cause is why the tenure ended: the first reason that was given, nil after a stop.
+func (b *Bot) cause(run context.Context, err error) error {
+	if cause := context.Cause(run); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// lock waits for the right to poll across hosts.
+func (b *Bot) lock(ctx context.Context) (inbox.PollLock, error) {
+	pause := b.times.storeBackoff()
+	for {
+		lock, err := b.Store.PollLock(ctx, b.Token.BotID(), b.Instance, func(holder string) {
+			b.StandBy(holder)
+			b.Log.Info("standing by: another bot holds the lock in the database", "holder", holder)
+		})
+		if err == nil {
+			return lock, nil
+		}
+		if ctx.Err() != nil || !errors.Is(err, inbox.ErrUnavailable) {
+			return nil, err
+		}
+		if !sleep(ctx, pause.next()) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (b *Bot) takeOver(ctx context.Context) (inbox.Tenure, error) {
+	pause := b.times.storeBackoff()
+	for {
+		t, err := b.Store.TakeOver(ctx, b.Token.BotID(), b.Instance)
+		if err == nil || ctx.Err() != nil || !errors.Is(err, inbox.ErrUnavailable) {
+			return t, err
+		}
+		if !sleep(ctx, pause.next()) {
+			return t, ctx.Err()
+		}
+	}
+}
+
+// StandBy says that another holds a lock that this bot waits for. Run takes it back when it goes on.
+func (b *Bot) StandBy(holder string) { b.health.standBy(holder) }
+
+// Ready is nil when the bot polls or stands by, else it says in words what is in the way.
+func (b *Bot) Ready() error {
+	state, reason, standby := b.health.get()
+	if standby {
+		return nil
+	}
+	if err := b.Store.Ready(); err != nil {
+		return err
+	}
+	if state == inbox.BotPolling {
+		return nil
+	}
+	if reason == "" {
+		reason = "not polling yet"
+	}
+	return fmt.Errorf("%s: %s", state, reason)
+}
+
+// tenure is a bot while it holds the right to poll.
+type tenure struct {
+	*Bot
+	inbox.Tenure
+	gate *gate
+
+	mu       sync.Mutex
+	username string
+	name     string
+	started  bool // has begun to poll
+	failed   int  // polls that failed since one did not
+}
+
+// getMe asks who the bot is: the cheapest question, and the first one.
+func (x *tenure) getMe(ctx context.Context) answer {
+	ctx, cancel := context.WithTimeout(ctx, x.times.send)
+	defer cancel()
+	a := x.client.call(ctx, "getMe", struct{}{}, maxAnswer)
+	if a.class == taken {
+		var me struct {
+			ID        int64  `json:"id"`
+			Username  string `json:"username"`
+			FirstName string `json:"first_name"`
+		}
+		if err := json.Unmarshal(a.result, &me); err == nil {
+			x.mu.Lock()
+			x.username, x.name = inbox.CleanText(me.Username), inbox.CleanText(me.FirstName)
+			x.mu.Unlock()
+		}
+	}
+	return a
+}
+
+// introduce gets an answer to getMe, however long it takes. An address that has never answered as a Bot API
+// server and has no such page is a wrong address: waiting would not mend it.
+func (x *tenure) introduce(ctx context.Context) error {
+	a := x.getMe(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case a.class == taken:
+		return nil
+	case a.class == unauthorized:
+		return refusedToken(a)
+	case a.class == broken && (a.status == http.StatusNotFound || a.status == http.StatusUnauthorized):
+		return exitcode.With(exitcode.Config, fmt.Errorf("TELEGRAM_API_URL is not the address of a Bot API server: %s", a.description))
+	}
+	x.trouble("getMe", a)
+	if a.class == flooded {
+		sleep(ctx, a.retryAfter)
+	}
+	x.gate.wait(ctx)
+	return nil
+}
+
+// trouble shuts the gate because of an answer, and says so once for each outage.
+func (x *tenure) trouble(method string, a answer) {
+	reason := "Telegram cannot be reached: " + a.Error()
+	if x.gate.isOpen() {
+		x.Log.Warn("Telegram does not answer as it should, trying again", "method", method, "reason", a.Error())
+	}
+	x.health.set(inbox.BotUnreachable, reason)
+	x.gate.shut(reason)
+}
+
+// reachable is called when a probe got through. While only polls fail, that is not enough to say all is well.
+func (x *tenure) reachable() {
+	x.mu.Lock()
+	failed, state := x.failed, inbox.BotStarting
+	if x.started {
+		state = inbox.BotPolling
+	}
+	x.mu.Unlock()
+	if failed > 1 {
+		return
+	}
+	x.Log.Info("Telegram answers again")
+	x.health.set(state, "")
+}
+
+// report tells the database how the bot is, at each change and as a heartbeat.
+func (x *tenure) report(ctx context.Context) error {
+	beat := time.NewTicker(x.times.heartbeat)
+	defer beat.Stop()
+	for {
+		state, reason, _ := x.health.get()
+		x.mu.Lock()
+		r := inbox.BotReport{Username: x.username, Name: x.name, State: state, Reason: reason, Instance: x.Instance}
+		x.mu.Unlock()
+		if err := x.Store.ReportBot(ctx, x.Tenure, r); errors.Is(err, inbox.ErrFenced) {
+			return errFenced(err)
+		}
+		select {
+		case <-x.health.changed:
+		case <-beat.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// signOff writes the last word and returns what Run should make of the end.
+func (x *tenure) signOff(ctx context.Context, cause error, lock inbox.PollLock) error {
+	state, reason := inbox.BotStopped, ""
+	switch {
+	case ctx.Err() != nil, cause == nil:
+	case errors.Is(cause, errLost):
+		return cause
+	case errors.Is(cause, inbox.ErrFenced):
+		// On PostgreSQL the word that the lock is gone follows at once, and waiting for it is what to do. On
+		// SQLite nothing follows: two bots guard themselves with different files.
+		if x.waitLost(ctx, lock) {
+			return errLost
+		}
+		return exitcode.With(exitcode.TempFail, fmt.Errorf("%w although this one holds its lock: let all bots of this token use the same POLL_LOCK_FILE", cause))
+	case exitcode.Of(cause) == exitcode.TempFail:
+		state, reason = inbox.BotConflict, cause.Error()
+	case exitcode.Of(cause) == exitcode.Config:
+		state, reason = inbox.BotFailed, cause.Error()
+	default:
+		reason = cause.Error()
+	}
+	x.health.set(state, reason)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := x.Store.SignOff(last, x.Tenure, state, reason); err != nil {
+		x.Log.Warn("could not sign off in the database: the next bot waits a second longer", "error", err)
+	}
+	return cause
+}
+
+func (x *tenure) waitLost(ctx context.Context, lock inbox.PollLock) bool {
+	ctx, cancel := context.WithTimeout(ctx, x.times.fenced)
+	defer cancel()
+	select {
+	case <-lock.Lost():
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// errFenced ends a tenure that another has followed.
+func errFenced(err error) error { return fmt.Errorf("stop polling and sending: %w", err) }
+
+// refusedToken is the end of a bot whose token the server does not know.
+func refusedToken(a answer) error {
+	if a.code == http.StatusMisdirectedRequest {
+		return exitcode.With(exitcode.Config, fmt.Errorf("this Bot API server does not serve this bot: %w", a))
+	}
+	return exitcode.With(exitcode.Config, fmt.Errorf("token refused by Telegram: %w. It was revoked or mistyped: get the present one from @BotFather (/mybots, API Token) and set TELEGRAM_BOT_TOKEN", a))
+}

@@ -1,0 +1,188 @@
+package telegram
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	tele "gopkg.in/telebot.v3"
+
+	"tandem/internal/inbox"
+)
+
+const (
+	// telebotToken stands where the token would be in all that telebot sees.
+	telebotToken = "0:token"
+
+	// A batch of updates is cut by Telegram at about 4 MiB, all other answers are small.
+	maxUpdatesAnswer = 32 << 20
+	maxAnswer        = 1 << 20
+)
+
+// client speaks to one Bot API server with one token. It uses no http.Client: that would follow redirects,
+// which hands the path with the token on as a referrer, and put the address into every error.
+type client struct {
+	base      string // address without a slash at its end
+	token     Token
+	transport *http.Transport
+}
+
+func newClient(base string, token Token) *client {
+	dialer := &net.Dialer{
+		Timeout:         10 * time.Second,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
+	}
+	// Over HTTP/1 it is known whether a request had left when its line broke, and one broken connection takes
+	// nothing else with it.
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return &client{
+		base:  strings.TrimRight(base, "/"),
+		token: token,
+		transport: &http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			DialContext:         dialer.DialContext,
+			TLSHandshakeTimeout: 10 * time.Second,
+			MaxIdleConnsPerHost: sendWorkers + 2,
+			// Well below what servers keep a silent connection for: one that the server closes in the moment
+			// in which a message is written to it leaves that message unknown.
+			IdleConnTimeout: 15 * time.Second,
+			// A compressed answer could be small on the line and huge in memory.
+			DisableCompression: true,
+			Protocols:          &protocols,
+		},
+	}
+}
+
+func (c *client) close() { c.transport.CloseIdleConnections() }
+
+// call asks method with params, encoded as JSON, and returns whatever came of it.
+func (c *client) call(ctx context.Context, method string, params any, limit int64) answer {
+	body, err := json.Marshal(params)
+	if err != nil {
+		return answer{class: refused, description: "encode the request: " + err.Error()}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/bot"+c.token.wire()+"/"+method, bytes.NewReader(body))
+	if err != nil {
+		return answer{class: refused, description: c.scrub("make the request: " + err.Error())}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	return c.exchange(req, limit)
+}
+
+// send delivers one part of an answer by telebot. Of what telebot reports only a failure before the request
+// is used: the answer is judged as it came.
+func (c *client) send(ctx context.Context, d inbox.Delivery, withReply, withThread bool) answer {
+	line := &line{client: c, ctx: ctx}
+	bot, err := tele.NewBot(tele.Settings{
+		URL: c.base, Token: telebotToken, Updates: 1, Offline: true,
+		Client: &http.Client{Transport: line, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+	})
+	if err != nil {
+		return answer{class: refused, description: c.scrub(err.Error())}
+	}
+	options := &tele.SendOptions{AllowWithoutReply: true}
+	if withReply && d.ReplyTo != 0 {
+		options.ReplyTo = &tele.Message{ID: int(d.ReplyTo)}
+	}
+	if withThread && d.ThreadID > 1 { // 1 is the general topic, which must not be named
+		options.ThreadID = int(d.ThreadID)
+	}
+	_, err = bot.Send(&tele.Chat{ID: d.ChatID}, d.Text, options)
+	if line.answer == nil {
+		return answer{class: refused, description: c.scrub(fmt.Sprint("telebot: ", err))}
+	}
+	return *line.answer
+}
+
+// line is the way of one call of telebot to the server.
+type line struct {
+	client *client
+	ctx    context.Context // ends the call; telebot has none of its own
+	answer *answer
+}
+
+// RoundTrip puts the token into the path, and gives telebot an answer that it can read whatever came.
+func (l *line) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := l.ctx.Err(); err != nil {
+		l.answer = &answer{class: broken, description: plain(err)}
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(req.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(l.ctx, func() { cancel(l.ctx.Err()) })()
+	out := req.Clone(ctx)
+	out.URL.Path = strings.Replace(out.URL.Path, "bot"+telebotToken, "bot"+l.client.token.wire(), 1)
+	out.URL.RawPath = ""
+	a := l.client.exchange(out, maxAnswer)
+	l.answer = &a
+	return a.response(req), nil
+}
+
+// The progress of a request, for what a broken line means.
+const (
+	notSent  int32 = iota
+	sending        // has a connection; cannot be told apart from sent
+	sent           // written as a whole
+	writeErr       // the system did not take all of it: the server cannot have a whole request
+)
+
+// exchange sends req and judges what comes back. It ends with the request's context at the latest.
+func (c *client) exchange(req *http.Request, limit int64) answer {
+	var progress atomic.Int32
+	trace := &httptrace.ClientTrace{
+		GetConn: func(string) { progress.Store(notSent) },
+		GotConn: func(httptrace.GotConnInfo) { progress.Store(sending) },
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			if info.Err == nil {
+				progress.Store(sent)
+			} else {
+				progress.Store(writeErr)
+			}
+		},
+	}
+	resp, err := c.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
+	if err != nil {
+		if cause := context.Cause(req.Context()); cause != nil {
+			err = cause
+		}
+		at := progress.Load()
+		return answer{class: broken, maybeTaken: at == sending || at == sent, description: c.scrub(plain(err))}
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	a := judge(resp.StatusCode, resp.Header, body)
+	switch {
+	case err != nil:
+		a = answer{class: broken, status: resp.StatusCode, maybeTaken: true, description: "the answer broke off: " + plain(err)}
+	case int64(len(body)) > limit:
+		a = answer{class: broken, status: resp.StatusCode, maybeTaken: true, description: fmt.Sprintf("the answer is longer than %d bytes", limit)}
+	}
+	a.description = c.scrub(a.description)
+	return a
+}
+
+// scrub makes foreign text fit for a log and a page: without the token, which servers like to echo with the
+// path, in one line and not long.
+func (c *client) scrub(s string) string {
+	s = strings.ReplaceAll(s, c.token.wire(), "[token]")
+	s = strings.ReplaceAll(s, *c.token.secret, "[token]")
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, inbox.CleanText(s))
+	if len(s) > 300 {
+		s = strings.ToValidUTF8(s[:300], "") + "..."
+	}
+	return s
+}

@@ -1,0 +1,333 @@
+package telegram
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf16"
+
+	tele "gopkg.in/telebot.v3"
+
+	"tandem/internal/inbox"
+)
+
+// kind is one sort of content: the Message field that holds it and how to say it in words. words may be nil
+// where the name alone says it all; file says that the field describes a file.
+type kind struct {
+	field string
+	name  string
+	words func(raw json.RawMessage) string
+	file  bool
+}
+
+// kinds in the order in which they are looked for: an animation also has a document, a venue a location, a
+// forwarded story or an answer to one a text. telebot knows most of their types, but not the newer ones.
+var kinds = []kind{
+	{field: "animation", name: "animation", file: true},
+	{field: "audio", name: "audio", words: audio, file: true},
+	{field: "document", name: "document", words: fileName, file: true},
+	{field: "paid_media", name: "paid media"},
+	{field: "live_photo", name: "live photo", file: true},
+	{field: "photo", name: "photo", file: true},
+	{field: "sticker", name: "sticker", words: stringField("emoji"), file: true},
+	{field: "video", name: "video", words: duration, file: true},
+	{field: "video_note", name: "video message", words: duration, file: true},
+	{field: "voice", name: "voice message", words: duration, file: true},
+	{field: "checklist", name: "checklist", words: checklist},
+	{field: "contact", name: "contact", words: contact},
+	{field: "dice", name: "dice", words: dice},
+	{field: "game", name: "game", words: stringField("title")},
+	{field: "poll", name: "poll", words: poll},
+	{field: "venue", name: "venue", words: venue},
+	{field: "location", name: "location", words: location},
+	{field: "story", name: "story"},
+	{field: "invoice", name: "invoice", words: stringField("title")},
+	{field: "gift", name: "gift"},
+	{field: "unique_gift", name: "gift"},
+	{field: "giveaway", name: "giveaway"},
+	{field: "giveaway_winners", name: "winners of a giveaway"},
+	{field: "web_app_data", name: "data of a Mini App", words: stringField("data")},
+	{field: "users_shared", name: "shared contacts"},
+	{field: "chat_shared", name: "shared chat"},
+	{field: "successful_payment", name: "payment", words: payment},
+	{field: "refunded_payment", name: "refunded payment", words: payment},
+	{field: "pinned_message", name: "pinned a message"},
+	{field: "write_access_allowed", name: "allowed the bot to write"},
+	{field: "message_auto_delete_timer_changed", name: "changed the timer that deletes messages"},
+	{field: "proximity_alert_triggered", name: "came close to somebody who shares a location"},
+	{field: "connected_website", name: "signed in to a website with Telegram"},
+	{field: "passport_data", name: "Telegram Passport data"},
+	{field: "chat_background_set", name: "changed the background of the chat"},
+	{field: "forum_topic_created", name: "new topic", words: stringField("name")},
+	{field: "forum_topic_edited", name: "renamed the topic", words: stringField("name")},
+	{field: "forum_topic_closed", name: "closed the topic"},
+	{field: "forum_topic_reopened", name: "opened the topic again"},
+}
+
+// around are the Message fields that say something about a message, but are not what was sent.
+var around = map[string]bool{}
+
+func init() {
+	for _, name := range strings.Fields(`message_id message_thread_id direct_messages_topic from sender_chat sender_boost_count
+		sender_business_bot sender_tag date guest_query_id business_connection_id chat forward_origin forward_from forward_from_chat
+		forward_from_message_id forward_signature forward_sender_name forward_date is_topic_message is_automatic_forward
+		reply_to_message external_reply quote reply_to_story reply_to_checklist_task_id reply_to_poll_option_id via_bot edit_date
+		has_protected_content is_from_offline is_paid_post media_group_id author_signature paid_star_count text entities
+		link_preview_options suggested_post_info effect_id caption caption_entities show_caption_above_media has_media_spoiler
+		reply_markup guest_bot_caller_user guest_bot_caller_chat`) {
+		around[name] = true
+	}
+}
+
+// fieldName is what names in the Bot API look like. Another one is no content.
+var fieldName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
+
+// content says what was sent: the kind by the name of its field, a text that is never blank, and the file.
+func content(f fields) (kindName, text string, attachments []inbox.Attachment) {
+	if s, ok := get[string](f, "text"); ok {
+		if text := links(s, f, "entities"); !inbox.Blank(text) {
+			return "text", text, nil
+		}
+	}
+	caption, _ := get[string](f, "caption")
+	text = links(caption, f, "caption_entities")
+	for _, k := range kinds {
+		if !f.has(k.field) {
+			continue
+		}
+		if k.file {
+			if a, ok := attachment(k.field, f[k.field]); ok {
+				attachments = append(attachments, a)
+			}
+		}
+		return k.field, orWords(text, k, f[k.field]), attachments
+	}
+	if !inbox.Blank(text) {
+		return "text", text, nil
+	}
+	// Something that came to Telegram after this was written.
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		if !around[name] && fieldName.MatchString(name) && f.has(name) {
+			if a, ok := attachment(name, f[name]); ok {
+				attachments = append(attachments, a)
+			}
+			return name, fmt.Sprintf("[%s: this version cannot show it]", strings.ReplaceAll(name, "_", " ")), attachments
+		}
+	}
+	if f.has("text") {
+		return "text", "[a text that shows nothing]", nil
+	}
+	return "unknown", "[a message of a kind that this version does not know]", nil
+}
+
+// orWords is the caption, or where there is none the content in words, in brackets to tell it from a text.
+func orWords(caption string, k kind, raw json.RawMessage) (text string) {
+	if !inbox.Blank(caption) {
+		return caption
+	}
+	text = "[" + k.name + "]"
+	if k.words == nil {
+		return text
+	}
+	defer func() { _ = recover() }() // a form that telebot's types do not bear: the name alone
+	if words := oneLine(k.words(raw)); words != "" {
+		text = "[" + k.name + ": " + words + "]"
+	}
+	return text
+}
+
+func oneLine(s string) string {
+	s = strings.Join(strings.Fields(inbox.CleanText(s)), " ")
+	if r := []rune(s); len(r) > 500 {
+		s = string(r[:500]) + "..."
+	}
+	if inbox.Blank(s) {
+		return ""
+	}
+	return s
+}
+
+// attachment describes the file of a field; of a photo's sizes the largest, which is the last.
+func attachment(field string, raw json.RawMessage) (a inbox.Attachment, ok bool) {
+	type file struct {
+		tele.File
+		Name string `json:"file_name"`
+		MIME string `json:"mime_type"`
+		Anim bool   `json:"is_animated"`
+		Vid  bool   `json:"is_video"`
+	}
+	var one file
+	if json.Unmarshal(raw, &one) != nil || one.FileID == "" {
+		var sizes []file
+		if json.Unmarshal(raw, &sizes) != nil || len(sizes) == 0 {
+			return a, false
+		}
+		one = sizes[len(sizes)-1]
+	}
+	if one.FileID == "" {
+		return a, false
+	}
+	switch {
+	case one.MIME != "":
+	case field == "photo":
+		one.MIME = "image/jpeg"
+	case field == "sticker" && one.Vid:
+		one.MIME = "video/webm"
+	case field == "sticker" && one.Anim:
+		one.MIME = "application/x-tgsticker"
+	case field == "sticker":
+		one.MIME = "image/webp"
+	case field == "voice":
+		one.MIME = "audio/ogg"
+	case field == "video_note":
+		one.MIME = "video/mp4"
+	}
+	return inbox.Attachment{
+		Kind: inbox.CleanText(field), Name: oneLine(one.Name), MediaType: oneLine(one.MIME), Size: max(one.FileSize, 0),
+		FileID: inbox.CleanText(one.FileID), FileUniqueID: inbox.CleanText(one.UniqueID),
+	}, true
+}
+
+// links is the text with the address of each link behind the words that hide it. Offsets of entities count
+// UTF-16 units (Bot API: MessageEntity).
+func links(text string, f fields, name string) string {
+	text = inbox.CleanText(text)
+	entities, ok := get[[]tele.MessageEntity](f, name)
+	if !ok || text == "" {
+		return text
+	}
+	units := utf16.Encode([]rune(text))
+	slices.SortStableFunc(entities, func(a, b tele.MessageEntity) int { return b.Offset - a.Offset })
+	for _, e := range entities {
+		end := e.Offset + e.Length
+		if e.Type != tele.EntityTextLink || e.URL == "" || e.Offset < 0 || e.Length <= 0 || end < 0 || end > len(units) {
+			continue
+		}
+		if hidden := string(utf16.Decode(units[e.Offset:end])); strings.TrimSuffix(e.URL, "/") == strings.TrimSuffix(hidden, "/") {
+			continue
+		}
+		units = slices.Insert(units, end, utf16.Encode([]rune(" ("+oneLine(e.URL)+")"))...)
+	}
+	return string(utf16.Decode(units))
+}
+
+// forwardedFrom is a line that says whose words these are, "" for the customer's own.
+func forwardedFrom(f fields) string {
+	origin, ok := get[fields](f, "forward_origin")
+	if !ok {
+		if !f.has("forward_date") {
+			return ""
+		}
+		origin = fields{}
+	}
+	who := "somebody"
+	if u, ok := get[tele.User](origin, "sender_user"); ok {
+		who = personName(u)
+	} else if name, ok := get[string](origin, "sender_user_name"); ok && oneLine(name) != "" {
+		who = name
+	} else {
+		for _, field := range []string{"chat", "sender_chat"} {
+			if c, ok := get[tele.Chat](origin, field); ok && oneLine(c.Title) != "" {
+				who = c.Title
+			}
+		}
+	}
+	return "[forwarded from " + oneLine(who) + "]\n"
+}
+
+func stringField(name string) func(json.RawMessage) string {
+	return func(raw json.RawMessage) string {
+		var f fields
+		_ = json.Unmarshal(raw, &f)
+		s, _ := get[string](f, name)
+		return s
+	}
+}
+
+func as[T any](raw json.RawMessage) T {
+	var v T
+	_ = json.Unmarshal(raw, &v) // what could be read is in v
+	return v
+}
+
+func duration(raw json.RawMessage) string {
+	d := as[struct {
+		Seconds int `json:"duration"`
+	}](raw).Seconds
+	if d <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d:%02d", d/60, d%60)
+}
+
+func audio(raw json.RawMessage) string {
+	a := as[tele.Audio](raw)
+	title := strings.Trim(a.Performer+" - "+a.Title, " -")
+	if title == "" {
+		title = a.FileName
+	}
+	return strings.Trim(title+", "+duration(raw), ", ")
+}
+
+func fileName(raw json.RawMessage) string { return as[tele.Document](raw).FileName }
+
+func contact(raw json.RawMessage) string {
+	c := as[tele.Contact](raw)
+	return strings.Trim(strings.TrimSpace(c.FirstName+" "+c.LastName)+", "+c.PhoneNumber, ", ")
+}
+
+func dice(raw json.RawMessage) string {
+	d := as[tele.Dice](raw)
+	return fmt.Sprintf("%s %d", d.Type, d.Value)
+}
+
+func place(l tele.Location) string { return fmt.Sprintf("%.5f, %.5f", l.Lat, l.Lng) }
+
+func location(raw json.RawMessage) string {
+	l := as[tele.Location](raw)
+	if l.LivePeriod > 0 {
+		return place(l) + ", live for " + (time.Duration(l.LivePeriod) * time.Second).String()
+	}
+	return place(l)
+}
+
+func venue(raw json.RawMessage) string {
+	v := as[tele.Venue](raw)
+	return strings.Trim(v.Title+", "+v.Address, ", ") + " (" + place(v.Location) + ")"
+}
+
+func poll(raw json.RawMessage) string {
+	p := as[tele.Poll](raw)
+	var options []string
+	for _, o := range p.Options {
+		options = append(options, o.Text)
+	}
+	return p.Question + " (" + strings.Join(options, " / ") + ")"
+}
+
+func checklist(raw json.RawMessage) string {
+	c := as[struct {
+		Title string
+		Tasks []struct{ Text string }
+	}](raw)
+	var tasks []string
+	for _, t := range c.Tasks {
+		tasks = append(tasks, t.Text)
+	}
+	return c.Title + " (" + strings.Join(tasks, " / ") + ")"
+}
+
+func payment(raw json.RawMessage) string {
+	p := as[struct {
+		Currency string
+		Total    int64 `json:"total_amount"`
+	}](raw)
+	if p.Currency == "" {
+		return ""
+	}
+	return fmt.Sprintf("%d %s, in the smallest unit", p.Total, p.Currency)
+}

@@ -1,0 +1,182 @@
+package telegram
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"tandem/internal/exitcode"
+	"tandem/internal/inbox"
+)
+
+// allowedUpdates is sent with each poll: where it is missing, Telegram goes on with what another program set.
+var allowedUpdates = []string{"message", "edited_message", "callback_query", "my_chat_member"}
+
+// maxBatch is how many updates one poll may bring, the most that Telegram gives.
+const maxBatch = 100
+
+type getUpdates struct {
+	Offset  int64    `json:"offset,omitempty"`
+	Limit   int      `json:"limit"`
+	Timeout int      `json:"timeout"`
+	Allowed []string `json:"allowed_updates"`
+}
+
+// poll takes updates until run ends. What it has received by then it stores, as long as work allows. An
+// offset goes to Telegram, which forgets all below it, only after those updates were committed.
+func (x *tenure) poll(run, work context.Context) error {
+	decode, err := newDecoder(x.username)
+	if err != nil {
+		return err
+	}
+	x.mu.Lock()
+	x.started = true
+	x.mu.Unlock()
+	x.health.set(inbox.BotPolling, "")
+	x.Log.Info("ready", "bot", x.username, "bot_id", x.BotID, "epoch", x.Epoch)
+
+	pause := x.times.backoff()
+	for offset := x.NextOffset; x.gate.wait(run); {
+		if err := x.Guard(); err != nil {
+			return exitcode.With(exitcode.TempFail, fmt.Errorf("stopped polling, because nothing keeps another bot from it any more: %w", err))
+		}
+		began := time.Now()
+		a := x.ask(run, offset)
+		if run.Err() != nil && a.class != taken {
+			return nil
+		}
+		x.metrics.polls.WithLabelValues(a.class.String()).Inc()
+		switch a.class {
+		case taken:
+			batch, next, err := decode.batch(a.result)
+			if err != nil {
+				a = answer{class: broken, status: a.status, description: err.Error()}
+				break
+			}
+			if len(batch) > 0 {
+				if err := x.store(work, batch, next); err != nil || work.Err() != nil {
+					return err
+				}
+			}
+			pause.reset()
+			x.polled()
+			// A server that neither holds the poll nor has anything new would be asked without end.
+			if idle := len(batch) == 0 || next == offset; idle && time.Since(began) < x.times.lull {
+				sleep(run, x.times.lull)
+			}
+			if len(batch) > 0 {
+				offset = next
+			}
+			continue
+		case conflict:
+			return conflictError(a)
+		case unauthorized:
+			return refusedToken(a)
+		}
+		x.pollFailed(a)
+		if a.class == flooded && a.retryAfter > 0 {
+			sleep(run, a.retryAfter)
+		} else {
+			sleep(run, pause.next())
+		}
+	}
+	return nil
+}
+
+// ask is one getUpdates. A connection on which nothing comes any more is given up.
+func (x *tenure) ask(ctx context.Context, offset int64) answer {
+	ctx, cancel := context.WithTimeout(ctx, x.times.poll+x.times.late)
+	defer cancel()
+	return x.client.call(ctx, "getUpdates", getUpdates{
+		Offset: max(offset, 0), // a negative one would throw away what waits
+		Limit:  maxBatch, Timeout: int(x.times.poll.Seconds()), Allowed: allowedUpdates,
+	}, maxUpdatesAnswer)
+}
+
+func (x *tenure) polled() {
+	x.mu.Lock()
+	x.failed = 0
+	x.mu.Unlock()
+	x.health.polled()
+	if x.gate.isOpen() {
+		x.health.set(inbox.BotPolling, "")
+	}
+}
+
+func (x *tenure) pollFailed(a answer) {
+	x.mu.Lock()
+	x.failed++
+	x.mu.Unlock()
+	switch a.class {
+	case broken:
+		x.trouble("getUpdates", a)
+	case flooded:
+		x.Log.Warn("Telegram asks for a pause in polling", "retry_after", a.retryAfter)
+		x.health.set(inbox.BotUnreachable, fmt.Sprintf("Telegram asks for a pause of %s in polling", a.retryAfter))
+	default:
+		x.Log.Error("Telegram refuses to give updates, trying again", "reason", a.Error())
+		x.health.set(inbox.BotUnreachable, "Telegram refuses to give updates: "+a.Error())
+	}
+}
+
+// store keeps trying until the batch is committed; that one odd update holds up none of the others is what the
+// store promises. It returns an error when another has taken over, and nil
+// without having stored it when work ends: then it was not acknowledged, and Telegram gives it again.
+func (x *tenure) store(work context.Context, batch []inbox.Update, next int64) error {
+	pause := x.times.storeBackoff()
+	for {
+		err := x.Store.StoreUpdates(work, x.Tenure, batch, next)
+		switch {
+		case err == nil:
+			for _, u := range batch {
+				x.metrics.stored(u)
+				if u.Problem != "" {
+					x.Log.Warn("an update could not be understood as a whole, it is kept as it came", "update_id", u.ID, "kind", u.Kind, "problem", u.Problem)
+				}
+			}
+			return nil
+		case errors.Is(err, inbox.ErrFenced):
+			return errFenced(err)
+		case work.Err() != nil:
+			x.Log.Warn("stopped before the updates in hand were stored, Telegram will give them again", "updates", len(batch))
+			return nil
+		case pause.failures == 0:
+			x.Log.Error("updates cannot be stored, none is acknowledged until they are", "updates", len(batch), "error", err)
+		}
+		x.metrics.storeErrors.Inc()
+		if !sleep(work, pause.next()) {
+			return nil
+		}
+	}
+}
+
+// conflictError says who else is there and what to do about it.
+func conflictError(a answer) error {
+	reason := fmt.Errorf("another program polls with this bot's token, and it is none that shares our lock: %w. Stop it (an old deployment, another machine); if you know of none, revoke the token in @BotFather", a)
+	if a.has("webhook") && !a.has("other") {
+		reason = fmt.Errorf("a webhook is set for this bot, so Telegram gives no updates to anybody who asks: %w. Remove it by opening https://api.telegram.org/bot<token>/deleteWebhook (without drop_pending_updates, which would throw messages away)", a)
+	}
+	return exitcode.With(exitcode.TempFail, reason)
+}
+
+// batch decodes the result of getUpdates, each update alone. next is the offset that acknowledges them.
+func (d *decoder) batch(result json.RawMessage) (updates []inbox.Update, next int64, err error) {
+	var raws []json.RawMessage
+	if err := json.Unmarshal(result, &raws); err != nil {
+		return nil, 0, errors.New("getUpdates: the result is not a list of updates")
+	}
+	for _, raw := range raws {
+		u, ok := d.update(raw)
+		if !ok {
+			continue // without an id it can neither be stored once nor be acknowledged
+		}
+		updates = append(updates, u)
+		next = u.ID + 1
+	}
+	if len(raws) > 0 && len(updates) == 0 {
+		return nil, 0, errors.New("getUpdates: updates without update_id")
+	}
+	return updates, next, nil
+}

@@ -1,0 +1,290 @@
+package telegram
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"tandem/internal/inbox"
+)
+
+// sendWorkers is how many deliveries may be under way at once, each to another customer. With Telegram's
+// answers taking about 50 ms that is well above the 30 a second that it allows.
+const sendWorkers = 8
+
+// sender hands claimed deliveries to workers and writes down how they went.
+type sender struct {
+	*tenure
+	work   context.Context // ends deliveries under way
+	record context.Context // ends attempts to write outcomes
+
+	ended   chan struct{} // gets a word whenever a delivery has ended
+	fatal   chan error    // why no more can be sent
+	workers sync.WaitGroup
+
+	mu      sync.Mutex
+	busy    int
+	suspect bool      // the last delivery met trouble: one at a time until one gets a clear answer
+	pauseTo time.Time // Telegram asked the bot as a whole to wait
+	floods  []flood
+	pause   *backoff
+
+	claimPause *backoff // used by claim alone
+}
+
+type flood struct {
+	chat int64
+	at   time.Time
+}
+
+// send delivers what is queued until run ends, and then waits for what is under way: for the deliveries until
+// work ends, for the writing of their outcomes until record does.
+func (x *tenure) send(run, work, record context.Context) error {
+	hints, cancel := x.Store.Subscribe()
+	defer cancel()
+	s := &sender{tenure: x, work: work, record: record, ended: make(chan struct{}, 1), fatal: make(chan error, 1), pause: x.times.backoff(), claimPause: x.times.storeBackoff()}
+	defer s.workers.Wait()
+
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for s.tenure.gate.wait(run) {
+		due, err := s.claim(run)
+		if err != nil {
+			return err
+		}
+		timer.Reset(min(max(due, 0), x.times.tick))
+		select {
+		case <-hints:
+		case <-s.ended:
+		case <-timer.C:
+		case err := <-s.fatal:
+			return err
+		case <-run.Done():
+		}
+	}
+	return nil
+}
+
+// claim takes as many deliveries as can leave now and starts them. due is when to look again at the latest.
+func (s *sender) claim(run context.Context) (due time.Duration, err error) {
+	due = s.times.tick
+	for s.gate.isOpen() && run.Err() == nil {
+		s.mu.Lock()
+		free := sendWorkers - s.busy
+		if s.suspect {
+			free = min(free, 1-s.busy)
+		}
+		wait := time.Until(s.pauseTo)
+		s.mu.Unlock()
+		if wait > 0 {
+			return wait, nil
+		}
+		if free <= 0 || s.Store.Ready() != nil {
+			return due, nil
+		}
+		// Not cut off when the tenure ends: it could be committed all the same, and nobody would send it.
+		claimed, next, err := s.Store.ClaimDeliveries(s.work, s.Tenure, free)
+		switch {
+		case errors.Is(err, inbox.ErrFenced):
+			return due, errFenced(err)
+		case err != nil:
+			if s.claimPause.failures == 0 && s.work.Err() == nil {
+				s.Log.Error("answers to send cannot be read, trying again", "error", err)
+			}
+			return s.claimPause.next(), nil
+		}
+		s.claimPause.reset()
+		for _, d := range claimed {
+			s.mu.Lock()
+			s.busy++
+			s.mu.Unlock()
+			s.metrics.inFlight.Inc()
+			s.workers.Go(func() { s.deliver(d) })
+		}
+		if len(claimed) < free {
+			if !next.IsZero() {
+				due = min(due, time.Until(next))
+			}
+			return due, nil
+		}
+	}
+	return due, nil
+}
+
+// deliver sends one part and writes down how it went. A delivery that makes us panic fails for itself.
+func (s *sender) deliver(d inbox.Delivery) {
+	defer func() {
+		s.mu.Lock()
+		s.busy--
+		s.mu.Unlock()
+		s.metrics.inFlight.Dec()
+		select {
+		case s.ended <- struct{}{}:
+		default:
+		}
+	}()
+	began := time.Now()
+	o := s.attempt(d)
+	s.metrics.sends.WithLabelValues(string(o.State)).Inc()
+	s.metrics.sendSeconds.Observe(time.Since(began).Seconds())
+	s.write(o)
+}
+
+func (s *sender) attempt(d inbox.Delivery) (o inbox.Outcome) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.Log.Error("a delivery broke the sender", "delivery", d.ID, "panic", s.client.scrub(fmt.Sprint(r)))
+			o = inbox.Outcome{DeliveryID: d.ID, State: inbox.Unknown, Error: "an error in this program kept it from knowing how the delivery went"}
+		}
+	}()
+	if inbox.Blank(d.Text) {
+		return inbox.Outcome{DeliveryID: d.ID, State: inbox.Failed, Error: "there is nothing in it to be seen, and Telegram takes no empty message"}
+	}
+	ctx, cancel := context.WithTimeout(s.work, s.times.send)
+	defer cancel()
+	a := s.client.send(ctx, d, true, true)
+	reply, thread := true, true
+	for range 2 { // what the message hangs on is gone: without it then
+		switch {
+		case a.class == refused && reply && a.has("message to be replied not found", "reply message not found", "replied message not found"):
+			reply = false
+		case a.class == refused && thread && a.has("thread not found", "topic_closed", "topic_deleted", "topic_id_invalid"):
+			thread = false
+		default:
+			return s.outcome(d, a)
+		}
+		a = s.client.send(ctx, d, reply, thread)
+	}
+	return s.outcome(d, a)
+}
+
+// outcome turns an answer into what is stored, and into what it means for the deliveries after it.
+func (s *sender) outcome(d inbox.Delivery, a answer) inbox.Outcome {
+	o := outcomeOf(d, a)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch a.class {
+	case taken, refused:
+		s.suspect = false
+		s.pause.reset()
+	case flooded:
+		wait := a.retryAfter
+		if wait == 0 {
+			wait = (&backoff{min: s.times.backoffFirst * 2, max: s.times.backoffMost, failures: d.Attempt - 1}).next()
+		}
+		o.RetryAt = time.Now().Add(wait)
+		s.flooded(d.ChatID, wait)
+	case unauthorized:
+		s.pauseTo = time.Now().Add(time.Hour) // the bot is about to end
+		select {
+		case s.fatal <- refusedToken(a):
+		default:
+		}
+	default:
+		if s.work.Err() != nil {
+			break // stopped by us, which says nothing about Telegram
+		}
+		s.suspect = true
+		wait := s.pause.next()
+		s.pauseTo = time.Now().Add(wait)
+		if o.State == inbox.Queued {
+			o.RetryAt = s.pauseTo
+		}
+		s.trouble("sendMessage", a)
+	}
+	return o
+}
+
+// flooded stops all sending when several customers' chats meet the limit within a moment: then it is the
+// bot's own. It is called with mu held.
+func (s *sender) flooded(chat int64, wait time.Duration) {
+	now := time.Now()
+	chats := map[int64]bool{chat: true}
+	recent := s.floods[:0]
+	for _, f := range s.floods {
+		if now.Sub(f.at) < 2*time.Second {
+			recent = append(recent, f)
+			chats[f.chat] = true
+		}
+	}
+	s.floods = append(recent, flood{chat, now})
+	if len(chats) >= 3 && s.pauseTo.Before(now.Add(wait)) {
+		s.pauseTo = now.Add(wait)
+		s.Log.Warn("Telegram limits the bot as a whole, sending pauses", "for", wait)
+	}
+}
+
+// write stores the outcome, however long the database is away. What cannot be written before the bot ends
+// becomes unknown when the next one takes over.
+func (s *sender) write(o inbox.Outcome) {
+	pause := s.times.storeBackoff()
+	for {
+		err := s.Store.RecordOutcome(s.record, s.Tenure, o)
+		switch {
+		case err == nil:
+			return
+		case errors.Is(err, inbox.ErrFenced), s.record.Err() != nil:
+			s.Log.Warn("the outcome of a delivery was not written, it will be unknown", "delivery", o.DeliveryID, "outcome", o.State, "error", err)
+			return
+		case pause.failures == 0:
+			s.Log.Error("the outcome of a delivery cannot be written, trying again", "delivery", o.DeliveryID, "error", err)
+		case !errors.Is(err, inbox.ErrUnavailable) && pause.failures > 8:
+			s.Log.Error("the outcome of a delivery is given up", "delivery", o.DeliveryID, "outcome", o.State, "error", err)
+			return
+		}
+		if !sleep(s.record, pause.next()) {
+			return
+		}
+	}
+}
+
+// outcomeOf says what an answer of Telegram means for one delivery, in words for the one who wrote it.
+func outcomeOf(d inbox.Delivery, a answer) inbox.Outcome {
+	o := inbox.Outcome{DeliveryID: d.ID}
+	switch a.class {
+	case taken:
+		o.State, o.TelegramMessageID = inbox.Sent, messageID(a.result)
+	case flooded:
+		o.State, o.Error = inbox.Queued, "Telegram asks for a pause before the next message to this customer"
+	case unauthorized:
+		o.State, o.Error = inbox.Queued, "Telegram refused the bot's token"
+	case conflict:
+		o.State, o.Error = inbox.Queued, "Telegram sees a conflict: "+a.Error()
+	case refused:
+		o.State = inbox.Failed
+		o.Error, o.Blocked = refusal(a)
+	case broken:
+		o.State, o.Error = inbox.Queued, "Telegram cannot be reached: "+a.Error()
+		if a.maybeTaken {
+			o.State = inbox.Unknown
+			o.Error = "Telegram may have taken it, but its answer did not arrive: " + a.Error()
+			if a.has("immediately deleted") {
+				o.Error = "Telegram took it and deleted it at once: " + a.Error()
+			}
+		}
+	}
+	return o
+}
+
+// refusal says in plain words why Telegram does not deliver, and whether the customer cannot be reached at all.
+func refusal(a answer) (words string, blocked bool) {
+	switch {
+	case a.has("blocked by the user"):
+		return "the customer has blocked the bot", true
+	case a.has("user is deactivated"):
+		return "the customer's Telegram account is gone", true
+	case a.has("can't initiate conversation"):
+		return "the customer has not written to this bot yet, or deleted the chat; a bot cannot begin", true
+	case a.has("chat not found", "peer_id_invalid", "user not found", "input_user_deactivated"):
+		return "Telegram knows no such chat of this bot: the customer is gone, or wrote to another bot", false
+	case a.has("can't send messages to bots", "bot was kicked", "not a member", "chat was deleted", "upgraded to a supergroup", "have no rights", "not enough rights"):
+		return "the bot may not write into this chat: " + a.Error(), false
+	case a.has("too long"):
+		return "the text is too long for one message of Telegram", false
+	case a.has("text is empty", "text must be non-empty"):
+		return "there is nothing in it to be seen, and Telegram takes no empty message", false
+	}
+	return "Telegram refused it: " + a.Error(), false
+}

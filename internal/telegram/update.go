@@ -1,0 +1,262 @@
+package telegram
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	tele "gopkg.in/telebot.v3"
+
+	"tandem/internal/inbox"
+)
+
+const (
+	greeting = "Hello! Write your message here, and a person will answer you in this chat."
+	help     = "Just write: everything you send here reaches a person, who answers you in this chat. Pictures, voice messages and files are fine too."
+)
+
+// decoder says what updates mean for the inbox. It sends nothing: a reply is part of what the update means,
+// and is queued in the transaction that stores it. Not for use by several goroutines.
+type decoder struct {
+	bot   *tele.Bot
+	reply string // what the command's handler wants to say
+}
+
+// newDecoder makes a decoder for the bot of that username, to whom /start@username is addressed.
+func newDecoder(username string) (*decoder, error) {
+	d := &decoder{}
+	bot, err := tele.NewBot(tele.Settings{
+		Token: telebotToken, Updates: 1, Offline: true, Synchronous: true,
+		OnError: func(error, tele.Context) {},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the router of commands: %w", err)
+	}
+	bot.Me = &tele.User{Username: username}
+	bot.Handle("/start", d.say(greeting))
+	bot.Handle("/help", d.say(help))
+	d.bot = bot
+	return d, nil
+}
+
+func (d *decoder) say(text string) tele.HandlerFunc {
+	return func(tele.Context) error {
+		d.reply = text
+		return nil
+	}
+}
+
+// update decodes one update. It is not ok without an id; whatever else is wrong with it is its Problem.
+func (d *decoder) update(raw json.RawMessage) (u inbox.Update, ok bool) {
+	var fields fields
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return u, false
+	}
+	if err := json.Unmarshal(fields["update_id"], &u.ID); err != nil || u.ID <= 0 {
+		return u, false
+	}
+	u.Raw = bytes.Clone(raw)
+	u.Kind = updateKind(fields)
+	defer func() {
+		if r := recover(); r != nil {
+			u = inbox.Update{ID: u.ID, Kind: u.Kind, Raw: u.Raw, Problem: fmt.Sprintf("decoding it broke: %v", r)}
+		}
+	}()
+	var err error
+	switch u.Kind {
+	case "message":
+		if u.Message, err = message(fields[u.Kind]); u.Message != nil && err == nil {
+			u.Reply = d.command(fields[u.Kind], u.Message)
+		}
+	case "edited_message":
+		u.Edit, err = message(fields[u.Kind])
+	case "my_chat_member":
+		u.Blocked, err = blocked(fields[u.Kind])
+	case "":
+		err = errors.New("it has no content")
+	}
+	if err != nil {
+		u.Problem = inbox.CleanText(err.Error())
+	}
+	return u, true
+}
+
+// updateKind is the name of the one field beside the id. An Update has at most one (Bot API: Update).
+func updateKind(f fields) string {
+	var kinds []string
+	for name, value := range f {
+		if name != "update_id" && string(value) != "null" && fieldName.MatchString(name) {
+			kinds = append(kinds, name)
+		}
+	}
+	slices.Sort(kinds)
+	for _, known := range allowedUpdates {
+		if slices.Contains(kinds, known) {
+			return known
+		}
+	}
+	if len(kinds) == 0 {
+		return ""
+	}
+	return kinds[0]
+}
+
+// command lets telebot find the handler of a command, and returns what that wants to say.
+func (d *decoder) command(raw json.RawMessage, m *inbox.IncomingMessage) string {
+	var f fields
+	if json.Unmarshal(raw, &f) != nil || m.Kind != "text" {
+		return ""
+	}
+	sender, _ := get[tele.User](f, "from")
+	if sender.IsBot { // two bots that greet each other would never stop
+		return ""
+	}
+	text, _ := get[string](f, "text")
+	d.reply = ""
+	d.bot.ProcessUpdate(tele.Update{Message: &tele.Message{Text: text, Sender: &sender, Chat: &tele.Chat{ID: m.ChatID, Type: tele.ChatPrivate}}})
+	return d.reply
+}
+
+// fields are those of a JSON object, each decoded for itself: telebot's types fail as a whole where Telegram
+// sends one field in a form that they do not know, and panic at an empty list of photo sizes.
+type fields map[string]json.RawMessage
+
+// get decodes the field name; ok is false where it is missing, null, or of another form.
+func get[T any](f fields, name string) (value T, ok bool) {
+	raw, ok := f[name]
+	if !ok || string(raw) == "null" {
+		return value, false
+	}
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	err := json.Unmarshal(raw, &value)
+	return value, err == nil
+}
+
+func (f fields) has(name string) bool {
+	raw, ok := f[name]
+	return ok && string(raw) != "null"
+}
+
+// message reads a Message of a private chat; nil without an error for one of a group or a channel.
+func message(raw json.RawMessage) (*inbox.IncomingMessage, error) {
+	var f fields
+	if err := json.Unmarshal(raw, &f); err != nil || f == nil {
+		return nil, errors.New("the message is no object")
+	}
+	chat, err := chatOf(f)
+	if err != nil || chat.Type != tele.ChatPrivate {
+		return nil, err
+	}
+	id, ok := get[int64](f, "message_id")
+	if !ok || id <= 0 {
+		return nil, errors.New("the message has no message_id")
+	}
+	m := &inbox.IncomingMessage{ChatID: chat.ID, MessageID: id, Customer: customer(f, "from", chat)}
+	m.Date = date(f, "date")
+	if f.has("edit_date") {
+		at := date(f, "edit_date")
+		m.EditedAt = &at
+	}
+	if reply, ok := get[fields](f, "reply_to_message"); ok {
+		m.ReplyTo, _ = get[int64](reply, "message_id")
+	}
+	m.ThreadID, _ = get[int64](f, "message_thread_id")
+	album, _ := get[string](f, "media_group_id")
+	m.AlbumID = inbox.CleanText(album)
+	m.Kind, m.Text, m.Attachments = content(f)
+	m.Text = forwardedFrom(f) + m.Text
+	return m, nil
+}
+
+func chatOf(f fields) (tele.Chat, error) {
+	var chat tele.Chat
+	c, ok := get[fields](f, "chat")
+	if ok {
+		chat.ID, ok = get[int64](c, "id")
+	}
+	if !ok || chat.ID == 0 {
+		return chat, errors.New("it does not say in which chat it is")
+	}
+	chat.Type, _ = get[tele.ChatType](c, "type")
+	chat.FirstName, _ = get[string](c, "first_name")
+	chat.LastName, _ = get[string](c, "last_name")
+	chat.Username, _ = get[string](c, "username")
+	return chat, nil
+}
+
+// customer is the person of a private chat, whose id is that of the chat. Deleted accounts have no name.
+func customer(f fields, field string, chat tele.Chat) inbox.Customer {
+	u := tele.User{ID: chat.ID, FirstName: chat.FirstName, LastName: chat.LastName, Username: chat.Username}
+	if from, ok := get[fields](f, field); ok {
+		if id, ok := get[int64](from, "id"); ok && id == chat.ID {
+			u.FirstName, _ = get[string](from, "first_name")
+			u.LastName, _ = get[string](from, "last_name")
+			u.Username, _ = get[string](from, "username")
+			u.LanguageCode, _ = get[string](from, "language_code")
+		}
+	}
+	return inbox.Customer{
+		ID: u.ID, Name: personName(u),
+		Username: inbox.CleanText(u.Username), Language: inbox.CleanText(u.LanguageCode),
+	}
+}
+
+// personName is the name as the person wrote it, or what else tells him from others.
+func personName(u tele.User) string {
+	name := strings.TrimSpace(inbox.CleanText(u.FirstName + " " + u.LastName))
+	switch {
+	case !inbox.Blank(name):
+		return name
+	case u.Username != "":
+		return "@" + inbox.CleanText(u.Username)
+	}
+	return fmt.Sprintf("User %d", u.ID)
+}
+
+// date reads Unix seconds. A database's time has limits, and a time that is no time is none.
+func date(f fields, name string) time.Time {
+	seconds, ok := get[int64](f, name)
+	if !ok || seconds <= 0 || seconds > 1<<34 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
+}
+
+// blocked reads a my_chat_member of a private chat: the customer blocked the bot or took it back.
+func blocked(raw json.RawMessage) (*inbox.BlockedChange, error) {
+	var f fields
+	if err := json.Unmarshal(raw, &f); err != nil || f == nil {
+		return nil, errors.New("the change of membership is no object")
+	}
+	chat, err := chatOf(f)
+	if err != nil || chat.Type != tele.ChatPrivate {
+		return nil, err
+	}
+	now, _ := get[fields](f, "new_chat_member")
+	role, _ := get[tele.MemberStatus](now, "status")
+	change := &inbox.BlockedChange{ChatID: chat.ID, Customer: customer(f, "from", chat)}
+	switch role {
+	case tele.Kicked, tele.Left:
+		change.Blocked = true
+	case tele.Member, tele.Administrator, tele.Creator, tele.Restricted:
+	default:
+		return nil, fmt.Errorf("the change of membership is to %q, which is not known", inbox.CleanText(string(role)))
+	}
+	return change, nil
+}
+
+// messageID is the id of the message in the result of sendMessage.
+func messageID(result json.RawMessage) int64 {
+	var f fields
+	_ = json.Unmarshal(result, &f)
+	id, _ := get[int64](f, "message_id")
+	return id
+}
