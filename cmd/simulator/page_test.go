@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"tandem/internal/simulator"
+	"tandem/internal/testenv"
+)
+
+// browser is a Chromium of a phone's size that ends with the test.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "headless-shell"} {
+		if found, err := exec.LookPath(name); err == nil {
+			path = found
+			break
+		}
+	}
+	if path == "" {
+		testenv.Missing(t, "no Chromium: apt-get install chromium")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox,
+		chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.WSURLReadTimeout(time.Minute))
+	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(cancel)
+	ctx, cancel := chromedp.NewContext(allocator)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil { // starts it, without a deadline, which would stop it later
+		t.Fatalf("starting %s: %v", path, err)
+	}
+	ctx, cancel = context.WithTimeout(ctx, 90*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestPlayingTheCustomer goes through the page as a person does, with a bot that answers by hand.
+func TestPlayingTheCustomer(t *testing.T) {
+	telegram, err := simulator.New(simulator.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	telegram.AddBot(defaultToken)
+	server := httptest.NewServer(handler(telegram))
+	defer server.Close()
+	defer telegram.Close()
+	ctx := browser(t)
+	do := func(what string, actions ...chromedp.Action[chromedp.Void]) {
+		t.Helper()
+		if err := chromedp.Do(ctx, actions...); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	texts := func() (out []string) {
+		for _, m := range telegram.Messages(0, 1001) {
+			out = append(out, m.Text)
+		}
+		return out
+	}
+	wait := func(what string, ok func() bool) {
+		t.Helper()
+		if err := telegram.WaitFor(10*time.Second, ok); err != nil {
+			t.Fatalf("%s: %v; the chat holds %q", what, err, texts())
+		}
+	}
+	shot := func(name string) { // to look at by eye
+		if dir := os.Getenv("TANDEM_SCREENSHOTS"); dir != "" {
+			png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+			if err != nil {
+				t.Error(err)
+			}
+			if err := os.WriteFile(dir+"/simulator-"+name+".png", png, 0o644); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+
+	do("adding a customer", chromedp.EmulateViewport(390, 844), chromedp.Navigate(server.URL), chromedp.SendKeys("#name", "Ada\r"),
+		chromedp.WaitVisible("#start"))
+	shot("start")
+	do("pressing START", chromedp.Click("#start"), chromedp.WaitVisible("#text"))
+	wait("START", func() bool { return len(texts()) == 1 && texts()[0] == "/start" })
+	do("writing", chromedp.SendKeys("#text", "Where is my parcel?\r"))
+	wait("writing", func() bool { return len(texts()) == 2 && texts()[1] == "Where is my parcel?" })
+
+	reply := `{"chat_id":1001,"text":"<b>On its way</b>","reply_to_message_id":2,
+		"reply_markup":{"inline_keyboard":[[{"text":"Thanks","callback_data":"t"}]]}}`
+	answerAsBot(t, telegram, reply)
+	do("seeing the answer, as it was written", chromedp.WaitVisible(`//ol[@id="log"]//div[@class="body" and text()="<b>On its way</b>"]`))
+	shot("answer")
+	do("pressing a button", chromedp.Click(".keys button"))
+	do("editing", chromedp.Click(`#log li.mine:nth-of-type(2) .foot button`), chromedp.SendKeys("#text", " It is late.\r"))
+	wait("editing", func() bool { return texts()[1] == "Where is my parcel? It is late." })
+	do("blocking", chromedp.Click("#block"))
+	wait("blocking", func() bool { return telegram.State().Bots[0].Chats[0].Blocked })
+	do("unblocking", chromedp.WaitVisible(`//button[@id="block" and text()="Unblock the bot"]`), chromedp.Click("#block"))
+	wait("unblocking", func() bool { return !telegram.State().Bots[0].Chats[0].Blocked })
+
+	do("breaking something", chromedp.Click("#trouble summary"), chromedp.Click(`[data-preset=conflict]`))
+	wait("the fault", func() bool { f := telegram.Faults(); return len(f) == 1 && f[0].Label == "conflict" })
+	do("the alarm", chromedp.WaitVisible("#alarm"), chromedp.WaitVisible(`[data-preset=conflict][aria-pressed=true]`))
+	shot("trouble")
+	do("mending it", chromedp.Click(`[data-preset=conflict]`))
+	wait("no fault", func() bool { return len(telegram.Faults()) == 0 })
+	do("a wide window", chromedp.Click("#trouble summary"), chromedp.EmulateViewport(1280, 800))
+	shot("wide")
+	if polls := telegram.Polls(0); polls.Pending != 6 { // two messages, a press, an edit, blocked, unblocked
+		t.Errorf("%d updates wait for the bot, want 6", polls.Pending)
+	}
+}
