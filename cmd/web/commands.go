@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"text/tabwriter"
+	"time"
+
+	"tandem/internal/config"
+	"tandem/internal/exitcode"
+	"tandem/internal/inbox"
+	"tandem/internal/store"
+	"tandem/internal/web"
+)
+
+const usageLine = "usage: web | web healthcheck | web operator add NAME | web operator list | web token create NAME | web token revoke NAME | web -version | web -help"
+
+const help = `web serves Tandem's inbox: the page, the API and live events.
+
+usage:
+  web                     serve until SIGTERM or SIGINT
+  web healthcheck         ask the own /healthz: 0 when it answers, else 1
+  web operator add NAME   print a one-time sign-in link, valid for 24 hours. Asked again for the same name
+                          it prints a new one, and the old one is void
+  web operator list       print the operators
+  web token create NAME   print a token for the API, and nothing else on standard output
+  web token revoke NAME   make it useless
+  web -version | -help
+
+settings (environment variables; an empty one counts as not set):
+  DATABASE_URL            postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH. Without it, or with one that
+                          cannot be used, web stays up and says so
+  DATABASE_URL_FILE       a file to read it from
+  WEB_ADDR                the page and the API; default :8080
+  WEB_OPS_ADDR            /metrics (Prometheus) and /status (JSON); default :9090; off switches it off. If it is
+                          taken, that is a warning
+  WEB_BASE_URL            where browsers find the inbox, for sign-in links; https makes cookies Secure;
+                          default: http://localhost and the port of WEB_ADDR
+  RUN_DIR                 where init keeps status.json, to say why the bot is down
+  LOG_LEVEL               debug, info, warn or error; default info
+  LOG_FORMAT              json or text; default json, on a terminal text. Logs go to standard error
+
+exit codes:
+   0  done, or stopped by a signal
+   1  failed; the message says why
+  64  the command line is wrong
+  78  the settings are wrong; all that is wrong with them is said at once
+`
+
+func usage(format string, args ...any) error {
+	return exitcode.With(exitcode.Usage, fmt.Errorf(format+"\n"+usageLine, args...))
+}
+
+// healthcheck is for HEALTHCHECK in an image without a shell.
+func healthcheck(ctx context.Context, args, environ []string) error {
+	if len(args) != 0 {
+		return usage("healthcheck takes no arguments")
+	}
+	env := config.New(environ)
+	host, port, err := net.SplitHostPort(env.Address("WEB_ADDR", ":8080", false))
+	if err := errors.Join(err, env.Err()); err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/healthz", nil)
+	if err != nil {
+		return err
+	}
+	client := http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}
+	response, err := client.Do(r)
+	if err != nil {
+		return fmt.Errorf("health check: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("health check: %s", response.Status)
+	}
+	return nil
+}
+
+func operatorCommand(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
+	switch {
+	case len(args) == 2 && args[0] == "add":
+		if err := web.CheckName(args[1]); err != nil {
+			return usage("%v", err)
+		}
+		return withStore(ctx, environ, func(db *store.Store, s settings) error {
+			link, expires, err := web.IssueSignIn(ctx, db, args[1], s.links())
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(stderr, "Open this link once, before %s, to sign in as %s. Earlier links of %s are void.\n",
+				expires.UTC().Format("2 Jan 15:04 MST"), args[1], args[1])
+			_, err = fmt.Fprintln(stdout, link)
+			return err
+		})
+	case len(args) == 1 && args[0] == "list":
+		return withStore(ctx, environ, func(db *store.Store, _ settings) error {
+			operators, err := db.Operators(ctx)
+			if err != nil {
+				return err
+			}
+			table := tabwriter.NewWriter(stdout, 0, 8, 2, ' ', 0)
+			for _, o := range operators {
+				fmt.Fprintf(table, "%s\tsince %s\n", o.Name, o.CreatedAt.UTC().Format(time.DateOnly))
+			}
+			return table.Flush()
+		})
+	}
+	return usage("want: web operator add NAME, or web operator list")
+}
+
+func tokenCommand(ctx context.Context, args, environ []string, stdout io.Writer) error {
+	if len(args) != 2 || args[0] != "create" && args[0] != "revoke" {
+		return usage("want: web token create NAME, or web token revoke NAME")
+	}
+	name := args[1]
+	if err := web.CheckName(name); err != nil {
+		return usage("%v", err)
+	}
+	return withStore(ctx, environ, func(db *store.Store, _ settings) error {
+		if args[0] == "revoke" {
+			err := db.RevokeToken(ctx, name)
+			if errors.Is(err, inbox.ErrNotFound) {
+				return fmt.Errorf("there is no token named %q", name)
+			}
+			return err
+		}
+		token, err := web.IssueToken(ctx, db, name)
+		if errors.Is(err, inbox.ErrConflict) {
+			return fmt.Errorf("there is a token named %q already; choose another name, or revoke it first: web token revoke %s", name, name)
+		}
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(stdout, token)
+		return err
+	})
+}
+
+// withStore does one thing with the database and ends.
+func withStore(ctx context.Context, environ []string, do func(*store.Store, settings) error) error {
+	// What the store logs on its way is for a server; here its errors say it all.
+	s, log, err := readSettings(environ, io.Discard)
+	if err != nil {
+		return exitcode.With(exitcode.Config, err)
+	}
+	if s.databaseErr != nil {
+		return exitcode.With(exitcode.Config, s.databaseErr)
+	}
+	db := store.Open(s.database, log)
+	defer db.Close()
+	if err := db.Connect(ctx); err != nil {
+		return err
+	}
+	return do(db, s)
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"tandem/internal/config"
+	"tandem/internal/exitcode"
+	"tandem/internal/logging"
+	"tandem/internal/store"
+)
+
+// settings of web, from the environment.
+type settings struct {
+	addr, opsAddr string
+	base          *url.URL // nil when it is not set
+	database      string
+	databaseErr   error  // why database could not be read; it never ends web
+	statusFile    string // of init, "" when there can be none
+}
+
+// readSettings reads them all. The logger is usable whatever is wrong with the rest.
+func readSettings(environ []string, stderr io.Writer) (settings, *slog.Logger, error) {
+	env := config.New(environ)
+	format := logging.Read(env)
+	s := settings{
+		addr:    env.Address("WEB_ADDR", ":8080", false),
+		opsAddr: env.Address("WEB_OPS_ADDR", ":9090", true),
+		base:    readBase(env),
+	}
+	// Apart, because a database that is configured wrongly is said on the page and never ends web.
+	database := config.New(environ)
+	s.database = database.Secret("DATABASE_URL")
+	if s.databaseErr = database.Err(); s.databaseErr == nil {
+		s.databaseErr = store.Check(s.database)
+	}
+	if dir, err := env.RunDir(); err == nil {
+		s.statusFile = filepath.Join(dir, "status.json")
+	}
+	err := env.Err()
+	if err != nil && s.databaseErr != nil { // all at once
+		err = fmt.Errorf("%w; %w", err, s.databaseErr)
+	}
+	return s, logging.New(stderr, format, "web", s.database), err
+}
+
+func readBase(env *config.Env) *url.URL {
+	text := env.String("WEB_BASE_URL", "")
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" ||
+		u.RawQuery != "" || u.Fragment != "" {
+		env.Reject("WEB_BASE_URL", `want http://HOST or https://HOST, with a port if need be and nothing after it, like "https://inbox.example.org"`)
+		return nil
+	}
+	return &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}
+}
+
+// links is where sign-in links lead: WEB_BASE_URL, else this machine.
+func (s settings) links() *url.URL {
+	if s.base != nil {
+		return s.base
+	}
+	_, port, err := net.SplitHostPort(s.addr)
+	if err != nil {
+		port = "8080"
+	}
+	return &url.URL{Scheme: "http", Host: net.JoinHostPort("localhost", port)}
+}
+
+// databaseRetry is the pause before a database is tried again that refused the user, the password or the like.
+const databaseRetry = 10 * time.Second
+
+// database is the store, and what is wrong with its setting.
+type database struct {
+	*store.Store
+	wrong error
+	log   *slog.Logger
+}
+
+func openDatabase(s settings, log *slog.Logger) *database {
+	if s.databaseErr != nil {
+		return &database{store.Unusable(s.databaseErr, log), s.databaseErr, log}
+	}
+	return &database{store.Open(s.database, log), nil, log}
+}
+
+// keep runs the store until ctx ends. A database that is configured wrongly may be mended on its side.
+func (d *database) keep(ctx context.Context) {
+	if d.wrong != nil {
+		d.log.Error("database cannot be used; web stays up without it", "reason", d.wrong)
+		<-ctx.Done()
+		return
+	}
+	for ctx.Err() == nil {
+		if err := d.Run(ctx); err != nil {
+			d.log.Debug("no database; web stays up without it", "error", err, "next", databaseRetry)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(databaseRetry):
+		}
+	}
+}
+
+// silent ends the process with code when the log has said why.
+func silent(code int) error { return exitcode.With(code, errSaid) }
+
+var errSaid = errors.New("see the log")

@@ -1,0 +1,292 @@
+package web
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gorilla/mux"
+
+	"tandem/internal/inbox"
+)
+
+const (
+	// maxBody holds the longest answer with every character written as a JSON escape.
+	maxBody  = 512 << 10
+	maxQuery = 200 // characters of a search
+	maxKey   = 255 // bytes of an Idempotency-Key
+)
+
+func (s *Server) listConversations(r *http.Request) (any, error) {
+	q, err := queryOf(r)
+	if err != nil {
+		return nil, err
+	}
+	f := inbox.ConversationFilter{Status: inbox.ConversationStatus(q.Get("status")), Query: inbox.CleanText(strings.TrimSpace(q.Get("q")))}
+	if f.Status != "" && f.Status != inbox.Open && f.Status != inbox.Closed {
+		return nil, bad("status: want open or closed, or nothing for both")
+	}
+	if n := utf8.RuneCountInString(f.Query); n > maxQuery {
+		return nil, bad("q: want at most %d characters, have %d", maxQuery, n)
+	}
+	if f.Limit, err = limitOf(q); err != nil {
+		return nil, err
+	}
+	if f.Before, err = fromCursor("cursor", "c", q.Get("cursor")); err != nil {
+		return nil, err
+	}
+	items, next, err := s.store.Conversations(r.Context(), f)
+	if err != nil {
+		return nil, err
+	}
+	if items == nil {
+		items = []inbox.Conversation{}
+	}
+	return list[inbox.Conversation]{items, toCursor("c", next)}, nil
+}
+
+func (s *Server) getConversation(r *http.Request) (any, error) {
+	c, err := s.conversation(r)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (s *Server) patchConversation(w http.ResponseWriter, r *http.Request) error {
+	var in struct {
+		Status *inbox.ConversationStatus `json:"status"`
+	}
+	if err := readJSON(w, r, &in); err != nil {
+		return err
+	}
+	if in.Status == nil || *in.Status != inbox.Open && *in.Status != inbox.Closed {
+		return unprocessable(`status: want "open" or "closed"`)
+	}
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	c, err := s.store.SetConversationStatus(r.Context(), id, *in.Status)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, c)
+}
+
+func (s *Server) listMessages(r *http.Request) (any, error) {
+	q, err := queryOf(r)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := limitOf(q)
+	if err != nil {
+		return nil, err
+	}
+	before, err := fromCursor("before", "m", q.Get("before"))
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.conversation(r) // an empty list and no conversation are two things
+	if err != nil {
+		return nil, err
+	}
+	items, next, err := s.store.Messages(r.Context(), c.ID, limit, before)
+	if err != nil {
+		return nil, err
+	}
+	if items == nil {
+		items = []inbox.Message{}
+	}
+	return list[inbox.Message]{items, toCursor("m", next)}, nil
+}
+
+func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
+	var in struct {
+		Text *string `json:"text"`
+	}
+	if err := readJSON(w, r, &in); err != nil {
+		return err
+	}
+	if in.Text == nil {
+		return unprocessable("text: it is missing")
+	}
+	key := r.Header.Get("Idempotency-Key")
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	m, created, err := s.addAnswer(r, *in.Text, key)
+	if err != nil {
+		return err
+	}
+	if !created {
+		w.Header().Set("Idempotent-Replayed", "true")
+	}
+	return writeJSON(w, http.StatusAccepted, m)
+}
+
+// addAnswer stores what the page and the API take as an answer, by the same rules.
+func (s *Server) addAnswer(r *http.Request, text, key string) (inbox.Message, bool, error) {
+	text = inbox.CleanText(text)
+	if inbox.Blank(text) {
+		return inbox.Message{}, false, unprocessable("the answer is empty: Telegram refuses a text that shows nothing")
+	}
+	if n := utf8.RuneCountInString(text); n > inbox.MaxAnswer {
+		return inbox.Message{}, false, unprocessable("the answer is too long: it has %d characters, at most %d can be sent", n, inbox.MaxAnswer)
+	}
+	id, err := pathID(r)
+	if err != nil {
+		return inbox.Message{}, false, err
+	}
+	return s.store.AddAnswer(r.Context(), id, inbox.Answer{Text: text, Author: who(r).author(), Key: key})
+}
+
+func checkKey(key string) error {
+	if len(key) > maxKey {
+		return bad("Idempotency-Key: want at most %d characters, have %d", maxKey, len(key))
+	}
+	if strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return bad("Idempotency-Key: want printable ASCII")
+	}
+	return nil
+}
+
+func (s *Server) retryMessage(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	m, err := s.store.RetryAnswer(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusAccepted, m)
+}
+
+// conversation is the one that the path names.
+func (s *Server) conversation(r *http.Request) (inbox.Conversation, error) {
+	id, err := pathID(r)
+	if err != nil {
+		return inbox.Conversation{}, err
+	}
+	return s.store.Conversation(r.Context(), id)
+}
+
+func pathID(r *http.Request) (int64, error) {
+	id, err := strconv.ParseInt(mux.Vars(r)["id"], 10, 64)
+	if err != nil { // only digits come here, so it is too large
+		return 0, inbox.ErrNotFound
+	}
+	return id, nil
+}
+
+// list is one page of a listing; NextCursor is null on the last one.
+type list[T any] struct {
+	Items      []T     `json:"items"`
+	NextCursor *string `json:"next_cursor"`
+}
+
+// queryOf is the query of the address, whole: what net/url cannot read it would leave out without a word.
+func queryOf(r *http.Request) (url.Values, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, bad("the query of the address cannot be read: %v", err)
+	}
+	return q, nil
+}
+
+func limitOf(q url.Values) (int, error) {
+	if !q.Has("limit") {
+		return 50, nil
+	}
+	n, err := strconv.Atoi(q.Get("limit"))
+	if err != nil || n < 1 || n > 200 {
+		return 0, bad("limit: want a number from 1 to 200")
+	}
+	return n, nil
+}
+
+// A cursor says where a listing goes on. kind keeps that of one list from being used with another.
+func toCursor(kind string, at int64) *string {
+	if at == 0 {
+		return nil
+	}
+	c := base64.RawURLEncoding.EncodeToString([]byte(kind + strconv.FormatInt(at, 10)))
+	return &c
+}
+
+func fromCursor(name, kind, cursor string) (int64, error) {
+	if cursor == "" {
+		return 0, nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	digits, ok := strings.CutPrefix(string(b), kind)
+	at, bad2 := strconv.ParseInt(digits, 10, 64)
+	if err != nil || !ok || bad2 != nil || at < 1 {
+		return 0, bad("%s: want a next_cursor that this list gave before", name)
+	}
+	return at, nil
+}
+
+func bad(format string, args ...any) error {
+	return &problem{http.StatusBadRequest, fmt.Sprintf(format, args...)}
+}
+
+func unprocessable(format string, args ...any) error {
+	return &problem{http.StatusUnprocessableEntity, fmt.Sprintf(format, args...)}
+}
+
+// readJSON reads the body, one JSON object with no other fields than those of into.
+func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return &problem{http.StatusUnsupportedMediaType, "send JSON with the header Content-Type: application/json"}
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d.DisallowUnknownFields()
+	err := d.Decode(into)
+	if err == nil {
+		if _, more := d.Token(); more != io.EOF {
+			err = errors.New("there is more after the JSON object")
+		}
+	}
+	var tooLarge *http.MaxBytesError
+	var wrongType *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &tooLarge):
+		return &problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes", maxBody)}
+	case errors.As(err, &wrongType):
+		if wrongType.Field == "" {
+			return bad("the body must be a JSON object, not a %s", wrongType.Value)
+		}
+		return unprocessable("%s: want a %s, have a %s", wrongType.Field, wrongType.Type.Kind(), wrongType.Value)
+	case err == io.EOF:
+		return bad("the body is empty: send a JSON object")
+	}
+	return bad("the body is not the JSON that is wanted here: %s", strings.TrimPrefix(err.Error(), "json: "))
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	writeBody(w, status, b)
+	return nil
+}
+
+func writeBody(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+	_, _ = w.Write([]byte{'\n'})
+}

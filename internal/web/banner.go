@@ -1,0 +1,236 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"tandem/internal/inbox"
+	"tandem/internal/status"
+)
+
+// banner says on top of the page what does not work, why, and what becomes of answers meanwhile.
+type banner struct {
+	Level string // warning or info
+	Title string
+	Text  string // why, and what to do about it
+	Kept  string // what becomes of answers
+	// Until is when something will happen by itself, nil when nothing will.
+	Until *time.Time
+}
+
+// botView is all that this process knows of the bot.
+type botView struct {
+	now   time.Time
+	word  *inbox.BotStatus // its own newest word in the database, nil when none ever ran
+	init  *status.Process  // what init says of it, nil when init is not our parent
+	last  string           // what it said itself of the end that init knows, "" when it said nothing
+	since time.Time        // when init was started
+}
+
+func (s *Server) botView(ctx context.Context) (botView, error) {
+	v := botView{now: time.Now()}
+	bots, err := s.store.Bots(ctx)
+	if err != nil {
+		return v, err
+	}
+	if len(bots) > 0 {
+		v.word = &bots[0]
+	}
+	v.init, v.since = s.initSays()
+	if v.init != nil {
+		v.last = v.init.Words(filepath.Dir(s.config.StatusFile))
+	}
+	return v, nil
+}
+
+// initSays reads what init wrote about the bot, and only an init that is our parent is asked: the file of another one
+// may lie in the same place.
+func (s *Server) initSays() (*status.Process, time.Time) {
+	if s.config.StatusFile == "" {
+		return nil, time.Time{}
+	}
+	st, err := status.Read(s.config.StatusFile)
+	if err != nil || st.Init.PID != s.config.Parent {
+		return nil, time.Time{}
+	}
+	if p, ok := st.Process("bot"); ok {
+		return &p, st.Init.StartedAt
+	}
+	return nil, time.Time{}
+}
+
+// alive says whether a bot works on this database now. Of two words the newer one counts: a bot that ended was alive
+// in the database a moment ago, and one that init does not run may run elsewhere.
+func (v botView) alive() bool {
+	if v.word == nil || !v.word.Alive(v.now) {
+		return false
+	}
+	if v.init == nil || v.init.State == status.Running || v.init.State == status.Stopping || v.init.State == status.Standby {
+		return true
+	}
+	known := v.since
+	if v.init.LastEnd != nil {
+		known = v.init.LastEnd.At
+	}
+	return v.word.HeartbeatAt.After(known)
+}
+
+// banner is nil while the bot works. waiting is how many answers wait for it.
+func (v botView) banner(waiting int64) *banner {
+	var b *banner
+	switch {
+	case v.alive():
+		b = aliveBanner(*v.word)
+	case v.init != nil && v.init.State != status.Running:
+		b = v.initBanner()
+	case v.word != nil:
+		b = v.wordBanner()
+	case v.init != nil:
+		b = &banner{Level: "info", Title: "The bot is starting", Text: "It has not reported yet."}
+	default:
+		b = &banner{Title: "No bot has ever run on this database",
+			Text: "Start the bot executable with TELEGRAM_BOT_TOKEN and the same DATABASE_URL."}
+	}
+	if b == nil {
+		return nil
+	}
+	b.Level = or(b.Level, "warning")
+	b.Text = sentence(b.Text)
+	b.Kept = "Answers are kept until it is back."
+	switch {
+	case waiting == 1:
+		b.Kept += " One message waits to be sent."
+	case waiting > 1:
+		b.Kept += fmt.Sprintf(" %d messages wait to be sent.", waiting)
+	}
+	return b
+}
+
+func aliveBanner(w inbox.BotStatus) *banner {
+	switch w.State {
+	case inbox.BotStarting:
+		return &banner{Level: "info", Title: "The bot is starting", Text: w.Reason}
+	case inbox.BotUnreachable:
+		return &banner{Title: "The bot cannot reach Telegram", Text: sentence(w.Reason) + " It keeps trying."}
+	}
+	return nil
+}
+
+func (v botView) initBanner() *banner {
+	p := v.init
+	why := p.Reason
+	if why == "" && p.LastEnd != nil {
+		why = p.LastEnd.Reason
+	}
+	// The bot explains itself better than its exit code does, if what it said is from its last run.
+	said := ""
+	if v.last != "" && strings.HasPrefix(why, p.LastEnd.Reason) {
+		why = v.last // all that the code says, and more
+	} else if v.word != nil && v.word.Reason != "" && (p.LastEnd == nil || v.word.HeartbeatAt.After(p.LastEnd.At.Add(-time.Minute))) && v.word.HeartbeatAt.After(v.since) {
+		said = v.word.Reason
+	}
+	switch p.State {
+	case status.Disabled:
+		return &banner{Level: "info", Title: "The bot is switched off", Text: or(why, "ENABLE_TELEGRAM_BOT is false. Set it to true and start a new container to switch it on.")}
+	case status.Failed:
+		return &banner{Title: "The bot cannot run as it is configured",
+			Text: both(said, why) + " Mend the setting and start a new container, or run: init start bot."}
+	case status.Waiting:
+		if p.LastEnd == nil { // it takes the polling lock
+			return &banner{Level: "info", Title: "The bot is starting", Text: "It has not reported yet."}
+		}
+		title := "The bot ended and is started again"
+		if p.LastEnd != nil && p.LastEnd.Code == 75 {
+			title = "The bot cannot run now and tries again"
+			if v.word != nil && v.word.State == inbox.BotConflict {
+				title = "Another program takes this bot's messages"
+			}
+		}
+		return &banner{Title: title, Text: both(said, why), Until: p.NextStartAt}
+	case status.Standby:
+		return &banner{Title: "The bot stands by",
+			Text: or(why, "Another one holds the polling lock.") + " No bot reports to this database."}
+	case status.Stopped:
+		return &banner{Title: "The bot was stopped", Text: sentence(why) + " To start it, run: init start bot."}
+	case status.Stopping:
+		return &banner{Level: "info", Title: "The bot is stopping", Text: why}
+	}
+	return &banner{Title: "The bot has ended", Text: sentence(why) + " It is not started again by itself; to start it, run: init start bot."}
+}
+
+// wordBanner is for what only the database tells of, the bot being in another container, perhaps.
+func (v botView) wordBanner() *banner {
+	w := v.word
+	switch {
+	case w.State == inbox.BotConflict:
+		return &banner{Title: "Another program takes this bot's messages", Text: w.Reason}
+	case w.State == inbox.BotFailed:
+		return &banner{Title: "The bot cannot run as it is configured", Text: w.Reason}
+	case w.State == inbox.BotStopped:
+		return &banner{Title: "The bot is not running", Text: or(w.Reason, "It was stopped "+ago(v.now.Sub(w.HeartbeatAt))+".")}
+	case v.init != nil && v.init.StartedAt != nil && v.now.Sub(*v.init.StartedAt) < 3*inbox.HeartbeatEvery:
+		return &banner{Level: "info", Title: "The bot is starting", Text: "It has not reported yet."}
+	}
+	return &banner{Title: "The bot is silent", Text: "It last reported " + ago(v.now.Sub(w.HeartbeatAt)) + ". It may have been killed, or cannot reach the database. " + sentence(w.Reason)}
+}
+
+// databaseBanner is for a page that has nothing to show.
+func databaseBanner(err error) *banner {
+	return &banner{Level: "warning", Title: "The database is not available", Text: sentence(databaseReason(err)),
+		Kept: "Nothing can be read or answered until it is back. What was stored is safe, and what you type stays in this window."}
+}
+
+// databaseReason is the reason without the words around it that the title has already.
+func databaseReason(err error) string {
+	text := err.Error()
+	if _, after, ok := strings.Cut(text, inbox.ErrUnavailable.Error()); ok {
+		text = strings.TrimLeft(after, ": ")
+	}
+	return text
+}
+
+// both joins what the bot said and what init says of it, when they differ.
+func both(said, why string) string {
+	said, why = strings.TrimSpace(said), strings.TrimSpace(why)
+	switch {
+	case said == "" || strings.Contains(strings.ToLower(why), strings.ToLower(said)):
+		return sentence(why)
+	case why == "" || strings.Contains(strings.ToLower(said), strings.ToLower(why)):
+		return sentence(said)
+	}
+	return strings.TrimSuffix(sentence(said), ".") + " (" + strings.TrimSuffix(why, ".") + ")."
+}
+
+// sentence makes words from a log line fit to stand on a page.
+func sentence(s string) string {
+	s = strings.TrimSpace(s)
+	if s == "" {
+		return ""
+	}
+	r := []rune(s)
+	// An upper-case name of a setting or a lower-case command stays as it is.
+	if first, _, _ := strings.Cut(s, " "); !strings.ContainsAny(first, "_=:/") {
+		s = strings.ToUpper(string(r[:1])) + string(r[1:])
+	}
+	if !strings.ContainsAny(s[len(s)-1:], ".!?") {
+		s += "."
+	}
+	return s
+}
+
+func ago(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return "less than a minute ago"
+	case d < 2*time.Minute:
+		return "a minute ago"
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d minutes ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d hours ago", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days ago", int(d.Hours()/24))
+}

@@ -1,0 +1,119 @@
+package web
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tandem/internal/inbox"
+	"tandem/internal/status"
+)
+
+// What the banner says for what is known of the bot. begun is when init began, ended when the bot last ended.
+func TestBanner(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	begun, ended, soon := now.Add(-time.Hour), now.Add(-10*time.Second), now.Add(30*time.Second)
+	word := func(state inbox.BotState, reason string, silent time.Duration) *inbox.BotStatus {
+		return &inbox.BotStatus{State: state, Reason: reason, HeartbeatAt: now.Add(-silent)}
+	}
+	bot := func(state status.State, reason string, end *status.End) *status.Process {
+		p := &status.Process{Name: "bot", State: state, Reason: reason, LastEnd: end, StartedAt: &begun}
+		if state == status.Waiting {
+			p.NextStartAt = &soon
+		}
+		return p
+	}
+	end := func(code int, reason string) *status.End { return &status.End{At: ended, Code: code, Reason: reason} }
+	for name, c := range map[string]struct {
+		word *inbox.BotStatus
+		init *status.Process
+		want []string // nil: no banner
+	}{
+		"runs":                        {word(inbox.BotPolling, "", time.Second), bot(status.Running, "", nil), nil},
+		"runs elsewhere, no init":     {word(inbox.BotPolling, "", time.Second), nil, nil},
+		"runs elsewhere, standby":     {word(inbox.BotPolling, "", time.Second), bot(status.Standby, "held by init 9 on host a", nil), nil},
+		"runs elsewhere, disabled":    {word(inbox.BotPolling, "", time.Second), bot(status.Disabled, "", nil), nil},
+		"runs elsewhere, failed":      {word(inbox.BotPolling, "", time.Second), bot(status.Failed, "", end(78, "token refused")), nil},
+		"disabled":                    {nil, bot(status.Disabled, "", nil), []string{"switched off", "ENABLE_TELEGRAM_BOT"}},
+		"disabled, unreadable":        {nil, bot(status.Disabled, `ENABLE_TELEGRAM_BOT="perhaps": want true or false`, nil), []string{"switched off", "perhaps"}},
+		"failed":                      {nil, bot(status.Failed, "", end(78, "exit status 78")), []string{"cannot run as it is configured", "init start bot"}},
+		"failed and said why":         {word(inbox.BotFailed, "the token was refused", 11*time.Second), bot(status.Failed, "ended with 78", end(78, "ended with 78")), []string{"The token was refused", "ended with 78"}},
+		"ended a moment ago":          {word(inbox.BotPolling, "", 11*time.Second), bot(status.Waiting, "", end(1, "panic")), []string{"started again", "Panic"}},
+		"waiting after a conflict":    {word(inbox.BotConflict, "another program polls with this token", 11*time.Second), bot(status.Waiting, "", end(75, "exit status 75")), []string{"Another program"}},
+		"waiting after 75":            {nil, bot(status.Waiting, "", end(75, "exit status 75")), []string{"cannot run now"}},
+		"standby":                     {word(inbox.BotPolling, "", time.Hour), bot(status.Standby, "held by init 9 on host a", nil), []string{"stands by", "host a"}},
+		"stopped by an operator":      {word(inbox.BotStopped, "", 11*time.Second), bot(status.Stopped, "", end(0, "")), []string{"was stopped", "init start bot"}},
+		"finished":                    {nil, bot(status.Finished, "", end(0, "ended with 0")), []string{"has ended"}},
+		"starting for the first time": {nil, bot(status.Running, "", nil), []string{"is starting"}},
+		"starting":                    {word(inbox.BotStarting, "", time.Second), nil, []string{"is starting"}},
+		"unreachable":                 {word(inbox.BotUnreachable, "api.telegram.org: no such host", time.Second), bot(status.Running, "", nil), []string{"cannot reach Telegram", "no such host", "keeps trying"}},
+		"silent":                      {word(inbox.BotPolling, "", 10*time.Minute), nil, []string{"silent", "10 minutes ago"}},
+		"silent under init":           {word(inbox.BotPolling, "", 10*time.Minute), bot(status.Running, "", nil), []string{"silent"}},
+		"conflict, no init":           {word(inbox.BotConflict, "a webhook is set", time.Minute), nil, []string{"Another program", "A webhook is set"}},
+		"stopped, no init":            {word(inbox.BotStopped, "", 3*time.Minute), nil, []string{"not running", "3 minutes ago"}},
+		"never":                       {nil, nil, []string{"No bot has ever run", "TELEGRAM_BOT_TOKEN"}},
+	} {
+		b := botView{now: now, word: c.word, init: c.init, since: begun}.banner(2)
+		if (b == nil) != (c.want == nil) {
+			t.Errorf("%s: %+v", name, b)
+			continue
+		}
+		if b == nil {
+			continue
+		}
+		said := b.Title + " " + b.Text + " " + b.Kept
+		for _, w := range append(c.want, "kept", "2 messages") {
+			if !strings.Contains(said, w) {
+				t.Errorf("%s: %q does not say %q", name, said, w)
+			}
+		}
+		if (b.Until != nil) != (c.init != nil && c.init.State == status.Waiting) {
+			t.Errorf("%s: next try %v", name, b.Until)
+		}
+	}
+}
+
+// What the bot said of its last end stands in the place of its exit code, and is not repeated from the database.
+func TestBannerWithTheBotsLastWords(t *testing.T) {
+	now := time.Now()
+	end := &status.End{At: now, Code: 78, Reason: "78: cannot run as configured"}
+	v := botView{now: now, since: now.Add(-time.Hour), last: "TELEGRAM_BOT_TOKEN: not set",
+		word: &inbox.BotStatus{State: inbox.BotFailed, Reason: "an earlier reason", HeartbeatAt: now},
+		init: &status.Process{Name: "bot", State: status.Failed, Reason: end.Reason + "; its own last lines in the log say why", LastEnd: end}}
+	if have, want := v.banner(0).Text, "TELEGRAM_BOT_TOKEN: not set. Mend the setting and start a new container, or run: init start bot."; have != want {
+		t.Errorf("%q, want %q", have, want)
+	}
+	v.init.Reason = "the polling lock cannot be had: it is gone" // what happened since
+	if have := v.banner(0).Text; !strings.HasPrefix(have, "An earlier reason (the polling lock cannot be had: it is gone).") {
+		t.Errorf("%q", have)
+	}
+}
+
+// The file of an init that is not our parent says nothing about our bot.
+func TestOnlyTheOwnInitIsBelieved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "status.json")
+	b, err := json.Marshal(status.Status{Init: status.Init{PID: 4711}, Processes: []status.Process{{Name: "bot", State: status.Failed}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		content string
+		parent  int
+		believe bool
+	}{{string(b), 4711, true}, {string(b), 4712, false}, {"{", 4711, false}, {"", 4711, false}} {
+		if err := os.WriteFile(path, []byte(c.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := &Server{config: Config{StatusFile: path, Parent: c.parent}}
+		if p, _ := s.initSays(); (p != nil) != c.believe {
+			t.Errorf("%q with parent %d: %+v", c.content, c.parent, p)
+		}
+	}
+	s := &Server{config: Config{StatusFile: path + ".none", Parent: 4711}}
+	if p, _ := s.initSays(); p != nil {
+		t.Errorf("without a file: %+v", p)
+	}
+}

@@ -1,0 +1,262 @@
+package web_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"tandem/internal/inbox"
+	"tandem/internal/testenv"
+	"tandem/internal/web"
+)
+
+// screen is a tab with helpers to ask about the page in it.
+type screen struct {
+	t   *testing.T
+	tab context.Context
+}
+
+func (s screen) do(steps ...chromedp.Action[chromedp.Void]) {
+	s.t.Helper()
+	do(s.t, s.tab, steps...)
+}
+
+// says is whether the element has all the words.
+func (s screen) says(selector string, words ...string) bool {
+	s.t.Helper()
+	text := run(s.t, s.tab, chromedp.Evaluate[string](fmt.Sprintf(`document.querySelector(%q)?.innerText ?? ""`, selector)))
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s screen) eventually(what, selector string, words ...string) {
+	s.t.Helper()
+	for end := time.Now().Add(soon); !s.says(selector, words...); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("%s: %s does not say %q but %q", what, selector, words,
+				run(s.t, s.tab, chromedp.Evaluate[string](fmt.Sprintf(`document.querySelector(%q)?.innerText ?? "(not there)"`, selector))))
+		}
+	}
+}
+
+func (s screen) count(selector string) int {
+	s.t.Helper()
+	return run(s.t, s.tab, chromedp.Evaluate[int](fmt.Sprintf(`document.querySelectorAll(%q).length`, selector)))
+}
+
+// The page in a browser: signed in by the button, a message appears, an answer is sent once and followed to its
+// end, the banner comes and goes, all without a reload; and after web was away, with a 503 in between, the stream
+// comes back by itself.
+func TestThePageInABrowser(t *testing.T) {
+	tab := newTab(t)
+	complaints := watch(t, tab)
+	r := newRig(t)
+	r.customer(7, "Ana", "first message")
+	r.customer(8, "Ben", "from somebody else")
+	c := r.conversation(7)
+	s := screen{t, tab}
+
+	s.do(chromedp.Navigate(r.http.URL+"/sign-in/"+r.link("alice")), chromedp.Click(chromedp.CSS("button.primary")), chromedp.WaitReady(chromedp.CSS("#list .item")))
+	s.do(chromedp.Navigate(fmt.Sprintf("%s/conversations/%d", r.http.URL, c.ID)))
+	s.eventually("the stream is open", "#live", "Live")
+	run(t, tab, chromedp.Evaluate[bool](`window.mark = true`))
+
+	r.customer(7, "Ana", "a live message")
+	s.eventually("a message appears", "#messages", "first message", "a live message")
+	s.eventually("the list follows", "#list li:first-child", "Ana", "a live message")
+	r.customer(9, "Cleo", "hello from a new customer")
+	s.eventually("a new conversation appears", "#list li:first-child", "Cleo")
+
+	// Blank is refused in words; then Ctrl+Enter, twice.
+	s.do(chromedp.SendKeys(chromedp.CSS("#compose-text"), "   "), chromedp.Click(chromedp.CSS("#compose button")))
+	s.eventually("a blank answer is refused", "#compose-error", "answer is empty")
+	s.do(chromedp.SendKeys(chromedp.CSS("#compose-text"), "It is on its way, Ana."))
+	s.do(chromedp.KeyEvent(kb.Enter, chromedp.KeyModifiers(kb.ModifierCtrl)), chromedp.KeyEvent(kb.Enter, chromedp.KeyModifiers(kb.ModifierCtrl)))
+	s.eventually("the answer is shown", "#messages li:last-child", "alice", "It is on its way, Ana.", "waiting to be sent")
+	eventually(t, "the form is empty again", func() bool {
+		return run(t, tab, chromedp.Evaluate[string](`document.querySelector("#compose-text").value`)) == ""
+	})
+	if n := s.count("#messages li.out"); n != 1 {
+		t.Errorf("%d answers are shown after two presses, want 1", n)
+	}
+	r.deliver(inbox.Unknown, "the line broke")
+	s.eventually("its state follows", "#messages li:last-child", "may have been delivered", "Send again")
+	s.do(chromedp.Click(chromedp.CSS("#messages li:last-child button")))
+	s.eventually("it waits again", "#messages li:last-child", "waiting to be sent")
+	r.deliver(inbox.Sent, "")
+	s.eventually("it is sent", "#messages li:last-child .state", "sent")
+
+	r.says(inbox.BotConflict, "another program polls with this token")
+	s.eventually("the banner comes", "#banner", "Another program", "kept")
+	r.says(inbox.BotPolling, "")
+	eventually(t, "the banner goes", func() bool { return s.count(".banner") == 0 })
+
+	s.do(chromedp.Click(chromedp.CSS("#head form button")))
+	s.eventually("closed", "#head", "Reopen")
+	eventually(t, "closed, it leaves the list of open ones", func() bool { return !s.says("#list", "Ana") })
+
+	// Web ends, comes back with no database, and then with it.
+	s.do(chromedp.SendKeys(chromedp.CSS("#compose-text"), "half a sentence"))
+	address := r.http.Listener.Addr().String()
+	r.web.StopStreams()
+	r.http.CloseClientConnections()
+	r.http.Close()
+	s.eventually("the page notices", "#live", "Reconnecting")
+	down := serveAt(t, address, web.New(web.Config{Store: downStore{r.store}, Log: discard}))
+	s.eventually("the page says what is wrong", "#banner", "The database is not available", "10.0.0.5")
+	r.customer(7, "Ana", "written while web was away")
+	down()
+	back := web.New(web.Config{Store: r.store, Log: discard})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { back.Run(ctx) })
+	up := serveAt(t, address, back)
+	defer func() {
+		back.StopStreams()
+		up()
+		cancel()
+		wg.Wait()
+	}()
+	s.eventually("the stream is back", "#live", "Live")
+	s.eventually("what was missed is there", "#messages li:last-child", "written while web was away")
+	s.eventually("the customer's message has opened the conversation again", "#head", "Close")
+	eventually(t, "the banner goes", func() bool { return s.count(".banner") == 0 })
+	r.customer(7, "Ana", "and live again")
+	s.eventually("live again", "#messages li:last-child", "and live again")
+	if got := run(t, tab, chromedp.Evaluate[string](`document.querySelector("#compose-text").value`)); got != "half a sentence" {
+		t.Errorf("what was typed became %q", got)
+	}
+	if !run(t, tab, chromedp.Evaluate[bool](`window.mark === true`)) {
+		t.Error("the page was loaded again; all of this should come without that")
+	}
+	for _, c := range complaints() {
+		t.Errorf("the browser complains: %s", c)
+	}
+	do(t, tab, chromedp.Navigate("about:blank"))
+}
+
+// serveAt serves on an address that was used before; the function returned ends it.
+func serveAt(t *testing.T, address string, h http.Handler) func() {
+	t.Helper()
+	var listener net.Listener
+	eventually(t, address+" is free", func() (ok bool) {
+		var err error
+		listener, err = net.Listen("tcp", address)
+		return err == nil
+	})
+	server := &http.Server{Handler: h}
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = server.Serve(listener) })
+	return func() {
+		server.Close()
+		wg.Wait()
+	}
+}
+
+// watch collects what a page should never have: exceptions, and what the browser refuses for the page's policy.
+func watch(t *testing.T, tab context.Context) func() []string {
+	t.Helper()
+	ctx, cancel := context.WithCancel(tab)
+	messages := chromedp.Console(ctx)
+	var mu sync.Mutex
+	var found []string
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for m, err := range messages {
+			if err != nil {
+				return
+			}
+			if m.IsException() || m.Source == "security" || strings.Contains(m.Text, "Content Security Policy") {
+				mu.Lock()
+				found = append(found, m.String())
+				mu.Unlock()
+			}
+		}
+	})
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return found
+	}
+}
+
+// newTab is a tab of a headless browser; a machine without one skips the test.
+func newTab(t *testing.T) context.Context {
+	t.Helper()
+	needChromium(t)
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()))
+	allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), options...)
+	limited, stopTime := context.WithTimeout(allocator, 2*time.Minute)
+	tab, stopTab := chromedp.NewContext(limited)
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(tab); err != nil && !errors.Is(err, context.Canceled) {
+			t.Log("closing the browser:", err)
+		}
+		stopTab()
+		stopTime()
+		stopAllocator()
+	})
+	if err := chromedp.Do(tab); err != nil {
+		t.Fatalf("start chromium: %s", strings.TrimSpace(err.Error()))
+	}
+	return tab
+}
+
+func needChromium(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "headless_shell", "headless-shell"} {
+		if _, err := exec.LookPath(name); err == nil {
+			return
+		}
+	}
+	testenv.Missing(t, "no Chromium: install chromium to test the page in a browser")
+}
+
+func mustURL(t *testing.T, text string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func must[P, R any](t *testing.T, tab context.Context, command cdp.Command[P, R], params P) {
+	t.Helper()
+	if _, err := chromedp.Call(tab, command, params); err != nil {
+		t.Fatalf("%s: %v", command.Method, err)
+	}
+}
+
+func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	if err := chromedp.Do(tab, steps...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func run[T any](t *testing.T, tab context.Context, a chromedp.Action[T]) T {
+	t.Helper()
+	v, err := chromedp.Run(tab, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}

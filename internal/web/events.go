@@ -1,0 +1,182 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"tandem/internal/inbox"
+)
+
+// writeLimit is how long a reader may take to take what is written to it.
+const writeLimit = 10 * time.Second
+
+// events streams what happens (server-sent events, HTML Standard 9.2). A reader gives the number of the last event
+// that it has, and gets all after it, each once and in the order of commits.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
+	after, given, err := startOf(r)
+	if err != nil {
+		return err
+	}
+	if s.stopping.Err() != nil {
+		return &problem{http.StatusServiceUnavailable, "this server is stopping; try again"}
+	}
+	p := who(r)
+	if !s.streams.enter(p) {
+		return &problem{http.StatusTooManyRequests, "too many streams are open; close one, or try again later"}
+	}
+	defer s.streams.leave(p)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	out := &sse{w: w, control: http.NewResponseController(w), stopping: s.stopping}
+	defer context.AfterFunc(s.stopping, func() {
+		cancel()
+		out.hurry()
+	})()
+
+	// Subscribed first, read second: what is committed in between comes twice and is dropped once, instead of never.
+	sub, err := s.hub.subscribe(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.hub.unsubscribe(sub)
+	var first []inbox.Event
+	if given {
+		first, err = s.store.Events(ctx, after, readAtOnce)
+	}
+	reset := errors.Is(err, inbox.ErrReset)
+	if !given || reset {
+		after, err = s.store.LastEvent(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no")
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	out.comment("retry: 1000\n\n")
+	if reset {
+		out.reset(after)
+	}
+	out.last = after
+	for len(first) > 0 && out.send(first) && len(first) == readAtOnce {
+		if first, err = s.store.Events(ctx, out.last, readAtOnce); err != nil {
+			return nil // the reader comes back and goes on from there
+		}
+	}
+	s.follow(ctx, r, out, sub)
+	return nil
+}
+
+// startOf is the number of the last event that the reader has. Last-Event-ID, which a browser sends when it comes back
+// by itself, is newer than the address.
+func startOf(r *http.Request) (after int64, given bool, err error) {
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		n, err := strconv.ParseInt(id, 10, 64)
+		if err != nil || n < 0 {
+			n = int64(^uint64(0) >> 1) // a number that we never gave: the answer is a reset
+		}
+		return n, true, nil
+	}
+	q, err := queryOf(r)
+	if err != nil {
+		return 0, false, err
+	}
+	if !q.Has("after") {
+		return 0, false, nil
+	}
+	after, err = strconv.ParseInt(q.Get("after"), 10, 64)
+	if err != nil || after < 0 {
+		return 0, false, bad("after: want the number of an event, like 0 or 1234")
+	}
+	return after, true, nil
+}
+
+// follow writes what the hub sends until the reader leaves, may not read any more, or cannot be served.
+func (s *Server) follow(ctx context.Context, r *http.Request, out *sse, sub *subscriber) {
+	heartbeat := time.NewTicker(s.config.Heartbeat)
+	defer heartbeat.Stop()
+	recheck := time.NewTicker(s.config.Recheck)
+	defer recheck.Stop()
+	for out.err == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case batch, ok := <-sub.batches:
+			if !ok {
+				if errors.Is(sub.why, inbox.ErrReset) {
+					if newest, err := s.store.LastEvent(ctx); err == nil {
+						out.reset(newest)
+					}
+				}
+				return
+			}
+			out.send(batch)
+		case <-heartbeat.C:
+			out.comment(": still here\n\n")
+		case <-recheck.C:
+			if p, err := s.whoIs(r, reader); err != nil || p.kind != who(r).kind || p.id != who(r).id {
+				return
+			}
+		}
+	}
+}
+
+// sse writes a stream. After the first error it writes no more.
+type sse struct {
+	w        http.ResponseWriter
+	control  *http.ResponseController
+	stopping context.Context
+	last     int64 // number of the last event that was written
+	err      error
+}
+
+// send writes those of a batch that are newer than the last one written, and says whether that went well.
+func (o *sse) send(batch []inbox.Event) bool {
+	var b bytes.Buffer
+	for _, e := range batch {
+		if e.Seq <= o.last {
+			continue
+		}
+		o.last = e.Seq
+		data, _ := json.Marshal(struct {
+			ConversationID int64 `json:"conversation_id,omitempty"`
+			MessageID      int64 `json:"message_id,omitempty"`
+			BotID          int64 `json:"bot_id,omitempty"`
+		}{e.ConversationID, e.MessageID, e.BotID})
+		fmt.Fprintf(&b, "id: %d\nevent: %s\ndata: %s\n\n", e.Seq, e.Type, data)
+	}
+	return o.write(b.Bytes())
+}
+
+func (o *sse) reset(newest int64) {
+	o.write(fmt.Appendf(nil, "id: %d\nevent: reset\ndata: {}\n\n", newest))
+}
+
+func (o *sse) comment(text string) { o.write([]byte(text)) }
+
+func (o *sse) write(b []byte) bool {
+	if o.err != nil || len(b) == 0 {
+		return o.err == nil
+	}
+	_ = o.control.SetWriteDeadline(time.Now().Add(writeLimit))
+	if o.stopping.Err() != nil {
+		o.hurry()
+	}
+	if _, o.err = o.w.Write(b); o.err == nil {
+		o.err = o.control.Flush()
+	}
+	return o.err == nil
+}
+
+// hurry leaves a write under way just the time that a reader who keeps up needs.
+func (o *sse) hurry() { _ = o.control.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)) }

@@ -1,0 +1,6 @@
+package web
+
+import "github.com/gorilla/mux"
+
+// Router is the router, for a test that walks it.
+func (s *Server) Router() *mux.Router { return s.router }

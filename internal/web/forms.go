@@ -1,0 +1,87 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"tandem/internal/inbox"
+)
+
+// maxForm holds the longest answer, percent-encoded.
+const maxForm = 1 << 20
+
+func readForm(w http.ResponseWriter, r *http.Request) error {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	err := r.ParseForm()
+	var tooLarge *http.MaxBytesError
+	if err != nil && !errors.As(err, &tooLarge) {
+		return bad("the form could not be read")
+	}
+	return err
+}
+
+// answerForm stores an answer that was sent without the page's script.
+func (s *Server) answerForm(w http.ResponseWriter, r *http.Request) error {
+	if err := readForm(w, r); err != nil {
+		return err
+	}
+	text, key := r.PostForm.Get("text"), r.PostForm.Get("key")
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	m, _, err := s.addAnswer(r, text, key)
+	var refused *problem
+	if errors.As(err, &refused) && refused.Status == http.StatusUnprocessableEntity {
+		return s.showConversation(w, r, refused.Status, text, refused.Detail)
+	}
+	if errors.Is(err, inbox.ErrKeyReused) {
+		return s.showConversation(w, r, http.StatusUnprocessableEntity, text,
+			"an answer was already sent from this page. To send this text as well, press Send")
+	}
+	if errors.Is(err, inbox.ErrUnavailable) {
+		return errWithDraft{err, draft{r.URL.RequestURI(), text, key}}
+	}
+	if err != nil {
+		return err
+	}
+	http.Redirect(w, r, fmt.Sprintf("/conversations/%d%s#m%d", m.ConversationID, filterOf(r).encode(), m.ID), http.StatusSeeOther)
+	return nil
+}
+
+func (s *Server) statusForm(w http.ResponseWriter, r *http.Request) error {
+	if err := readForm(w, r); err != nil {
+		return err
+	}
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	status := inbox.ConversationStatus(r.PostForm.Get("status"))
+	if status != inbox.Open && status != inbox.Closed {
+		return unprocessable("status: want open or closed")
+	}
+	if _, err := s.store.SetConversationStatus(r.Context(), id, status); err != nil {
+		return err
+	}
+	http.Redirect(w, r, fmt.Sprintf("/conversations/%d%s", id, filterOf(r).encode()), http.StatusSeeOther)
+	return nil
+}
+
+func (s *Server) retryForm(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	m, err := s.store.RetryAnswer(r.Context(), id)
+	if errors.Is(err, inbox.ErrConflict) {
+		return &problem{http.StatusConflict, "this answer is on its way already, or was delivered: go back and load the page again. " +
+			sentence(strings.TrimPrefix(err.Error(), inbox.ErrConflict.Error()+": "))}
+	}
+	if err != nil {
+		return err
+	}
+	http.Redirect(w, r, fmt.Sprintf("/conversations/%d%s#m%d", m.ConversationID, filterOf(r).encode(), m.ID), http.StatusSeeOther)
+	return nil
+}

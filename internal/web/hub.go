@@ -1,0 +1,196 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"tandem/internal/inbox"
+)
+
+const (
+	readAtOnce = 500 // events in one read
+	behind     = 64  // batches that a stream may lag behind before it is ended; its reader comes back and goes on
+	hubRetry   = time.Second
+)
+
+// hub reads new events once for all streams. Each subscriber gets everything that was committed after it
+// subscribed, in order, and perhaps a little of what was there before: it drops what it has already.
+type hub struct {
+	store inbox.OperatorStore
+	log   *slog.Logger
+
+	mu         sync.Mutex
+	subs       map[*subscriber]struct{}
+	positioned chan struct{} // closed when reading has begun somewhere
+}
+
+type subscriber struct {
+	batches chan []inbox.Event // closed when there will be no more; then why is set
+	why     error
+}
+
+// errSlow ends a stream whose reader does not keep up.
+var errSlow = errors.New("the reader of this stream is too slow")
+
+func newHub(store inbox.OperatorStore, log *slog.Logger) *hub {
+	return &hub{store: store, log: log, subs: map[*subscriber]struct{}{}, positioned: make(chan struct{})}
+}
+
+// subscribe waits until reading has begun: what is committed after it returned will be delivered.
+func (h *hub) subscribe(ctx context.Context) (*subscriber, error) {
+	limit := time.NewTimer(2 * time.Second)
+	defer limit.Stop()
+	select {
+	case <-h.positioned:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-limit.C:
+		if err := h.store.Ready(); err != nil {
+			return nil, err
+		}
+		return nil, inbox.ErrUnavailable
+	}
+	sub := &subscriber{batches: make(chan []inbox.Event, behind)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.subs[sub] = struct{}{}
+	return sub, nil
+}
+
+func (h *hub) unsubscribe(sub *subscriber) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.subs, sub)
+}
+
+// send gives a batch to all and ends those that have no room for it.
+func (h *hub) send(batch []inbox.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for sub := range h.subs {
+		select {
+		case sub.batches <- batch:
+		default:
+			h.endLocked(sub, errSlow)
+		}
+	}
+}
+
+func (h *hub) endAll(why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for sub := range h.subs {
+		h.endLocked(sub, why)
+	}
+}
+
+func (h *hub) endLocked(sub *subscriber, why error) {
+	sub.why = why
+	close(sub.batches)
+	delete(h.subs, sub)
+}
+
+func (h *hub) run(ctx context.Context) {
+	hints, cancel := h.store.Subscribe()
+	defer cancel()
+	defer h.endAll(context.Canceled)
+	for begun, last := false, int64(0); ; {
+		var err error
+		if !begun {
+			last, err = h.store.LastEvent(ctx)
+			if begun = err == nil; begun {
+				close(h.positioned)
+			}
+		}
+		if begun {
+			last, err = h.readFrom(ctx, last)
+		}
+		var retry <-chan time.Time
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, inbox.ErrReset):
+			// Another database than before. Streams must not go on before the new position is known.
+			if last, err = h.store.LastEvent(ctx); err == nil {
+				h.endAll(inbox.ErrReset)
+			}
+		}
+		if err != nil {
+			if !errors.Is(err, inbox.ErrUnavailable) {
+				h.log.Warn("reading events failed, trying again", "error", err)
+			}
+			h.endAll(err)
+			retry = time.After(hubRetry)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-hints:
+		case <-retry:
+		}
+	}
+}
+
+// readFrom reads and sends what is there after last, and returns where it got to.
+func (h *hub) readFrom(ctx context.Context, last int64) (int64, error) {
+	for {
+		batch, err := h.store.Events(ctx, last, readAtOnce)
+		if err != nil {
+			return last, err
+		}
+		if len(batch) > 0 {
+			last = batch[len(batch)-1].Seq
+			h.send(batch)
+		}
+		if len(batch) < readAtOnce {
+			return last, nil
+		}
+	}
+}
+
+// gate counts open streams.
+type gate struct {
+	mu       sync.Mutex
+	all      int
+	of       map[streamer]int
+	max, own int
+}
+
+type streamer struct {
+	kind inbox.AuthorKind
+	id   int64
+}
+
+func newGate(most, own int) *gate { return &gate{of: map[streamer]int{}, max: most, own: own} }
+
+// enter says whether there is room for one more stream of p; each true wants one leave.
+func (g *gate) enter(p principal) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	key := streamer{p.kind, p.id}
+	if g.all >= g.max || g.of[key] >= g.own {
+		return false
+	}
+	g.all++
+	g.of[key]++
+	return true
+}
+
+func (g *gate) leave(p principal) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	key := streamer{p.kind, p.id}
+	g.all--
+	if g.of[key]--; g.of[key] == 0 {
+		delete(g.of, key)
+	}
+}
+
+func (g *gate) open() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.all
+}

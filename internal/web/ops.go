@@ -1,0 +1,191 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tandem/internal/buildinfo"
+	"tandem/internal/inbox"
+	"tandem/internal/ops"
+)
+
+// scrapeLimit bounds what a scrape or a look at /status waits for the database.
+const scrapeLimit = 2 * time.Second
+
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+}
+
+func newMetrics(s *Server) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tandem_web_requests_total", Help: "Requests by method, route and status."}, []string{"method", "route", "code"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tandem_web_request_duration_seconds", Help: "Time to answer, without streams.", Buckets: prometheus.ExponentialBuckets(.001, 4, 8)}, []string{"route"}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "tandem_build_info", Help: "1; the labels say which build this is.",
+		ConstLabels: prometheus.Labels{"process": "web", "version": buildinfo.Version, "commit": buildinfo.Commit}})
+	build.Set(1)
+	m.registry.MustRegister(m.requests, m.duration, build, databaseCollector{s},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "tandem_web_streams", Help: "Open event streams."},
+			func() float64 { return float64(s.streams.open()) }),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func (m *metrics) request(rt route, code int, took time.Duration) {
+	m.requests.WithLabelValues(rt.method, rt.path, strconv.Itoa(code)).Inc()
+	if rt.as != stream {
+		m.duration.WithLabelValues(rt.path).Observe(took.Seconds())
+	}
+}
+
+var (
+	databaseUp = prometheus.NewDesc("tandem_database_up", "1 while the database can be used.", nil, nil)
+	botUp      = prometheus.NewDesc("tandem_bot_up", "1 while a bot reports to the database.", nil, nil)
+	queueSize  = prometheus.NewDesc("tandem_queue_messages", "Parts of answers that are not delivered, by state.", []string{"state"}, nil)
+	queueAge   = prometheus.NewDesc("tandem_queue_oldest_seconds", "Age of the oldest part that is queued, 0 when there is none.", nil, nil)
+)
+
+// databaseCollector reads what it tells when it is asked; without a database it tells only that.
+type databaseCollector struct{ s *Server }
+
+func (databaseCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{databaseUp, botUp, queueSize, queueAge} {
+		out <- d
+	}
+}
+
+func (c databaseCollector) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeLimit)
+	defer cancel()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(databaseUp, one(c.s.store.Ready() == nil))
+	if c.s.store.Ready() != nil {
+		return
+	}
+	if v, err := c.s.botView(ctx); err == nil {
+		gauge(botUp, one(v.alive()))
+	}
+	if q, err := c.s.store.Queue(ctx); err == nil {
+		gauge(queueSize, float64(q.Queued), string(inbox.Queued))
+		gauge(queueSize, float64(q.Sending), string(inbox.Sending))
+		gauge(queueSize, float64(q.Failed), string(inbox.Failed))
+		gauge(queueSize, float64(q.Unknown), string(inbox.Unknown))
+		age := 0.0
+		if q.Oldest != nil {
+			age = time.Since(*q.Oldest).Seconds()
+		}
+		gauge(queueAge, age)
+	}
+}
+
+func one(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// OpsHandler serves the operations port: /metrics, /status, /healthz and /readyz.
+func (s *Server) OpsHandler() http.Handler {
+	m := http.NewServeMux()
+	m.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
+	m.HandleFunc("GET /status", s.status)
+	m.HandleFunc("GET /healthz", ops.Healthz)
+	m.HandleFunc("GET /readyz", ops.Readyz(s.store.Ready))
+	return m
+}
+
+type statusAnswer struct {
+	Web struct {
+		Version   string    `json:"version"`
+		StartedAt time.Time `json:"started_at"`
+		Streams   int       `json:"streams"`
+	} `json:"web"`
+	Bot      *statusBot `json:"bot"` // null when nothing is known of any
+	Database struct {
+		Ready  bool   `json:"ready"`
+		Reason string `json:"reason,omitempty"`
+	} `json:"database"`
+	Queue *statusQueue `json:"queue"` // null while the database cannot be asked
+}
+
+type statusBot struct {
+	Running     bool       `json:"running"`
+	Username    string     `json:"username,omitempty"`
+	State       string     `json:"state,omitempty"` // its own word
+	Reason      string     `json:"reason,omitempty"`
+	Instance    string     `json:"instance,omitempty"`
+	HeartbeatAt *time.Time `json:"heartbeat_at,omitempty"`
+	Init        string     `json:"init,omitempty"` // init's word
+	InWords     string     `json:"in_words,omitempty"`
+}
+
+type statusQueue struct {
+	Queued  int64      `json:"queued"`
+	Sending int64      `json:"sending"`
+	Failed  int64      `json:"failed"`
+	Unknown int64      `json:"unknown"`
+	Oldest  *time.Time `json:"oldest,omitempty"`
+}
+
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), scrapeLimit)
+	defer cancel()
+	var a statusAnswer
+	a.Web.Version, a.Web.StartedAt, a.Web.Streams = buildinfo.String(), s.started, s.streams.open()
+	err := s.store.Ready()
+	if err == nil {
+		a.Queue, a.Bot, err = s.statusOfData(ctx)
+	}
+	a.Database.Ready = err == nil
+	if err != nil {
+		a.Database.Reason = err.Error()
+		if p, since := s.initSays(); p != nil {
+			a.Bot = statusOfBot(botView{now: time.Now(), init: p, since: since}, 0)
+		}
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	_ = writeJSON(w, http.StatusOK, a)
+}
+
+func (s *Server) statusOfData(ctx context.Context) (*statusQueue, *statusBot, error) {
+	q, err := s.store.Queue(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := s.botView(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &statusQueue{q.Queued, q.Sending, q.Failed, q.Unknown, q.Oldest}, statusOfBot(v, q.Queued+q.Sending), nil
+}
+
+func statusOfBot(v botView, waiting int64) *statusBot {
+	if v.word == nil && v.init == nil {
+		return nil
+	}
+	b := &statusBot{Running: v.alive()}
+	if v.word != nil {
+		b.Username, b.State, b.Reason, b.Instance, b.HeartbeatAt = v.word.Username, string(v.word.State), v.word.Reason, v.word.Instance, &v.word.HeartbeatAt
+	}
+	if v.init != nil {
+		b.Init = string(v.init.State)
+	}
+	if say := v.banner(waiting); say != nil {
+		b.InWords = say.Title + ". " + say.Text
+	}
+	return b
+}

@@ -1,0 +1,373 @@
+package web
+
+import (
+	"bytes"
+	"crypto/rand"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/gorilla/mux"
+
+	"tandem/internal/inbox"
+)
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+var templates = template.Must(template.New("").Funcs(template.FuncMap{"static": staticURL}).ParseFS(templateFiles, "templates/*.html"))
+
+// render writes a template, whole or not at all.
+func render(w http.ResponseWriter, status int, name string, data any) error {
+	var b bytes.Buffer
+	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
+		return fmt.Errorf("render %s: %w", name, err)
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes())
+	return nil
+}
+
+// words is a page that only says something.
+type words struct {
+	layout
+	Text   string
+	Reason string // as the database gave it
+	Draft  *draft // an answer that could not be stored: it must not be lost
+}
+
+type draft struct{ Action, Text, Key string }
+
+// errWithDraft is a failure to store an answer from the form.
+type errWithDraft struct {
+	error
+	draft draft
+}
+
+func (e errWithDraft) Unwrap() error { return e.error }
+
+// failPage answers a request for a page with an error.
+func (s *Server) failPage(w http.ResponseWriter, r *http.Request, p *problem, err error) {
+	view := words{layout: layout{Title: http.StatusText(p.Status), Operator: who(r).name}, Text: sentence(p.Detail)}
+	var lost errWithDraft
+	if errors.As(err, &lost) {
+		view.Draft = &lost.draft
+	}
+	name := "words"
+	switch {
+	case p.Status == http.StatusUnauthorized && r.Method == http.MethodPost:
+		view.Title, view.Text = "You are not signed in", "Nothing was changed. Sign in, go back to the page before this one, and try again."
+	case p.Status == http.StatusUnauthorized:
+		w.Header().Del("WWW-Authenticate")
+		if r.URL.Path != "/" {
+			http.Redirect(w, r, "/", http.StatusSeeOther)
+			return
+		}
+		name, view.Title, p = "welcome", "Sign in", &problem{Status: http.StatusOK}
+	case errors.Is(err, inbox.ErrUnavailable):
+		down := databaseBanner(err)
+		view.Title, view.Reason, view.Text = down.Title, down.Text, "Nothing can be read or answered until it is back. What was stored is safe."
+		if r.Method == http.MethodGet {
+			view.Refresh = 5
+		}
+	}
+	if err := render(w, p.Status, name, view); err != nil {
+		s.log.Error("a page of words failed", "error", err)
+		http.Error(w, p.Detail, http.StatusInternalServerError)
+	}
+}
+
+// failFragment answers the page's script, which shows the words where they belong.
+func (s *Server) failFragment(w http.ResponseWriter, _ *http.Request, p *problem) {
+	var b *banner
+	switch p.Status {
+	case http.StatusUnauthorized:
+		b = &banner{Level: "warning", Title: "You are signed out", Text: "What you typed is kept in this window. Sign in with a new link in another tab, then reload this page."}
+	case http.StatusServiceUnavailable:
+		b = databaseBanner(p)
+	default:
+		writeProblem(w, p)
+		return
+	}
+	w.Header().Set("X-Banner", "1")
+	if err := render(w, p.Status, "banner", b); err != nil {
+		s.log.Error("a banner failed", "error", err)
+	}
+}
+
+func (s *Server) signInPage(w http.ResponseWriter, r *http.Request) error {
+	secret := mux.Vars(r)["secret"]
+	op, err := s.store.SignInOperator(r.Context(), hashOf(secret))
+	if errors.Is(err, inbox.ErrNotFound) {
+		return s.deadLink(w)
+	}
+	if err != nil {
+		return err
+	}
+	return render(w, http.StatusOK, "signin", struct {
+		layout
+		Name, Secret string
+	}{layout{Title: "Sign in"}, op.Name, secret})
+}
+
+func (s *Server) deadLink(w http.ResponseWriter) error {
+	return render(w, http.StatusGone, "deadlink", words{layout: layout{Title: "This link does not work any more"}})
+}
+
+func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
+	if err := readForm(w, r); err != nil {
+		return err
+	}
+	op, err := s.store.RedeemSignIn(r.Context(), hashOf(r.PostForm.Get("secret")))
+	if errors.Is(err, inbox.ErrNotFound) {
+		return s.deadLink(w)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.beginSession(w, r, op); err != nil {
+		return fmt.Errorf("begin a session: %w", err)
+	}
+	s.log.Info("signed in", "operator", op.Name)
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+	return nil
+}
+
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
+	if err := s.endSession(w, who(r)); err != nil {
+		return err
+	}
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+	return nil
+}
+
+const pageSize = 50
+
+// filter is which conversations the list shows; it travels in the address.
+type filter struct {
+	status string // open, closed or all
+	query  string
+	cursor string
+}
+
+func filterOf(r *http.Request) filter {
+	q := r.URL.Query()
+	f := filter{status: q.Get("status"), query: inbox.CleanText(strings.TrimSpace(q.Get("q"))), cursor: q.Get("cursor")}
+	if f.status != "closed" && f.status != "all" {
+		f.status = "open"
+	}
+	if runes := []rune(f.query); len(runes) > maxQuery {
+		f.query = string(runes[:maxQuery])
+	}
+	return f
+}
+
+// encode is the filter as "?status=...", "" for the usual one.
+func (f filter) encode(more ...string) string {
+	q := url.Values{}
+	if f.status != "open" {
+		q.Set("status", f.status)
+	}
+	if f.query != "" {
+		q.Set("q", f.query)
+	}
+	if f.cursor != "" {
+		q.Set("cursor", f.cursor)
+	}
+	for i := 0; i+1 < len(more); i += 2 {
+		q.Set(more[i], more[i+1])
+	}
+	if len(q) == 0 {
+		return ""
+	}
+	return "?" + q.Encode()
+}
+
+func (s *Server) list(r *http.Request, f filter, current int64) (*listView, error) {
+	before, err := fromCursor("cursor", "c", f.cursor)
+	if err != nil {
+		return nil, err
+	}
+	want := inbox.ConversationFilter{Query: f.query, Limit: pageSize, Before: before}
+	if f.status != "all" {
+		want.Status = inbox.ConversationStatus(f.status)
+	}
+	items, next, err := s.store.Conversations(r.Context(), want)
+	if err != nil {
+		return nil, err
+	}
+	newest := filter{status: f.status, query: f.query}
+	v := &listView{Query: f.query, Status: f.status, Paged: before != 0, First: "/" + newest.encode(),
+		Source: "/fragments/list" + f.encode("current", strconv.FormatInt(current, 10))}
+	for _, t := range []string{"open", "closed", "all"} {
+		label := strings.ToUpper(t[:1]) + t[1:]
+		v.Tabs = append(v.Tabs, tab{label, "/" + filter{status: t, query: f.query}.encode(), t == f.status})
+	}
+	for _, c := range items {
+		v.Items = append(v.Items, viewItem(c, fmt.Sprintf("/conversations/%d%s", c.ID, f.encode()), c.ID == current))
+	}
+	if cursor := toCursor("c", next); cursor != nil {
+		v.Next = "/" + filter{f.status, f.query, *cursor}.encode()
+	}
+	return v, nil
+}
+
+// frame begins an inbox page. The number of the newest event is read before anything else, so that what is
+// committed while the page is drawn comes with its stream.
+func (s *Server) frame(r *http.Request, title string) (layout, error) {
+	event, err := s.store.LastEvent(r.Context())
+	if err != nil {
+		return layout{}, err
+	}
+	b, err := s.banner(r)
+	return layout{Title: title, Operator: who(r).name, Banner: b, Event: event, Live: true}, err
+}
+
+func (s *Server) banner(r *http.Request) (*banner, error) {
+	v, err := s.botView(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	queue, err := s.store.Queue(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	return v.banner(queue.Queued + queue.Sending), nil
+}
+
+func (s *Server) listPage(w http.ResponseWriter, r *http.Request) error {
+	frame, err := s.frame(r, "Inbox")
+	if err != nil {
+		return err
+	}
+	frame.Screen = "list"
+	l, err := s.list(r, filterOf(r), 0)
+	if err != nil {
+		return err
+	}
+	return render(w, http.StatusOK, "inbox", inboxPage{frame, l, nil})
+}
+
+func (s *Server) conversationPage(w http.ResponseWriter, r *http.Request) error {
+	return s.showConversation(w, r, http.StatusOK, "", "")
+}
+
+// showConversation draws a conversation, with what was typed and what is wrong with it after a refused answer.
+func (s *Server) showConversation(w http.ResponseWriter, r *http.Request, status int, typed, wrong string) error {
+	frame, err := s.frame(r, "")
+	if err != nil {
+		return err
+	}
+	f := filterOf(r)
+	c, err := s.head(r, f)
+	if err != nil {
+		return err
+	}
+	frame.Screen, frame.Title = "conversation", c.Name
+	l, err := s.list(r, f, c.ID)
+	if err != nil {
+		return err
+	}
+	before, err := fromCursor("before", "m", r.URL.Query().Get("before"))
+	if err != nil {
+		return err
+	}
+	messages, next, err := s.store.Messages(r.Context(), c.ID, pageSize, before)
+	if err != nil {
+		return err
+	}
+	here := fmt.Sprintf("/conversations/%d", c.ID)
+	for i := len(messages) - 1; i >= 0; i-- {
+		c.Messages = append(c.Messages, viewMessage(messages[i], c.Query))
+	}
+	if cursor := toCursor("m", next); cursor != nil {
+		c.Older = here + f.encode("before", *cursor)
+	}
+	if before != 0 {
+		c.Newest = here + f.encode()
+	}
+	c.Key, c.Text, c.Error, c.Max = rand.Text(), typed, sentence(wrong), inbox.MaxAnswer
+	return render(w, status, "inbox", inboxPage{frame, l, c})
+}
+
+// head is what the page says of a conversation above its messages.
+func (s *Server) head(r *http.Request, f filter) (*conversationView, error) {
+	c, err := s.conversation(r)
+	if err != nil {
+		return nil, err
+	}
+	name := customerName(c.Customer)
+	here := fmt.Sprintf("/conversations/%d", c.ID)
+	return &conversationView{
+		ID: c.ID, Name: name, Username: c.Customer.Username, Initial: initial(name), Hue: hue(c.Customer.ID),
+		Closed: c.Status == inbox.Closed, Blocked: c.Blocked,
+		Back: "/" + f.encode(), Query: f.encode(),
+		HeadSource: "/fragments" + here + f.encode(), MessagesSource: "/fragments" + here + "/messages" + f.encode(),
+	}, nil
+}
+
+func (s *Server) bannerFragment(w http.ResponseWriter, r *http.Request) error {
+	event, err := s.store.LastEvent(r.Context())
+	if err != nil {
+		return err
+	}
+	b, err := s.banner(r)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("X-Banner", "1")
+	w.Header().Set("X-Last-Event", strconv.FormatInt(event, 10))
+	return render(w, http.StatusOK, "banner", b)
+}
+
+func (s *Server) listFragment(w http.ResponseWriter, r *http.Request) error {
+	current, _ := strconv.ParseInt(r.URL.Query().Get("current"), 10, 64)
+	l, err := s.list(r, filterOf(r), current)
+	if err != nil {
+		return err
+	}
+	return render(w, http.StatusOK, "items", l)
+}
+
+func (s *Server) headFragment(w http.ResponseWriter, r *http.Request) error {
+	c, err := s.head(r, filterOf(r))
+	if err != nil {
+		return err
+	}
+	return render(w, http.StatusOK, "head", c)
+}
+
+// messagesFragment is the messages with the ids that are asked for, of those that belong to the conversation.
+func (s *Server) messagesFragment(w http.ResponseWriter, r *http.Request) error {
+	c, err := s.head(r, filterOf(r))
+	if err != nil {
+		return err
+	}
+	ids := r.URL.Query()["id"]
+	if len(ids) > pageSize {
+		return bad("id: want at most %d of them", pageSize)
+	}
+	for _, text := range ids {
+		id, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return bad("id: want the number of a message")
+		}
+		m, err := s.store.Message(r.Context(), id)
+		if errors.Is(err, inbox.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if m.ConversationID == c.ID {
+			c.Messages = append(c.Messages, viewMessage(m, c.Query))
+		}
+	}
+	return render(w, http.StatusOK, "messages", c.Messages)
+}

@@ -1,0 +1,91 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"tandem/internal/inbox"
+)
+
+// problem is an error as its reader sees it: a problem document (RFC 9457), or the words of a page.
+type problem struct {
+	Status int
+	Detail string // what is wrong and what to do, in words
+}
+
+func (p *problem) Error() string { return p.Detail }
+
+var (
+	errSignedOut = &problem{Status: http.StatusUnauthorized, Detail: "you are not signed in"}
+	errNoToken   = &problem{Status: http.StatusUnauthorized, Detail: "send the header Authorization: Bearer TOKEN; `web token create NAME` makes a token"}
+	errBadToken  = &problem{Status: http.StatusUnauthorized, Detail: "this token is unknown or was revoked; `web token create NAME` makes a new one"}
+)
+
+// problemOf finds the problem for any error; false when its cause must be logged because nobody else will see it.
+func problemOf(err error) (p *problem, told bool) {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &p):
+		return p, true
+	case errors.As(err, &tooLarge):
+		return &problem{http.StatusRequestEntityTooLarge, "the request is larger than this address takes"}, true
+	case errors.Is(err, inbox.ErrNotFound):
+		return &problem{http.StatusNotFound, "there is no such conversation or message"}, true
+	case errors.Is(err, inbox.ErrKeyReused):
+		return &problem{http.StatusUnprocessableEntity, inbox.ErrKeyReused.Error() + "; use a new key for a new answer"}, true
+	case errors.Is(err, inbox.ErrConflict):
+		return &problem{http.StatusConflict, err.Error()}, true
+	case errors.Is(err, inbox.ErrUnavailable):
+		return &problem{http.StatusServiceUnavailable, err.Error()}, true
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return &problem{http.StatusServiceUnavailable, "this took too long; try again"}, true
+	}
+	return &problem{http.StatusInternalServerError, "this went wrong on our side; the log says how"}, false
+}
+
+// fail answers with an error.
+func (s *Server) fail(w *recorder, r *http.Request, as form, err error) {
+	p, told := problemOf(err)
+	if !told {
+		s.log.Error("request failed", "method", r.Method, "error", err)
+	}
+	if w.status != 0 {
+		return // too late to say it
+	}
+	switch p.Status {
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "5")
+	case http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", "30")
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", challenge(p))
+	}
+	switch {
+	case as == api || as == stream:
+		writeProblem(w, p)
+	case as == fragment:
+		s.failFragment(w, r, p)
+	default:
+		s.failPage(w, r, p, err)
+	}
+}
+
+func challenge(p *problem) string {
+	if p == errBadToken {
+		return `Bearer realm="tandem", error="invalid_token"`
+	}
+	return `Bearer realm="tandem"`
+}
+
+func writeProblem(w http.ResponseWriter, p *problem) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+	}{"about:blank", http.StatusText(p.Status), p.Status, p.Detail})
+}

@@ -1,0 +1,191 @@
+package web_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gorilla/mux"
+)
+
+// The rules by which somebody without a sign-in and without a token is treated.
+const (
+	open      = "answers anybody"
+	help      = "says how to sign in"
+	toHelp    = "sends a browser to the help"
+	refused   = "refuses, on a page"
+	noPiece   = "refuses, for the page's script"
+	challenge = "refuses with a problem and WWW-Authenticate"
+)
+
+// expectations has every route and who may use it. A route that is not here fails the test.
+var expectations = map[string]string{
+	"GET /healthz":                   open,
+	"GET /readyz":                    open,
+	"GET /static/{file}":             open,
+	"GET /sign-in/{secret}":          open,
+	"POST /sign-in":                  open,
+	"POST /sign-out":                 refused,
+	"GET /":                          help,
+	"GET /conversations/{id:[0-9]+}": toHelp,
+	"POST /conversations/{id:[0-9]+}/answers":           refused,
+	"POST /conversations/{id:[0-9]+}/status":            refused,
+	"POST /messages/{id:[0-9]+}/retry":                  refused,
+	"GET /fragments/banner":                             noPiece,
+	"GET /fragments/list":                               noPiece,
+	"GET /fragments/conversations/{id:[0-9]+}":          noPiece,
+	"GET /fragments/conversations/{id:[0-9]+}/messages": noPiece,
+	"GET /api/v1/conversations":                         challenge,
+	"GET /api/v1/conversations/{id:[0-9]+}":             challenge,
+	"PATCH /api/v1/conversations/{id:[0-9]+}":           challenge,
+	"GET /api/v1/conversations/{id:[0-9]+}/messages":    challenge,
+	"POST /api/v1/conversations/{id:[0-9]+}/messages":   challenge,
+	"POST /api/v1/messages/{id:[0-9]+}/retry":           challenge,
+	"GET /api/v1/events":                                challenge,
+}
+
+func TestEveryRouteHasAnAccessRule(t *testing.T) {
+	r := newRig(t)
+	r.customer(7, "Zacharias", "a secret text")
+	c := r.conversation(7)
+	r.answer(c.ID, "a secret answer")
+	missing := map[string]bool{}
+	for route := range expectations {
+		missing[route] = true
+	}
+	err := r.web.Router().Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
+		path, err := route.GetPathTemplate()
+		if err != nil {
+			return err
+		}
+		methods, err := route.GetMethods()
+		if err != nil {
+			return err
+		}
+		if slices.Contains(methods, "GET") != slices.Contains(methods, "HEAD") {
+			t.Errorf("%s: GET and HEAD belong together, have %v", path, methods)
+		}
+		for _, method := range methods {
+			name := method + " " + path
+			if method == "HEAD" {
+				name = "GET " + path
+			}
+			rule, ok := expectations[name]
+			if !ok {
+				t.Errorf("%s has no access rule in this test", name)
+				continue
+			}
+			delete(missing, name)
+			r.tryAsStranger(method, path, rule)
+		}
+		return nil
+	})
+	r.ok(err)
+	for route := range missing {
+		t.Errorf("%s is expected but not there", route)
+	}
+	if got := r.conversation(7).Status; got != "open" {
+		t.Errorf("a stranger has made the conversation %s", got)
+	}
+	if items, _, _ := r.store.Messages(t.Context(), c.ID, 10, 0); len(items) != 2 {
+		t.Errorf("%d messages after strangers tried to write, want 2", len(items))
+	}
+}
+
+func (r *rig) tryAsStranger(method, path, rule string) {
+	r.t.Helper()
+	for _, credentials := range [][]string{nil, {"Cookie", "tandem=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}, {"Authorization", "Bearer tandem_NONE"}, {"Authorization", "Basic YTpi"}} {
+		concrete := strings.NewReplacer("{id:[0-9]+}", "1", "{secret}", "NONE", "{file}", "app.css").Replace(path)
+		a := r.call(browser(r.t), method, concrete, nil, append([]string{"Content-Type", "application/json"}, credentials...)...)
+		ok := false
+		switch rule {
+		case open:
+			ok = a.StatusCode < 500 && a.StatusCode != 401 && a.StatusCode != 403
+		case help:
+			ok = a.StatusCode == 200 && (method == "HEAD" || strings.Contains(a.body, "web operator add NAME"))
+		case toHelp:
+			ok = a.StatusCode == 303 && a.Header.Get("Location") == "/"
+		case refused, noPiece:
+			ok = a.StatusCode == 401
+		case challenge:
+			ok = a.StatusCode == 401 && strings.HasPrefix(a.Header.Get("WWW-Authenticate"), "Bearer") && a.Header.Get("Content-Type") == "application/problem+json"
+		}
+		if !ok {
+			r.t.Errorf("%s %s with %v: %s %s; want that it %s", method, concrete, credentials, a.Status, a.body, rule)
+		}
+		if strings.Contains(a.body, "secret") && !strings.Contains(path, "sign-in") || strings.Contains(a.body, "Zacharias") {
+			r.t.Errorf("%s %s shows a stranger what is in the inbox", method, concrete)
+		}
+	}
+}
+
+func TestEveryAnswerHasTheHeaders(t *testing.T) {
+	r := newRig(t)
+	c := r.signIn("alice")
+	for _, path := range []string{"/", "/none", "/api/v1/conversations", "/api/v1/none", "/static/app.js", "/healthz", "/conversations/99", "/sign-in/none"} {
+		a := r.call(c, "GET", path, nil)
+		for name, want := range map[string]string{
+			"Content-Security-Policy": "default-src 'none'", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "X-Frame-Options": "DENY", "Cache-Control": "no-",
+		} {
+			if !strings.Contains(a.Header.Get(name), want) {
+				t.Errorf("%s: %s is %q, want %q", path, name, a.Header.Get(name), want)
+			}
+		}
+		for _, directive := range []string{"script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"} {
+			if policy := a.Header.Get("Content-Security-Policy"); !strings.Contains(policy, directive) || strings.Contains(policy, "unsafe") {
+				t.Errorf("%s: the policy %q lacks %q", path, policy, directive)
+			}
+		}
+	}
+	a := r.call(c, "GET", r.page(c, "/").tag("link")[1].attr("href"), nil)
+	if a.StatusCode != 200 || !strings.Contains(a.Header.Get("Cache-Control"), "immutable") || !strings.HasPrefix(a.Header.Get("Content-Type"), "text/css") {
+		t.Errorf("the style sheet: %s, %v", a.Status, a.Header)
+	}
+}
+
+func TestWrongAddressesAndMethods(t *testing.T) {
+	r := newRig(t)
+	for _, c := range []struct {
+		method, path string
+		status       int
+		allow        string
+	}{
+		{"GET", "/api/v1/none", 404, ""},
+		{"GET", "/api/v1/conversations/abc", 404, ""},
+		{"GET", "/api/v1/conversations/99999999999999999999", 404, ""},
+		{"DELETE", "/api/v1/conversations/1", 405, "GET, HEAD, PATCH"},
+		{"PUT", "/api/v1/conversations/1/messages", 405, "GET, HEAD, POST"},
+		{"GET", "/api/v1/messages/1/retry", 405, "POST"},
+		{"POST", "/healthz", 405, "GET, HEAD"},
+	} {
+		a := r.call(http.DefaultClient, c.method, c.path, nil, "Authorization", "Bearer "+r.token())
+		if a.StatusCode != c.status || a.Header.Get("Allow") != c.allow {
+			t.Errorf("%s %s: %s, Allow %q; want %d, %q", c.method, c.path, a.Status, a.Header.Get("Allow"), c.status, c.allow)
+		}
+		if strings.HasPrefix(c.path, "/api/") {
+			mustBeProblem(t, a, c.status)
+		}
+	}
+}
+
+func mustBeProblem(t *testing.T, a answer, status int, words ...string) {
+	t.Helper()
+	var p struct {
+		Type, Title, Detail string
+		Status              int
+	}
+	if a.Header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("%s %s: %s as %s, want a problem document: %s", a.Request.Method, a.Request.URL.Path, a.Status, a.Header.Get("Content-Type"), a.body)
+		return
+	}
+	a.into(t, &p)
+	if a.StatusCode != status || p.Status != status || p.Title != http.StatusText(status) || p.Type != "about:blank" || p.Detail == "" {
+		t.Errorf("%s %s: %s with %+v, want %d and all fields", a.Request.Method, a.Request.URL.Path, a.Status, p, status)
+	}
+	for _, w := range words {
+		if !strings.Contains(p.Detail, w) {
+			t.Errorf("%s %s: detail %q does not say %q", a.Request.Method, a.Request.URL.Path, p.Detail, w)
+		}
+	}
+}

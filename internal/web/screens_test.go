@@ -1,0 +1,115 @@
+package web_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+
+	"tandem/internal/inbox"
+	"tandem/internal/web"
+)
+
+// downStore is a database that has gone away.
+type downStore struct{ inbox.OperatorStore }
+
+func (downStore) Ready() error {
+	return fmt.Errorf("%w: connection to 10.0.0.5:5432 refused", inbox.ErrUnavailable)
+}
+
+// TestScreens draws the page in a browser, at the sizes of a phone and of a desk, in light and dark, and sees that
+// nothing is wider than the screen. TANDEM_SCREENS names a directory that keeps the pictures.
+func TestScreens(t *testing.T) {
+	keep := os.Getenv("TANDEM_SCREENS")
+	r := newRig(t)
+	fill(r)
+	c := r.signIn("alice")
+	main := r.conversation(101).ID
+	down := newRigOn(t, r.store, func(c *web.Config) { c.Store = downStore{c.Store} })
+	link := "/sign-in/" + r.link("bob")
+
+	tab := newTab(t)
+	cookie := c.Jar.Cookies(mustURL(t, r.http.URL))[0]
+	shots := []struct {
+		name, url string
+		signed    bool
+		before    func()
+	}{
+		{"help", r.http.URL + "/", false, nil},
+		{"signin", r.http.URL + link, false, nil},
+		{"deadlink", r.http.URL + "/sign-in/none", false, nil},
+		{"list", r.http.URL + "/", true, nil},
+		{"conversation", fmt.Sprintf("%s/conversations/%d", r.http.URL, main), true, nil},
+		{"none", r.http.URL + "/?q=zzz", true, nil},
+		{"database", down.http.URL + "/", true, nil},
+		{"banner", fmt.Sprintf("%s/conversations/%d", r.http.URL, main), true, func() {
+			r.says(inbox.BotConflict, "another program polls with this token: stop it, or revoke the token in @BotFather")
+		}},
+		{"banner-list", r.http.URL + "/", true, nil},
+	}
+	for _, shot := range shots {
+		if shot.before != nil {
+			shot.before()
+		}
+		for _, size := range [][2]int64{{390, 844}, {1280, 800}} {
+			for _, scheme := range []string{"light", "dark"} {
+				if shot.signed {
+					must(t, tab, network.SetCookie, network.SetCookieParams{Name: cookie.Name, Value: cookie.Value, URL: r.http.URL})
+				} else {
+					must(t, tab, network.ClearBrowserCookies, cdp.Empty{})
+				}
+				must(t, tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: size[0], Height: size[1], DeviceScaleFactor: 1, Mobile: size[0] < 500})
+				must(t, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+				must(t, tab, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Europe/Lisbon"})
+				do(t, tab, chromedp.Navigate(shot.url))
+				wide := run(t, tab, chromedp.Evaluate[bool](`document.documentElement.scrollWidth > innerWidth`))
+				picture := run(t, tab, chromedp.CaptureScreenshot())
+				name := fmt.Sprintf("%s-%d-%s", shot.name, size[0], scheme)
+				if wide {
+					t.Errorf("%s is wider than the screen", name)
+				}
+				if keep != "" {
+					r.ok(os.WriteFile(filepath.Join(keep, name+".png"), picture, 0o644))
+				}
+			}
+		}
+	}
+}
+
+// fill makes an inbox as one looks after a busy morning.
+func fill(r *rig) {
+	r.customer(102, "Noor Haddad", "هل يمكنني تغيير عنوان التوصيل؟")
+	r.customer(103, "Ivan Petrov", "Thanks, that helped!")
+	r.answer(r.conversation(103).ID, "You are welcome. Have a good day!")
+	r.deliver(inbox.Sent, "")
+	r.customer(104, "<script>alert(1)</script>", "javascript:alert(1) & <b>bold</b>")
+	r.customer(105, "Mei Lin", "", func(m *inbox.IncomingMessage) {
+		m.Kind = "photo"
+		m.Attachments = []inbox.Attachment{{Kind: "photo", Size: 183_000}}
+	})
+	r.customer(106, "Giuseppe Verdi-Castellammare del Golfo", "My order number is 4711. It should have come last Tuesday and I have written three times by now.")
+	r.receive(inbox.Update{Kind: "my_chat_member", Blocked: &inbox.BlockedChange{ChatID: 106, Customer: inbox.Customer{ID: 106, Name: "Giuseppe Verdi-Castellammare del Golfo"}, Blocked: true}})
+	named := func(m *inbox.IncomingMessage) { m.Customer.Username = "ana_souza" }
+	r.customer(101, "Ana Souza", "/start", named, func(m *inbox.IncomingMessage) {})
+	c := r.conversation(101)
+	r.customer(101, "Ana Souza", "Good morning! Where is my parcel?\nThe tracking page has said “out for delivery” since Friday.", named)
+	r.answer(c.ID, "Good morning, Ana. Let me ask the courier; I will be back within the hour.")
+	r.deliver(inbox.Sent, "")
+	r.customer(101, "Ana Souza", "", named, func(m *inbox.IncomingMessage) {
+		m.Kind, m.Text = "document", "This is the receipt"
+		m.Attachments = []inbox.Attachment{{Kind: "document", Name: "receipt-2026-11.pdf", MediaType: "application/pdf", Size: 48_211}}
+	})
+	r.answer(c.ID, "They will bring it today before six.")
+	r.deliver(inbox.Failed, "the customer has blocked the bot")
+	r.answer(c.ID, "The courier will call before coming.")
+	r.deliver(inbox.Unknown, "the connection broke while it was sent")
+	r.customer(101, "Ana Souza", "Great, thank you!", named)
+	r.answer(c.ID, "Is there anything else that we can do for you?")
+	r.deliver(inbox.Sending, "")
+	r.answer(c.ID, "If not, have a nice day.")
+}

@@ -1,0 +1,236 @@
+// Live updates and sending without leaving the page. Everything here works without this script, too.
+(() => {
+  "use strict";
+  const one = (selector, root = document) => root.querySelector(selector);
+  const live = one("#live"), banner = one("#banner"), list = one("#list"), head = one("#head"), messages = one("#messages");
+  const thread = one(".thread"), compose = one("#compose"), conversation = Number(one("[data-conversation]")?.dataset.conversation || 0);
+  const title = document.title;
+  let last = Number(document.body.dataset.event), source = null, wait = 0, reconnecting = 0;
+
+  // --- times in the reader's zone
+  const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
+  const exact = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const day = new Intl.DateTimeFormat([], { day: "numeric", month: "short" });
+  const year = new Intl.DateTimeFormat([], { day: "numeric", month: "short", year: "numeric" });
+  const full = new Intl.DateTimeFormat([], { dateStyle: "full", timeStyle: "medium" });
+  function localTimes(root) {
+    const now = new Date();
+    for (const t of root.querySelectorAll("time")) {
+      const at = new Date(t.dateTime);
+      const today = at.toDateString() === now.toDateString();
+      const date = at.getFullYear() === now.getFullYear() ? day.format(at) : year.format(at);
+      const short = "clock" in t.dataset ? exact.format(at) : clock.format(at);
+      t.textContent = today ? short : t.closest(".item") ? date : date + ", " + short;
+      t.title = full.format(at);
+    }
+  }
+
+  // --- pieces of the page
+  async function get(url) {
+    const response = await fetch(url, { headers: { Accept: "text/html" } });
+    const html = await response.text();
+    if (response.headers.has("X-Banner")) put(banner, html);
+    if (!response.ok) throw new Error(response.status);
+    return { html, response };
+  }
+  function put(element, html) {
+    if (element.dataset.html === html) return;
+    const focused = element.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    const top = element.scrollTop;
+    element.innerHTML = html;
+    element.dataset.html = html;
+    localTimes(element);
+    element.scrollTop = top;
+    if (focused) for (const a of element.querySelectorAll("a")) if (a.getAttribute("href") === focused) a.focus();
+  }
+  // At most one fetch of each piece at a time; what comes meanwhile leads to one more.
+  const running = new Map();
+  function soon(name, work) {
+    if (running.has(name)) { running.set(name, true); return; }
+    running.set(name, false);
+    (async () => {
+      do {
+        running.set(name, false);
+        try { await work(); } catch { break; } // the stream's end, or the next look, tries again
+      } while (running.get(name));
+      running.delete(name);
+    })();
+  }
+  const refresh = (element) => element && soon(element.id, async () => {
+    const { html, response } = await get(element.dataset.source);
+    if (element !== banner) put(element, html);
+    else noticeGap(Number(response.headers.get("X-Last-Event")));
+  });
+
+  // --- messages
+  const wanted = new Set();
+  function want(id) {
+    wanted.add(id);
+    soon("messages", async () => {
+      const ids = [...wanted].slice(0, 50);
+      const url = new URL(messages.dataset.source, location.href);
+      for (const i of ids) url.searchParams.append("id", i);
+      const { html } = await get(url);
+      for (const i of ids) wanted.delete(i);
+      show(html);
+      if (wanted.size) running.set("messages", true);
+    });
+  }
+  const atEnd = () => Math.abs(thread.scrollTop) < 60; // 0 is the end: the thread is reversed
+  function show(html) {
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    localTimes(template.content);
+    for (const fresh of [...template.content.children]) {
+      const id = Number(fresh.dataset.id), old = document.getElementById(fresh.id);
+      if (old) { old.replaceWith(fresh); continue; }
+      const all = [...messages.children];
+      if (!("newest" in messages.dataset) || all.length && id < Number(all[0].dataset.id)) continue;
+      const next = all.find((m) => Number(m.dataset.id) > id), follow = atEnd() || fresh.classList.contains("out");
+      fresh.classList.add("new");
+      messages.insertBefore(fresh, next || null);
+      if (follow) thread.scrollTop = 0;
+      else announce();
+    }
+  }
+  function announce() {
+    if (one(".arrived")) return;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "arrived";
+    button.textContent = "New message ↓";
+    button.onclick = () => { thread.scrollTop = 0; button.remove(); };
+    one(".flow").append(button);
+  }
+  thread?.addEventListener("scroll", () => { if (atEnd()) one(".arrived")?.remove(); }, { passive: true });
+
+  // --- events
+  function say(state, words) {
+    if (!live || live.textContent === words) return;
+    live.className = "live " + state;
+    live.textContent = words;
+  }
+  function connect() {
+    clearTimeout(reconnecting);
+    source?.close();
+    source = new EventSource("/api/v1/events?after=" + last);
+    source.onopen = () => { wait = 0; say("on", "Live"); refresh(banner); };
+    // The browser gives up after an answer like 503; so this comes back by itself, always.
+    source.onerror = () => {
+      source.close();
+      say("off", "Reconnecting…");
+      refresh(banner);
+      wait = Math.min(wait ? wait * 2 : 500, 10000);
+      clearTimeout(reconnecting);
+      reconnecting = setTimeout(connect, wait * (0.5 + Math.random() / 2));
+    };
+    const on = (type, work) => source.addEventListener(type, (event) => { last = Number(event.lastEventId); work(JSON.parse(event.data)); });
+    on("message.created", (e) => { message(e); if (document.hidden) document.title = "● " + title; });
+    on("message.updated", message);
+    on("conversation.updated", (e) => { refresh(list); if (e.conversation_id === conversation) refresh(head); });
+    on("bot.updated", () => refresh(banner));
+    on("reset", () => location.reload());
+  }
+  function message(e) {
+    refresh(list);
+    if (e.conversation_id === conversation && messages) want(e.message_id);
+    if (one(".banner")) refresh(banner); // it counts what waits
+  }
+  // A line can be dead without an error; then the page falls behind the number that the banner comes with.
+  let behind = 0;
+  function noticeGap(newest) {
+    if (newest > last && behind === last) connect();
+    behind = newest > last ? last : 0;
+  }
+  setInterval(() => { if (!document.hidden) refresh(banner); }, 10000);
+  addEventListener("online", connect);
+  let leaving = 0;
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(leaving);
+    if (document.hidden) {
+      // A browser has six connections to a server: tabs that nobody looks at must not hold them all.
+      leaving = setTimeout(() => { clearTimeout(reconnecting); source.close(); source = null; say("", ""); }, 300000);
+    } else {
+      document.title = title;
+      if (!source || source.readyState !== EventSource.OPEN) connect();
+    }
+  });
+  addEventListener("pageshow", (e) => { if (e.persisted) connect(); });
+
+  // --- forms
+  let answer = null;
+  const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+  async function send(form, method, body, headers) {
+    const response = await fetch(form.dataset.api, {
+      method, headers: { Accept: "application/json", ...(body && { "Content-Type": "application/json" }), ...headers }, body: body && JSON.stringify(body),
+    });
+    const answer = await response.json().catch(() => ({}));
+    if (!response.ok) throw new Error(response.status === 401 ? "You are signed out. Your text is kept; sign in with a new link in another tab and press Send again."
+      : answer.detail ? answer.detail[0].toUpperCase() + answer.detail.slice(1) + "." : "That did not work (" + response.status + "). Your text is kept; try again.");
+    return answer;
+  }
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (!form.dataset.api) return;
+    event.preventDefault();
+    if (form === compose) return answer();
+    const button = event.submitter;
+    button.disabled = true;
+    try {
+      const done = await send(form, form.dataset.method || "POST", button.name ? { [button.name]: button.value } : undefined);
+      refresh(list);
+      if (button.name) refresh(head);
+      else want(done.id);
+    } catch (e) {
+      button.disabled = false;
+      button.title = e.message;
+      complain(e.message);
+    }
+  });
+  function complain(words) {
+    const place = one("#compose-error");
+    place.textContent = words;
+    place.hidden = !words;
+  }
+  if (compose) {
+    const text = one("textarea", compose), key = one("[name=key]", compose), button = one("button", compose), draft = "draft-" + conversation;
+    const grow = () => { text.style.height = "auto"; text.style.height = text.scrollHeight + 2 + "px"; };
+    let failed = false;
+    try { if (!text.value) text.value = sessionStorage.getItem(draft) || ""; } catch { /* no storage, no drafts */ }
+    const keep = () => { try { text.value ? sessionStorage.setItem(draft, text.value) : sessionStorage.removeItem(draft); } catch { /* as above */ } };
+    text.addEventListener("input", () => {
+      if (failed) { key.value = newKey(); failed = false; } // another text is another answer
+      const n = [...text.value].length, max = Number(text.dataset.max);
+      one("#compose-hint").textContent = n > max ? n + " of at most " + max + " characters" : "Ctrl+Enter sends";
+      keep();
+      grow();
+    });
+    text.addEventListener("keydown", (e) => {
+      if (e.key === "Enter" && (e.ctrlKey || e.metaKey)) { e.preventDefault(); compose.requestSubmit(); }
+    });
+    answer = async () => {
+      if (button.disabled) return;
+      button.disabled = true;
+      complain("");
+      const sent = text.value;
+      try {
+        const m = await send(compose, "POST", { text: sent }, { "Idempotency-Key": key.value });
+        key.value = newKey();
+        if (text.value === sent) text.value = "";
+        keep();
+        grow();
+        want(m.id);
+        refresh(list);
+      } catch (e) {
+        failed = true;
+        complain(e instanceof TypeError ? "No connection. Your text is kept; press Send again, it is sent once." : e.message);
+      }
+      button.disabled = false;
+      text.focus();
+    };
+    if (text.value) grow();
+  }
+
+  localTimes(document);
+  connect();
+})();

@@ -1,0 +1,236 @@
+package web
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"tandem/internal/inbox"
+)
+
+// layout is what every page has.
+type layout struct {
+	Title    string
+	Operator string // "" when nobody is signed in
+	Banner   *banner
+	Refresh  int    // seconds after which the page loads itself again, 0 for never
+	Screen   string // list, conversation, or "" for a page of words
+	Event    int64  // from which the page's stream goes on
+	Live     bool
+}
+
+// inboxPage is the list, and beside it one conversation.
+type inboxPage struct {
+	layout
+	List         *listView
+	Conversation *conversationView // nil when none is chosen
+}
+
+type listView struct {
+	Query  string
+	Status string // open, closed or all
+	Tabs   []tab
+	Items  []itemView
+	Source string // address of the fragment
+	Next   string // address of the page with older ones, "" when there are none
+	Paged  bool   // not the newest
+	First  string // address of the newest
+}
+
+type tab struct {
+	Label, Link string
+	Current     bool
+}
+
+type itemView struct {
+	Link, Name, Username, Initial, Hue string
+	Current, Closed, Blocked           bool
+	From, Snippet                      string
+	State, StateWords                  string // of the last message, when it is an answer
+	Time                               timeView
+}
+
+type conversationView struct {
+	ID               int64
+	Name, Username   string
+	Initial, Hue     string
+	Closed, Blocked  bool
+	Back             string // address of the list
+	Query            string // keeps the filter of the list: "?status=..."
+	Messages         []messageView
+	Older, Newest    string // addresses, "" when there is nothing
+	HeadSource       string
+	MessagesSource   string
+	Key, Text, Error string // of the answer form
+	Max              int
+}
+
+type messageView struct {
+	ID              int64
+	Out, Auto       bool
+	Author, Kind    string
+	Text            string
+	Time            timeView
+	Edited          *timeView
+	ReplyTo         int64
+	Attachments     []attachmentView
+	State           string
+	StateWords      string
+	Error, Explain  string
+	Retry           string // address, "" when it cannot be sent again
+	RetryAPI, Label string
+}
+
+type attachmentView struct{ Name, Detail string }
+
+// timeView is a time in UTC; the page's script shows it in the reader's zone.
+type timeView struct{ Machine, Human string }
+
+func at(t time.Time) timeView {
+	t = t.UTC()
+	human := t.Format("2 Jan 15:04") + " UTC"
+	if t.Year() != time.Now().UTC().Year() {
+		human = t.Format("2 Jan 2006 15:04") + " UTC"
+	}
+	return timeView{t.Format(time.RFC3339), human}
+}
+
+func customerName(c inbox.Customer) string {
+	if inbox.Blank(c.Name) {
+		return "No name"
+	}
+	return strings.Join(strings.Fields(c.Name), " ")
+}
+
+func initial(name string) string {
+	for _, r := range name {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return string(unicode.ToUpper(r))
+		}
+	}
+	return "?"
+}
+
+func hue(id int64) string { return "hue" + strconv.FormatInt(((id%6)+6)%6, 10) }
+
+var deliveryWords = map[inbox.DeliveryState]string{
+	inbox.Queued:  "waiting to be sent",
+	inbox.Sending: "being sent",
+	inbox.Sent:    "sent",
+	inbox.Failed:  "not delivered",
+	inbox.Unknown: "may have been delivered",
+}
+
+const unknownExplained = "Telegram may have taken this answer, so it is not sent again by itself. Sent again, the customer may get it twice."
+
+func viewItem(c inbox.Conversation, link string, current bool) itemView {
+	name := customerName(c.Customer)
+	v := itemView{Link: link, Name: name, Username: c.Customer.Username, Initial: initial(name), Hue: hue(c.Customer.ID),
+		Current: current, Closed: c.Status == inbox.Closed, Blocked: c.Blocked, Time: at(c.CreatedAt)}
+	if m := c.LastMessage; m != nil {
+		v.Time = at(m.CreatedAt)
+		v.Snippet = snippet(*m)
+		if m.Direction == inbox.Out {
+			v.From = authorName(m.Author)
+			v.State, v.StateWords = string(m.Delivery), deliveryWords[m.Delivery]
+		}
+	}
+	return v
+}
+
+func snippet(m inbox.Message) string {
+	text := strings.Join(strings.Fields(m.Text), " ")
+	if r := []rune(text); len(r) > 140 {
+		text = string(r[:140]) + "…"
+	}
+	switch {
+	case inbox.Blank(text):
+		return kindWords(m.Kind)
+	case m.Kind != "text" && !strings.EqualFold(text, m.Kind):
+		return kindWords(m.Kind) + ": " + text
+	}
+	return text
+}
+
+func authorName(a inbox.Author) string {
+	if a.Kind == inbox.ByBot {
+		return "Automatic reply"
+	}
+	if inbox.Blank(a.Name) {
+		return "No name"
+	}
+	return a.Name
+}
+
+// kindWords is what a person calls a kind: video_note is a video note.
+func kindWords(kind string) string {
+	if kind == "" {
+		return "Message"
+	}
+	kind = strings.ReplaceAll(kind, "_", " ")
+	return strings.ToUpper(kind[:1]) + kind[1:]
+}
+
+func viewMessage(m inbox.Message, query string) messageView {
+	v := messageView{ID: m.ID, Out: m.Direction == inbox.Out, Auto: m.Author.Kind == inbox.ByBot, Author: authorName(m.Author), Text: m.Text, Time: at(m.CreatedAt)}
+	if m.Kind != "text" {
+		v.Kind = kindWords(m.Kind)
+	}
+	if m.Author.Kind == inbox.ByAPI {
+		v.Author += " (API)"
+	}
+	if m.TelegramDate != nil {
+		v.Time = at(*m.TelegramDate)
+	}
+	if m.EditedAt != nil {
+		t := at(*m.EditedAt)
+		v.Edited = &t
+	}
+	if m.ReplyTo != nil {
+		v.ReplyTo = *m.ReplyTo
+	}
+	for _, a := range m.Attachments {
+		v.Attachments = append(v.Attachments, viewAttachment(a))
+	}
+	if !v.Out {
+		return v
+	}
+	v.State, v.StateWords, v.Error = string(m.Delivery), deliveryWords[m.Delivery], sentence(m.Error)
+	if m.Delivery == inbox.Failed || m.Delivery == inbox.Unknown {
+		v.Retry = fmt.Sprintf("/messages/%d/retry%s", m.ID, query)
+		v.RetryAPI = fmt.Sprintf("/api/v1/messages/%d/retry", m.ID)
+		v.Label = "Try again"
+	}
+	if m.Delivery == inbox.Unknown {
+		v.Explain, v.Label = unknownExplained, "Send again"
+	}
+	return v
+}
+
+func viewAttachment(a inbox.Attachment) attachmentView {
+	v := attachmentView{Name: a.Name}
+	detail := []string{kindWords(a.Kind)}
+	if inbox.Blank(v.Name) {
+		v.Name, detail = kindWords(a.Kind), nil
+	}
+	if a.MediaType != "" {
+		detail = append(detail, a.MediaType)
+	}
+	if a.Size > 0 {
+		detail = append(detail, sizeWords(a.Size))
+	}
+	v.Detail = strings.Join(detail, " · ")
+	return v
+}
+
+func sizeWords(n int64) string {
+	switch {
+	case n < 1000:
+		return fmt.Sprintf("%d bytes", n)
+	case n < 1000_000:
+		return fmt.Sprintf("%.0f kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+}

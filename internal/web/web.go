@@ -1,0 +1,112 @@
+// Package web is the inbox over HTTP: the page, the API under /api/v1, live events, and what the operations
+// port shows.
+//
+// It promises that every route is in one table with who may use it; that a page works without JavaScript for
+// reading and answering; that each stream has each event once, in the order of commits; and that it answers,
+// in words, when the database is not there. Whoever runs it brings the store, the listeners and the lifecycle:
+// Run must be running for streams to have events, and StopStreams comes before the HTTP server's Shutdown,
+// which would wait for them.
+package web
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/gorilla/mux"
+
+	"tandem/internal/inbox"
+)
+
+// Config is what a Server needs. Only Store and Log are required.
+type Config struct {
+	Store inbox.OperatorStore
+	Log   *slog.Logger
+	// BaseURL is where browsers find the inbox; https makes cookies Secure. nil: wherever a request says.
+	BaseURL *url.URL
+	// StatusFile is init's status.json and Parent the process that must have written it to be believed: the
+	// parent of this one. "" when there is none.
+	StatusFile string
+	Parent     int
+
+	// MaxStreams and MaxStreamsEach bound the open streams in all and of one operator or token; 0 is the usual.
+	MaxStreams, MaxStreamsEach int
+	// Heartbeat is the pause between the comments of a silent stream, Recheck between looks whether its reader
+	// may still read; 0 is the usual.
+	Heartbeat, Recheck time.Duration
+}
+
+// Server serves the inbox. Make it with New.
+type Server struct {
+	store    inbox.OperatorStore
+	log      *slog.Logger
+	config   Config
+	sessions *scs.SessionManager
+	hub      *hub
+	streams  *gate
+	answers  answers
+	metrics  *metrics
+	router   *mux.Router
+	handler  http.Handler
+	started  time.Time
+
+	stopping    context.Context
+	stopStreams context.CancelFunc
+}
+
+// New makes a Server. It does no input or output.
+func New(c Config) *Server {
+	c.MaxStreams = or(c.MaxStreams, 512)
+	c.MaxStreamsEach = or(c.MaxStreamsEach, 32)
+	c.Heartbeat = or(c.Heartbeat, 15*time.Second)
+	c.Recheck = or(c.Recheck, 30*time.Second)
+	s := &Server{store: c.Store, log: c.Log, config: c, started: time.Now()}
+	s.stopping, s.stopStreams = context.WithCancel(context.Background())
+	s.hub = newHub(c.Store, c.Log)
+	s.streams = newGate(c.MaxStreams, c.MaxStreamsEach)
+	s.sessions = newSessions(c.Store, s.https())
+	s.metrics = newMetrics(s)
+	s.router = s.newRouter()
+	s.handler = s.outer(s.router)
+	return s
+}
+
+func or[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+func (s *Server) https() bool { return s.config.BaseURL != nil && s.config.BaseURL.Scheme == "https" }
+
+// ServeHTTP serves the page and the API.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Run reads events for the streams until ctx ends.
+func (s *Server) Run(ctx context.Context) { s.hub.run(ctx) }
+
+// StopStreams ends all streams at once and refuses new ones; other requests go on.
+func (s *Server) StopStreams() { s.stopStreams() }
+
+// Janitor prunes the store now and every hour until ctx ends.
+func (s *Server) Janitor(ctx context.Context) {
+	for {
+		pause := time.Hour
+		if s.store.Ready() != nil {
+			pause = 10 * time.Second
+		} else if err := s.store.Prune(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("pruning failed, trying again later", "error", err)
+			pause = time.Minute
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
