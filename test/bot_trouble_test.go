@@ -1,0 +1,268 @@
+package test
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"tandem/internal/pgtest"
+	"tandem/internal/proctest"
+	"tandem/internal/simulator"
+	"tandem/internal/simulator/simtest"
+	"tandem/internal/status"
+)
+
+// mustFailOnce waits for a bot that ended with 78 and sees that it was started once, said why once, and is left alone.
+func (r *rig) mustFailOnce(words ...string) {
+	r.t.Helper()
+	stays := r.webMustStay()
+	p := r.waitBot(status.Failed)
+	if p.LastEnd == nil || p.LastEnd.Code != 78 || p.Restarts != 0 {
+		r.t.Errorf("the bot: %+v (last end %+v), want one end with 78", p, p.LastEnd)
+	}
+	if n := r.Count(`"level":"ERROR"`, `"process":"bot"`); n != 1 {
+		r.t.Errorf("the bot printed %d error lines, want 1", n)
+	}
+	r.WaitLine(soon, append([]string{`"level":"ERROR"`, `"process":"bot"`}, words...)...)
+	r.mustSay(append(words, "bot", "kept")...) // why, and answers are kept until it is back
+	// Left alone: nothing is due, and a bot that is given ten times its usual delay is not started again.
+	time.Sleep(10 * 100 * time.Millisecond)
+	if p := r.process("bot"); p.State != status.Failed || p.Restarts != 0 || p.NextStartAt != nil {
+		r.t.Errorf("the bot was not left alone: %+v", p)
+	}
+	stays()
+	r.stop()
+}
+
+func TestABotThatCannotRunAsConfiguredIsStartedOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		env   string
+		fault *simulator.Fault
+		words []string
+	}{
+		"token missing":   {env: "TELEGRAM_BOT_TOKEN=", words: []string{"TELEGRAM_BOT_TOKEN", "BotFather"}},
+		"token malformed": {env: "TELEGRAM_BOT_TOKEN=hello", words: []string{"TELEGRAM_BOT_TOKEN"}},
+		"token refused":   {fault: ptr(simulator.Unauthorized()), words: []string{"BotFather"}},
+		"token not found": {fault: ptr(simulator.NotFound()), words: []string{"BotFather"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, "sqlite", c.env)
+			if c.fault != nil {
+				r.tg.AddFault(*c.fault)
+			}
+			r.start().mustFailOnce(c.words...)
+		})
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestATokenThatIsRevokedWhileTheBotRuns(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "sqlite").start().waitWeb().waitPolling()
+	r.roundTrip(7, "before")
+	c := r.conversation(7)
+	r.tg.RevokeToken(simtest.Token)
+	p := r.waitBot(status.Failed)
+	if p.LastEnd.Code != 78 {
+		t.Errorf("the bot ended with %d, want 78", p.LastEnd.Code)
+	}
+	m := r.answer(c.ID, "kept")
+	r.mustSay("token")
+	if got := r.waitDelivery(m, "queued"); got.Error != "" {
+		t.Errorf("an answer for a bot without a token: %+v", got)
+	}
+	r.stop()
+}
+
+func TestADatabaseThatCannotBeUsedAsConfigured(t *testing.T) {
+	cases := map[string]func(t *testing.T) (string, []string){
+		"missing":    func(*testing.T) (string, []string) { return "", []string{"DATABASE_URL"} },
+		"bad scheme": func(*testing.T) (string, []string) { return "mysql://localhost/x", []string{"DATABASE_URL"} },
+		"no such directory": func(t *testing.T) (string, []string) {
+			return "sqlite:" + t.TempDir() + "/none/tandem.db", []string{"none"}
+		},
+		"wrong password": func(t *testing.T) (string, []string) {
+			return replacePassword(t, pgtest.URL(t)), []string{"password"}
+		},
+		"no such database": func(t *testing.T) (string, []string) {
+			u, err := url.Parse(pgtest.URL(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.Path += "_none"
+			return u.String(), []string{"database"}
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			database, words := c(t)
+			r := newRig(t, database).start().waitWeb()
+			stays := r.webMustStay()
+			p := r.waitBot(status.Failed)
+			if p.LastEnd == nil || p.LastEnd.Code != 78 {
+				t.Errorf("the bot's last end: %+v, want 78", p.LastEnd)
+			}
+			line := r.WaitLine(soon, append([]string{`"level":"ERROR"`, `"process":"bot"`}, words...)...)
+			if strings.Contains(line, "not-the-password") {
+				t.Errorf("the password is in %s", line)
+			}
+			var body string
+			proctest.Eventually(t, soon, "/readyz says 503 with the reason", func() bool {
+				code, b := r.get("/readyz")
+				body = b
+				return code == 503 && strings.Contains(strings.ToLower(b), strings.ToLower(words[0]))
+			})
+			if strings.Contains(body, "not-the-password") {
+				t.Errorf("the password is in %s", body)
+			}
+			if code, b := r.get("/api/v1/conversations"); code != 503 && code != 401 {
+				t.Errorf("the API answers %d %s, want 503", code, b)
+			}
+			stays()
+			r.stop()
+		})
+	}
+}
+
+func replacePassword(t *testing.T, database string) string {
+	t.Helper()
+	at := strings.LastIndex(database, "@")
+	colon := strings.LastIndex(database[:at], ":")
+	return database[:colon+1] + "not-the-password" + database[at:]
+}
+
+func TestTelegramInTrouble(t *testing.T) {
+	for name, f := range map[string]simulator.Fault{
+		"resets connections":   simulator.Cut(),
+		"answers 502 in HTML":  simulator.BadGateway(),
+		"answers 500":          simulator.Restart(),
+		"a captive portal":     simulator.CaptivePortal(),
+		"empty answers":        simulator.Empty(),
+		"truncated answers":    simulator.Truncated(),
+		"too many requests":    simulator.Flood(1),
+		"redirects":            simulator.Redirect("http://127.0.0.1:1/"),
+		"flood without number": simulator.FloodMissing(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, "sqlite").start().waitWeb().waitPolling()
+			stays := r.webMustStay()
+			r.roundTrip(7, "before")
+			f.Interrupt, f.Times, f.Method = true, 0, "getUpdates"
+			id := r.tg.AddFault(f)
+			before := len(r.tg.Calls("getUpdates"))
+			// Three seconds of trouble: with a backoff from half a second that is a handful of requests.
+			time.Sleep(3 * time.Second)
+			if n := len(r.tg.Calls("getUpdates")) - before; n > 12 || n == 0 {
+				t.Errorf("%d polls in three seconds of trouble, want a few", n)
+			}
+			if p := r.process("bot"); p.State != status.Running || p.Restarts != 0 {
+				t.Errorf("the bot: %+v, want the same one, running", p)
+			}
+			r.tg.ClearFault(id)
+			r.roundTrip(7, "after")
+			stays()
+			r.stop()
+		})
+	}
+}
+
+func TestTelegramThatIsNotThereYet(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "sqlite")
+	id := r.tg.AddFault(simulator.Cut())
+	r.start().waitWeb()
+	stays := r.webMustStay()
+	r.mustSay("telegram")
+	if p := r.process("bot"); p.State != status.Running || p.Restarts != 0 {
+		t.Errorf("the bot: %+v, want it to wait for Telegram", p)
+	}
+	r.tg.ClearFault(id)
+	r.roundTrip(7, "hello")
+	stays()
+	r.stop()
+}
+
+func TestAnotherProgramPollsWithTheToken(t *testing.T) {
+	for name, early := range map[string]bool{"at the first poll": true, "in the middle": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, "sqlite")
+			if !early {
+				r.start().waitWeb().waitPolling()
+				r.roundTrip(7, "before")
+			}
+			conflict := simulator.Conflict()
+			conflict.Method, conflict.Times, conflict.Interrupt = "getUpdates", 0, true
+			id := r.tg.AddFault(conflict)
+			if early {
+				r.start().waitWeb()
+			}
+			stays := r.webMustStay()
+			p := r.waitBot(status.Waiting)
+			if p.LastEnd == nil || p.LastEnd.Code != 75 || p.NextStartAt == nil {
+				t.Fatalf("the bot: %+v (last end %+v), want 75 and a next start", p, p.LastEnd)
+			}
+			if wait := p.NextStartAt.Sub(p.LastEnd.At); wait < 450*time.Millisecond || wait > 6*time.Minute {
+				t.Errorf("the next start is %s after the end, want BOT_CONFLICT_DELAY or a doubling of it", wait)
+			}
+			r.mustSay("another program")
+			if polls := r.tg.Calls("getUpdates"); polls[len(polls)-1].Status != 409 {
+				t.Errorf("it polled after the conflict: %+v", polls[len(polls)-1])
+			}
+			r.tg.ClearFault(id)
+			r.waitPolling()
+			r.roundTrip(7, "after")
+			stays()
+			r.stop()
+		})
+	}
+}
+
+func TestAWebhookIsSet(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "sqlite")
+	conflict := simulator.Refused(409, "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first")
+	conflict.Method = "getUpdates"
+	id := r.tg.AddFault(conflict)
+	r.start().waitWeb()
+	if p := r.waitBot(status.Waiting); p.LastEnd.Code != 75 {
+		t.Errorf("the bot ended with %d, want 75", p.LastEnd.Code)
+	}
+	r.WaitLine(soon, `"process":"bot"`, "deleteWebhook")
+	r.mustSay("webhook")
+	r.tg.ClearFault(id)
+	r.roundTrip(7, "after")
+	r.stop()
+}
+
+func TestABotThatCrashesIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []string{"KILL", "SEGV"} {
+		r := newRig(t, "sqlite").start().waitWeb().waitPolling()
+		stays := r.webMustStay()
+		for i := range 3 {
+			r.roundTrip(7, fmt.Sprintf("message %d", i))
+			bot, ok := r.Find(r.process("bot").PID)
+			if !ok {
+				t.Fatal("the bot is not in /proc")
+			}
+			kill(t, bot.PID, signal)
+			proctest.Eventually(t, soon, "the bot was started again", func() bool {
+				p := r.process("bot")
+				return p.Restarts == i+1 && p.State == status.Running
+			})
+		}
+		r.roundTrip(7, "after")
+		if end := r.process("bot").LastEnd; end == nil || end.Reason == "" {
+			t.Errorf("the last end has no reason: %+v", end)
+		}
+		stays()
+		r.stop()
+	}
+}

@@ -1,0 +1,261 @@
+package test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	_ "modernc.org/sqlite"
+
+	"tandem/internal/inbox"
+	"tandem/internal/pgtest"
+	"tandem/internal/proctest"
+	"tandem/internal/status"
+)
+
+// nothingLost sees every text once, in order, and every answer once.
+func (r *rig) nothingLost(chatID int64, texts []string) {
+	r.t.Helper()
+	c := r.conversation(chatID)
+	proctest.Eventually(r.t, soon, "every message is in the inbox once, in order", func() bool {
+		return strings.Join(r.texts(c.ID, inbox.In), "|") == strings.Join(texts, "|")
+	})
+}
+
+func TestPostgresThatComesLater(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Server(t)
+	pg.Stop()
+	r := newRig(t, pg.URL()).start()
+	stays := r.webMustStay()
+	r.waitBot(status.Running)
+	proctest.Eventually(t, soon, "/readyz says 503", func() bool { code, _ := r.get("/readyz"); return code == 503 })
+	r.tg.Customer(7, "while the database is away")
+	if p := r.tg.Polls(0); p.Requests != 0 {
+		t.Errorf("it polled without a database: %+v", p)
+	}
+	pg.Start()
+	r.waitPolling()
+	proctest.Eventually(t, soon, "/readyz says 200", func() bool { code, _ := r.get("/readyz"); return code == 200 })
+	r.nothingLost(7, []string{"while the database is away"})
+	if p := r.process("bot"); p.Restarts != 0 {
+		t.Errorf("the bot was started again: %+v", p)
+	}
+	stays()
+	r.stop()
+}
+
+func TestAHostNameThatDoesNotResolveIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "postgres://tandem:x@no-such-host.invalid:5432/tandem").start()
+	stays := r.webMustStay()
+	r.waitBot(status.Running)
+	proctest.Eventually(t, soon, "/readyz says why", func() bool {
+		code, body := r.get("/readyz")
+		return code == 503 && strings.Contains(body, "no-such-host.invalid")
+	})
+	if p := r.process("bot"); p.State != status.Running || p.Restarts != 0 {
+		t.Errorf("the bot: %+v, want it to wait", p)
+	}
+	stays()
+	r.stop()
+}
+
+func TestPostgresThatGoesAwayInTheMiddle(t *testing.T) {
+	for name, kill := range map[string]func(*pgtest.Instance){"stopped": (*pgtest.Instance).Stop, "killed": (*pgtest.Instance).Kill} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pg := pgtest.Server(t, "fsync=on")
+			r := newRig(t, pg.URL()).start().waitWeb().waitPolling()
+			stays := r.webMustStay()
+			var texts []string
+			write := func(text string) { r.tg.Customer(7, text); texts = append(texts, text) }
+			write("before")
+			c := r.conversation(7)
+			for round := range 3 {
+				m := r.answer(c.ID, fmt.Sprintf("answer %d", round))
+				write(fmt.Sprintf("just before outage %d", round))
+				kill(pg)
+				confirmed := r.tg.Polls(0).Confirmed
+				write(fmt.Sprintf("during outage %d", round))
+				proctest.Eventually(t, soon, "/readyz says 503", func() bool { code, _ := r.get("/readyz"); return code == 503 })
+				if p := r.tg.Polls(0); p.Confirmed > confirmed {
+					t.Errorf("updates were acknowledged without a database: %d, then %d", confirmed, p.Confirmed)
+				}
+				if code, _, _ := r.tryAPI("GET", "/conversations", nil, nil); code != 503 {
+					t.Errorf("the API answers %d without a database, want 503", code)
+				}
+				pg.Start()
+				r.waitPolling()
+				write(fmt.Sprintf("after outage %d", round))
+				proctest.Eventually(t, soon, "the answer's delivery is settled", func() bool {
+					for _, got := range r.messages(c.ID) {
+						if got.ID == m.ID {
+							return got.Delivery == inbox.Sent || got.Delivery == inbox.Unknown
+						}
+					}
+					return false
+				})
+			}
+			r.nothingLost(7, texts)
+			r.roundTrip(7, "in the end")
+			if d := r.tg.Duplicates(); len(d) > 0 {
+				t.Errorf("sent more than once: %+v", d)
+			}
+			neverTwo(t, r.tg)
+			stays()
+			r.stop()
+		})
+	}
+}
+
+func TestSQLiteLockedForLong(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "sqlite").start().waitWeb().waitPolling()
+	stays := r.webMustStay()
+	r.roundTrip(7, "before")
+	db, err := sql.Open("sqlite", strings.TrimPrefix(r.database, "sqlite:"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	proctest.Eventually(t, soon, "the test has the write lock", func() bool {
+		_, err := conn.ExecContext(t.Context(), "BEGIN IMMEDIATE")
+		return err == nil
+	})
+	confirmed := r.tg.Polls(0).Confirmed
+	r.tg.Customer(7, "while it is locked")
+	locked := 30 * time.Second
+	if testing.Short() {
+		locked = 6 * time.Second
+	}
+	time.Sleep(locked) // the length of the outage itself
+	if p := r.tg.Polls(0); p.Confirmed > confirmed {
+		t.Errorf("an update was acknowledged that could not be stored")
+	}
+	if p := r.process("bot"); p.Restarts != 0 {
+		t.Errorf("the bot was started again: %+v", p)
+	}
+	if _, err := conn.ExecContext(context.Background(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	r.nothingLost(7, []string{"before", "while it is locked"})
+	r.roundTrip(7, "after")
+	stays()
+	r.stop()
+}
+
+func TestADiskThatIsFull(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "sqlite")
+	data := filepath.Join(r.dir, "data")
+	if err := os.Mkdir(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r.mounts = []proctest.Mount{{Type: "tmpfs", Source: "tmpfs", Target: data, Data: "size=4m"}}
+	r.database = "sqlite:" + filepath.Join(data, "tandem.db")
+	r.env = append(r.env, "DATABASE_URL="+r.database)
+	r.start().waitWeb().waitPolling()
+	stays := r.webMustStay()
+	inside := fmt.Sprintf("/proc/%d/root%s/filler", r.PID, data)
+	filler, err := os.Create(inside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer filler.Close()
+	block := make([]byte, 4096)
+	for {
+		if _, err := filler.Write(block); err != nil {
+			break // full
+		}
+	}
+	var texts []string
+	confirmed := r.tg.Polls(0).Confirmed
+	for i := range 20 { // more than what the write-ahead log has room for in blocks that it has already
+		text := fmt.Sprintf("message %d %s", i, strings.Repeat("x", 3000))
+		texts = append(texts, text)
+		r.tg.Customer(7, text)
+	}
+	r.WaitLine(soon, `"process":"bot"`, "full")
+	if p := r.tg.Polls(0); p.Pending == 0 || p.Confirmed > confirmed+20 {
+		t.Errorf("every update was acknowledged on a full disk: %+v", p)
+	}
+	if err := filler.Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	r.tg.NeedConfirmed(time.Minute)
+	// A copy, because the file system is the program's own and SQLite follows no link into it.
+	copied := filepath.Join(r.dir, "copy.db")
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/root%s%s", r.PID, strings.TrimPrefix(r.database, "sqlite:"), suffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(copied+suffix, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db, err := sql.Open("sqlite", copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var n, distinct int
+	if err := db.QueryRow("SELECT count(*), count(DISTINCT text) FROM messages").Scan(&n, &distinct); err != nil {
+		t.Fatal(err)
+	}
+	if n != len(texts) || distinct != len(texts) {
+		t.Errorf("%d messages are stored (%d different), want %d", n, distinct, len(texts))
+	}
+	stays()
+	r.stop()
+}
+
+func TestASQLiteFileThatIsReplacedUnderUs(t *testing.T) {
+	for name, change := range map[string]func(path string) error{
+		"deleted":  os.Remove,
+		"replaced": func(path string) error { return replaceFile(path) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, "sqlite").start().waitWeb().waitPolling()
+			stays := r.webMustStay()
+			r.roundTrip(7, "before")
+			path := strings.TrimPrefix(r.database, "sqlite:")
+			if err := change(path); err != nil {
+				t.Fatal(err)
+			}
+			r.tg.Customer(7, "after")
+			proctest.Eventually(t, soon, "/readyz says that the file is another one", func() bool {
+				code, body := r.get("/readyz")
+				return code == 503 && (strings.Contains(body, "replaced") || strings.Contains(body, "deleted") || strings.Contains(body, "removed"))
+			})
+			if p := r.tg.Polls(0); p.Pending != 1 {
+				t.Errorf("the update was acknowledged though it could not be stored: %+v", p)
+			}
+			stays()
+			r.stop()
+		})
+	}
+}
+
+func replaceFile(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
