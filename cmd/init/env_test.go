@@ -196,8 +196,8 @@ os.kill(os.getpid(), signal.SIGTERM)'`
 	bot := python + ` -c '
 import os, subprocess, sys
 sys.exit(subprocess.call([sys.executable, "-c", """
-import os, signal, sys
-signal.signal(signal.SIGTERM, lambda n, f: sys.exit(0))
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 try: os.fstat(3); print("the launcher left 3 open", flush=True)
 except OSError: pass
 print("bot ready", flush=True)
