@@ -55,6 +55,22 @@ func (s screen) eventually(what, selector string, words ...string) {
 	}
 }
 
+// click presses the element in the middle, as a person does. The page puts a new element in its place whenever there is
+// news of it; one that was replaced between looking and pressing is looked for again.
+func (s screen) click(selector string) {
+	s.t.Helper()
+	for end := time.Now().Add(soon); ; time.Sleep(20 * time.Millisecond) {
+		err := chromedp.Do(s.tab, chromedp.Click(chromedp.CSS(selector)))
+		if err == nil {
+			return
+		}
+		gone := strings.Contains(err.Error(), "(-32000)") // no such node, or it has no place on the page any more
+		if !gone || time.Now().After(end) {
+			s.t.Fatalf("click %s: %v", selector, err)
+		}
+	}
+}
+
 func (s screen) count(selector string) int {
 	s.t.Helper()
 	return run(s.t, s.tab, chromedp.Evaluate[int](fmt.Sprintf(`document.querySelectorAll(%q).length`, selector)))
@@ -84,7 +100,8 @@ func TestThePageInABrowser(t *testing.T) {
 	s.eventually("a new conversation appears", "#list li:first-child", "Cleo")
 
 	// Blank is refused in words; then Ctrl+Enter, twice.
-	s.do(chromedp.SendKeys(chromedp.CSS("#compose-text"), "   "), chromedp.Click(chromedp.CSS("#compose button")))
+	s.do(chromedp.SendKeys(chromedp.CSS("#compose-text"), "   "))
+	s.click("#compose button")
 	s.eventually("a blank answer is refused", "#compose-error", "answer is empty")
 	s.do(chromedp.SendKeys(chromedp.CSS("#compose-text"), "It is on its way, Ana."))
 	s.do(chromedp.KeyEvent(kb.Enter, chromedp.KeyModifiers(kb.ModifierCtrl)), chromedp.KeyEvent(kb.Enter, chromedp.KeyModifiers(kb.ModifierCtrl)))
@@ -97,7 +114,7 @@ func TestThePageInABrowser(t *testing.T) {
 	}
 	r.deliver(inbox.Unknown, "the line broke")
 	s.eventually("its state follows", "#messages li:last-child", "may have been delivered", "Send again")
-	s.do(chromedp.Click(chromedp.CSS("#messages li:last-child button")))
+	s.click("#messages li:last-child button")
 	s.eventually("it waits again", "#messages li:last-child", "waiting to be sent")
 	r.deliver(inbox.Sent, "")
 	s.eventually("it is sent", "#messages li:last-child .state", "sent")
@@ -107,7 +124,7 @@ func TestThePageInABrowser(t *testing.T) {
 	r.says(inbox.BotPolling, "")
 	eventually(t, "the banner goes", func() bool { return s.count(".banner") == 0 })
 
-	s.do(chromedp.Click(chromedp.CSS("#head form button")))
+	s.click("#head form button")
 	s.eventually("closed", "#head", "Reopen")
 	eventually(t, "closed, it leaves the list of open ones", func() bool { return !s.says("#list", "Ana") })
 
@@ -148,6 +165,57 @@ func TestThePageInABrowser(t *testing.T) {
 	for _, c := range complaints() {
 		t.Errorf("the browser complains: %s", c)
 	}
+	do(t, tab, chromedp.Navigate("about:blank"))
+}
+
+// A message that changes again while the page fetches it is fetched again, and one that could not be fetched is tried
+// again with the stream.
+func TestAChangeDuringAFetch(t *testing.T) {
+	tab := newTab(t)
+	r := newRig(t)
+	r.customer(7, "Ana", "hello")
+	c := r.conversation(7)
+	r.answer(c.ID, "On its way.")
+	s := screen{t, tab}
+	s.do(chromedp.Navigate(r.http.URL+"/sign-in/"+r.link("alice")), chromedp.Click(chromedp.CSS("button.primary")), chromedp.WaitReady(chromedp.CSS("#list .item")))
+	s.do(chromedp.Navigate(fmt.Sprintf("%s/conversations/%d", r.http.URL, c.ID)))
+	s.eventually("the stream is open", "#live", "Live")
+	// The first fetch of messages stands still between its answer and the page; those of the list are counted.
+	run(t, tab, chromedp.Evaluate[bool](`(() => {
+		const real = window.fetch;
+		window.lists = 0;
+		window.fetch = async (...args) => {
+			const response = await real(...args), url = String(args[0]);
+			if (url.includes("/messages") && !window.release) await new Promise((ok) => { window.release = ok; });
+			if (url.includes("/fragments/list")) window.lists++;
+			return response;
+		};
+		return true;
+	})()`))
+	is := func(expression string) func() bool {
+		return func() bool { return run(t, tab, chromedp.Evaluate[bool](expression)) }
+	}
+	claimed, _, err := r.store.ClaimDeliveries(t.Context(), r.tenure(), 1)
+	r.ok(err)
+	eventually(t, "the page has the answer as it is being sent, and holds it", is(`!!window.release && window.lists === 1`))
+	r.ok(r.store.RecordOutcome(t.Context(), r.tenure(), inbox.Outcome{DeliveryID: claimed[0].ID, State: inbox.Unknown, Error: "the line broke"}))
+	eventually(t, "the page knows of the second change", is(`window.lists === 2`))
+	run(t, tab, chromedp.Evaluate[bool](`window.release(), true`))
+	s.eventually("the second change is shown", "#messages li:last-child", "may have been delivered")
+
+	run(t, tab, chromedp.Evaluate[bool](`(() => {
+		const real = window.fetch;
+		window.broken = 0;
+		window.fetch = async (...args) => {
+			if (String(args[0]).includes("/messages") && window.broken++ === 0) throw new TypeError("no network");
+			return real(...args);
+		};
+		return true;
+	})()`))
+	r.customer(7, "Ana", "are you there?")
+	eventually(t, "a fetch failed", is(`window.broken >= 1`))
+	r.http.CloseClientConnections()
+	s.eventually("the message is there all the same", "#messages li:last-child", "are you there?")
 	do(t, tab, chromedp.Navigate("about:blank"))
 }
 

@@ -43,18 +43,24 @@
     element.scrollTop = top;
     if (focused) for (const a of element.querySelectorAll("a")) if (a.getAttribute("href") === focused) a.focus();
   }
-  // At most one fetch of each piece at a time; what comes meanwhile leads to one more.
-  const running = new Map();
+  // At most one fetch of each piece at a time; what comes meanwhile leads to one more. One that failed is tried again
+  // when the stream is back, and at the next look.
+  const running = new Map(), failed = new Map();
   function soon(name, work) {
     if (running.has(name)) { running.set(name, true); return; }
     running.set(name, false);
     (async () => {
       do {
         running.set(name, false);
-        try { await work(); } catch { break; } // the stream's end, or the next look, tries again
+        try { await work(); } catch { failed.set(name, work); break; }
       } while (running.get(name));
       running.delete(name);
     })();
+  }
+  function again() {
+    const works = [...failed];
+    failed.clear();
+    for (const [name, work] of works) soon(name, work);
   }
   const refresh = (element) => element && soon(element.id, async () => {
     const { html, response } = await get(element.dataset.source);
@@ -68,11 +74,18 @@
     wanted.add(id);
     soon("messages", async () => {
       const ids = [...wanted].slice(0, 50);
+      if (!ids.length) return;
       const url = new URL(messages.dataset.source, location.href);
-      for (const i of ids) url.searchParams.append("id", i);
-      const { html } = await get(url);
-      for (const i of ids) wanted.delete(i);
-      show(html);
+      for (const i of ids) {
+        url.searchParams.append("id", i);
+        wanted.delete(i); // before it is asked for: what is wanted again meanwhile has changed again
+      }
+      try {
+        show((await get(url)).html);
+      } catch (e) {
+        for (const i of ids) wanted.add(i);
+        throw e;
+      }
       if (wanted.size) running.set("messages", true);
     });
   }
@@ -114,7 +127,7 @@
     clearTimeout(reconnecting);
     source?.close();
     source = new EventSource("/api/v1/events?after=" + last);
-    source.onopen = () => { wait = 0; say("on", "Live"); refresh(banner); };
+    source.onopen = () => { wait = 0; say("on", "Live"); refresh(banner); again(); };
     // The browser gives up after an answer like 503; so this comes back by itself, always.
     source.onerror = () => {
       source.close();
@@ -142,7 +155,7 @@
     if (newest > last && behind === last) connect();
     behind = newest > last ? last : 0;
   }
-  setInterval(() => { if (!document.hidden) refresh(banner); }, 10000);
+  setInterval(() => { if (!document.hidden) { refresh(banner); again(); } }, 10000);
   addEventListener("online", connect);
   let leaving = 0;
   document.addEventListener("visibilitychange", () => {
