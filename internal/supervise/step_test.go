@@ -424,3 +424,14 @@ func TestFault(t *testing.T) {
 		t.Errorf("exit: %d", m.exit)
 	}
 }
+
+// An operator's start does not wait for the delay of the crash whose group is still emptying (found by the model).
+func TestOperatorsStartWaitsForNoDelay(t *testing.T) {
+	m := running(t)
+	m.do(LeaderEnded{ID: Bot, Code: 75})
+	m.do(Ask{"start", Bot})
+	m.want(Bot, status.Stopping)
+	m.do(GroupEmpty{Bot})
+	m.after(handOver)
+	m.wantPhase(Bot, Locking)
+}

@@ -222,7 +222,7 @@ func (m *stepper) ask(e Ask) {
 		case Resting, Waiting:
 			m.launch(e.ID)
 		case Ending, Emptying:
-			p.Again = true
+			m.askAgain(e.ID)
 		}
 	case "restart":
 		switch p.Phase {
@@ -230,11 +230,17 @@ func (m *stepper) ask(e Ask) {
 			m.launch(e.ID)
 		case Alive:
 			m.terminate(e.ID)
-			p.Again = true
+			m.askAgain(e.ID)
 		case Ending, Emptying:
-			p.Again = true
+			m.askAgain(e.ID)
 		}
 	}
+}
+
+// askAgain has a process that is about to end started as soon as it has, whatever delay its end had brought.
+func (m *stepper) askAgain(id ID) {
+	p := &m.Procs[id]
+	p.Again, p.NextStart = true, time.Time{}
 }
 
 func (m *stepper) askStop(id ID) {
