@@ -1,7 +1,9 @@
 package test
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -37,6 +39,35 @@ func TestImportsGoDownwards(t *testing.T) {
 				t.Errorf("%s imports config: settings come down from cmd as plain fields", path)
 			}
 		}
+	}
+}
+
+// TestInitIsSmall: nearly all memory of an idle init is its executable, and a package that looks harmless can double
+// it. The bar is that of docs/benchmarks.md.
+func TestInitIsSmall(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "tandem/cmd/init").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	linked := strings.Fields(string(out))
+	for _, heavy := range []string{"encoding/json", "log/slog", "net", "os/exec", "regexp", "text/template"} {
+		if slices.Contains(linked, heavy) {
+			t.Errorf("init links %s", heavy)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "init")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, "tandem/cmd/init")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const bar = 2_500_000
+	if info.Size() > bar {
+		t.Errorf("init has %d bytes, want at most %d (go tool nm -size tells whose they are)", info.Size(), bar)
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,6 +15,7 @@ import (
 	"tandem/internal/config"
 	"tandem/internal/exitcode"
 	"tandem/internal/lockfile"
+	"tandem/internal/smalljson"
 	"tandem/internal/status"
 )
 
@@ -112,11 +112,7 @@ func showStatus(args []string) int {
 		if p, ok := s.Process(name); ok {
 			s.Processes = []status.Process{p}
 		}
-		b, err := json.MarshalIndent(s, "", "  ")
-		if err != nil {
-			return fail(exitcode.Software, err.Error())
-		}
-		fmt.Println(string(b))
+		fmt.Println(string(smalljson.Indent(s.Marshal())))
 		return exitcode.OK
 	}
 	fmt.Print(table(s, name, dir, time.Now()))

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"syscall"
@@ -11,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tandem/internal/logline"
 	"tandem/internal/supervise"
 )
 
@@ -26,7 +26,7 @@ const (
 )
 
 type controlServer struct {
-	log *slog.Logger
+	log *logline.Logger
 	ask func(supervise.Request)
 	fd  int // 0 while there is no socket
 }

@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"tandem/internal/lockfile"
+	"tandem/internal/logline"
 	"tandem/internal/supervise"
 )
 
@@ -20,7 +20,7 @@ const lockFD = 3
 // hang where the file system does. The loop only says what it wants.
 type lockKeeper struct {
 	path string
-	log  *slog.Logger
+	log  *logline.Logger
 	tell func(supervise.Event)
 	wake chan struct{}
 
@@ -31,7 +31,7 @@ type lockKeeper struct {
 	now    string // who holds it
 }
 
-func newLockKeeper(path string, log *slog.Logger, tell func(supervise.Event)) *lockKeeper {
+func newLockKeeper(path string, log *logline.Logger, tell func(supervise.Event)) *lockKeeper {
 	return &lockKeeper{path: path, log: log, tell: tell, wake: make(chan struct{}, 1)}
 }
 

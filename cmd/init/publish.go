@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -15,6 +13,7 @@ import (
 
 	"tandem/internal/buildinfo"
 	"tandem/internal/lockfile"
+	"tandem/internal/logline"
 	"tandem/internal/status"
 )
 
@@ -90,7 +89,7 @@ func (w *world) releaseRunDir() {
 // keeps the loop. Only the newest state is written.
 type publisher struct {
 	path string // "" for none
-	log  *slog.Logger
+	log  *logline.Logger
 	wake chan struct{}
 
 	mu   sync.Mutex
@@ -142,11 +141,11 @@ func (p *publisher) run(done <-chan struct{}) {
 }
 
 func (p *publisher) write(s *status.Status) {
-	b, err := json.Marshal(s)
-	if err != nil || bytes.Equal(b, p.last) {
+	b := s.Marshal()
+	if bytes.Equal(b, p.last) {
 		return
 	}
-	err = replaceFile(p.path, append(b, '\n'))
+	err := replaceFile(p.path, append(b, '\n'))
 	if err == nil {
 		p.last = b
 		if p.writes++; p.writes%collectAfter == 0 {

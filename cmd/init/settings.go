@@ -12,7 +12,7 @@ import (
 	"github.com/kballard/go-shellquote"
 
 	"tandem/internal/config"
-	"tandem/internal/logging"
+	"tandem/internal/logline"
 	"tandem/internal/supervise"
 )
 
@@ -36,7 +36,7 @@ type settings struct {
 	runDirProblem  error
 	lockFile       string // "" where there is none
 	terminationLog string
-	log            logging.Settings
+	log            logline.Settings
 	botProblem     string // what is wrong with the bot's settings; never a reason to stop web
 }
 
@@ -45,7 +45,7 @@ type settings struct {
 func readSettings(m mode, environ []string) (settings, error) {
 	environ = lastOfEach(environ)
 	env, botEnv := config.New(environ), config.New(environ)
-	s := settings{mode: m, log: logging.Read(env), terminationLog: env.String("TERMINATION_LOG", "/dev/termination-log")}
+	s := settings{mode: m, log: logline.Read(env), terminationLog: env.String("TERMINATION_LOG", "/dev/termination-log")}
 	s.dir, _ = os.Getwd()
 	s.policy = supervise.Config{
 		StopTimeout: env.Duration("STOP_TIMEOUT", 8*time.Second, time.Millisecond),
@@ -109,7 +109,7 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 // readCommandSettings reads what counts for `init -- COMMAND`: the program gets the environment as it is.
 func readCommandSettings(args, environ []string) (settings, error) {
 	env := config.New(environ)
-	s := settings{mode: plainCommand, log: logging.Read(env)}
+	s := settings{mode: plainCommand, log: logline.Read(env)}
 	s.dir, _ = os.Getwd()
 	s.policy = supervise.Config{
 		StopTimeout:  env.Duration("STOP_TIMEOUT", 8*time.Second, time.Millisecond),

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"log/slog"
 	"runtime"
 	"sync/atomic"
 	"syscall"
@@ -9,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tandem/internal/logging"
+	"tandem/internal/logline"
 )
 
 // lineWriter writes init's log without ever making the loop wait: a log driver that stands still, a full disk or
@@ -18,7 +17,7 @@ type lineWriter struct {
 	fd      int
 	lines   chan entry
 	dropped atomic.Int64
-	direct  *slog.Logger // for the writer's own line
+	direct  *logline.Logger // for the writer's own line
 }
 
 // entry is a line, or the wish to know that all lines before it are out.
@@ -31,11 +30,11 @@ type entry struct {
 const maxLines = 256
 
 // newLog makes init's log on the descriptor fd; flush waits until what was logged is out, but only so long.
-func newLog(fd int, s logging.Settings) (log *slog.Logger, flush func()) {
+func newLog(fd int, s logline.Settings) (log *logline.Logger, flush func()) {
 	w := &lineWriter{fd: fd, lines: make(chan entry, maxLines)}
-	w.direct = logging.New(directWriter{w}, s, "init")
+	w.direct = logline.New(directWriter{w}, s, "init")
 	go w.run()
-	return logging.New(w, s, "init"), func() { w.flush(200 * time.Millisecond) }
+	return logline.New(w, s, "init"), func() { w.flush(200 * time.Millisecond) }
 }
 
 // Write takes one line. It always succeeds.

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -12,6 +10,7 @@ import (
 	"time"
 
 	"tandem/internal/exitcode"
+	"tandem/internal/logline"
 	"tandem/internal/reap"
 	"tandem/internal/status"
 	"tandem/internal/supervise"
@@ -20,7 +19,7 @@ import (
 // world carries out what the policy decides. All its methods but guard and post are called by the loop only.
 type world struct {
 	settings  settings
-	log       *slog.Logger
+	log       *logline.Logger
 	requests  chan supervise.Request
 	done      chan struct{}
 	lock      *lockKeeper // nil where no bot is supervised
@@ -35,7 +34,7 @@ type world struct {
 	owned     *runDirLock
 }
 
-func newWorld(s settings, log *slog.Logger) *world {
+func newWorld(s settings, log *logline.Logger) *world {
 	w := &world{
 		settings: s, log: log, startedAt: time.Now(), oomKills: oomKills(),
 		requests: make(chan supervise.Request, 16), done: make(chan struct{}),
@@ -154,9 +153,7 @@ func (w *world) sendAll(sig syscall.Signal) {
 func (w *world) TakeLock(wish int) { w.lock.want(wish) }
 func (w *world) ReleaseLock()      { w.lock.want(0) }
 
-func (w *world) Say(s supervise.Say) {
-	w.log.LogAttrs(context.Background(), s.Level, s.Text, s.Attrs...)
-}
+func (w *world) Say(s supervise.Say) { w.log.Log(s.Level, s.Text, s.Attrs...) }
 
 func (w *world) Peek() (supervise.Child, bool) {
 	c, found, _ := reap.Peek()

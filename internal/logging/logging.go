@@ -1,5 +1,5 @@
-// Package logging makes the logger of a process: slog to standard error, one event a line, with
-// process=init|web|bot. It is told the process's secrets and keeps them out of every line, as a second net
+// Package logging makes the logger of web and of bot: slog to standard error, one event a line, with
+// process=web|bot. It is told the process's secrets and keeps them out of every line, as a second net
 // under the code that should not log them in the first place.
 package logging
 
@@ -7,37 +7,16 @@ import (
 	"bytes"
 	"io"
 	"log/slog"
-	"os"
-	"syscall"
-	"unsafe"
 
 	"tandem/internal/config"
+	"tandem/internal/logline"
 )
 
 // Settings are LOG_LEVEL and LOG_FORMAT.
-type Settings struct {
-	Level slog.Level
-	JSON  bool
-}
+type Settings = logline.Settings
 
 // Read takes the settings from env; the format is text when standard error is a terminal and else JSON.
-func Read(env *config.Env) Settings {
-	var s Settings
-	switch env.OneOf("LOG_LEVEL", "info", "debug", "warn", "error") {
-	case "debug":
-		s.Level = slog.LevelDebug
-	case "warn":
-		s.Level = slog.LevelWarn
-	case "error":
-		s.Level = slog.LevelError
-	}
-	formats := []string{"json", "text"}
-	if isTerminal(os.Stderr) {
-		formats = []string{"text", "json"}
-	}
-	s.JSON = env.OneOf("LOG_FORMAT", formats...) == "json"
-	return s
-}
+func Read(env *config.Env) Settings { return logline.Read(env) }
 
 // New makes a logger for process that writes each event to w with one write(2).
 // Every occurrence of a secret is replaced by "[secret]".
@@ -47,7 +26,7 @@ func New(w io.Writer, s Settings, process string, secrets ...string) *slog.Logge
 			w = &redactor{next: w, secret: []byte(secret)}
 		}
 	}
-	options := &slog.HandlerOptions{Level: s.Level}
+	options := &slog.HandlerOptions{Level: slog.Level(s.Level)}
 	var h slog.Handler = slog.NewTextHandler(w, options)
 	if s.JSON {
 		h = slog.NewJSONHandler(w, options)
@@ -68,11 +47,4 @@ func (r *redactor) Write(line []byte) (int, error) {
 		return 0, err
 	}
 	return len(line), nil
-}
-
-// isTerminal asks with the same call as isatty(3).
-func isTerminal(f *os.File) bool {
-	var termios syscall.Termios
-	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), syscall.TCGETS, uintptr(unsafe.Pointer(&termios)))
-	return errno == 0
 }

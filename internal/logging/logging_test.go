@@ -5,8 +5,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-
-	"tandem/internal/config"
 )
 
 func TestASecretIsInNoLine(t *testing.T) {
@@ -18,17 +16,5 @@ func TestASecretIsInNoLine(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), `"process":"bot"`) {
 		t.Errorf("no process in %s", out.String())
-	}
-}
-
-func TestSettings(t *testing.T) {
-	env := config.New([]string{"LOG_LEVEL=WARN", "LOG_FORMAT=text"})
-	if s := Read(env); s.JSON || s.Level.String() != "WARN" || env.Err() != nil {
-		t.Errorf("got %+v, %v", s, env.Err())
-	}
-	env = config.New([]string{"LOG_LEVEL=loud", "LOG_FORMAT=xml"})
-	Read(env)
-	if err := env.Err(); err == nil || !strings.Contains(err.Error(), "LOG_LEVEL") || !strings.Contains(err.Error(), "LOG_FORMAT") {
-		t.Errorf("got %v", err)
 	}
 }

@@ -3,9 +3,10 @@
 package status
 
 import (
-	"encoding/json"
 	"os"
 	"time"
+
+	"tandem/internal/smalljson"
 )
 
 // State is what a process is doing, in one word.
@@ -75,6 +76,9 @@ func (s *Status) Process(name string) (Process, bool) {
 	return Process{}, false
 }
 
+// Marshal is s as it is written.
+func (s *Status) Marshal() []byte { return smalljson.Marshal(s.fields) }
+
 // Read reads a status file. The writer replaces it by rename, so that what is read is always whole.
 func Read(path string) (*Status, error) {
 	b, err := os.ReadFile(path)
@@ -82,8 +86,49 @@ func Read(path string) (*Status, error) {
 		return nil, err
 	}
 	var s Status
-	if err := json.Unmarshal(b, &s); err != nil {
+	if err := smalljson.Unmarshal(b, s.fields); err != nil {
 		return nil, err
 	}
 	return &s, nil
+}
+
+// The members as init writes and reads them. The tags above say the same to encoding/json, which web uses; a test
+// holds the two together.
+
+func (s *Status) fields(f *smalljson.Fields) {
+	f.Object("init", s.Init.fields)
+	smalljson.Objects(f, "processes", &s.Processes, (*Process).fields)
+	smalljson.OrOmit(f, "lock", &s.Lock, func(name string, l *Lock) { f.Object(name, l.fields) })
+	f.Int("orphans_reaped", &s.OrphansReaped)
+}
+
+func (i *Init) fields(f *smalljson.Fields) {
+	f.Int("pid", &i.PID)
+	f.Time("started_at", &i.StartedAt)
+	f.String("version", &i.Version)
+}
+
+func (p *Process) fields(f *smalljson.Fields) {
+	f.String("name", &p.Name)
+	f.Bool("critical", &p.Critical)
+	f.String("state", (*string)(&p.State))
+	f.OmitEmpty("reason", &p.Reason)
+	f.Int("pid", &p.PID)
+	smalljson.OrNull(f, "started_at", &p.StartedAt, f.Time)
+	f.Int("restarts", &p.Restarts)
+	smalljson.OrNull(f, "last_end", &p.LastEnd, func(name string, e *End) { f.Object(name, e.fields) })
+	smalljson.OrOmit(f, "next_start_at", &p.NextStartAt, f.Time)
+}
+
+func (e *End) fields(f *smalljson.Fields) {
+	f.Time("at", &e.At)
+	f.Int("code", &e.Code)
+	f.String("signal", &e.Signal)
+	f.String("reason", &e.Reason)
+}
+
+func (l *Lock) fields(f *smalljson.Fields) {
+	f.String("path", &l.Path)
+	f.Bool("held", &l.Held)
+	f.String("holder", &l.Holder)
 }

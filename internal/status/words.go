@@ -1,32 +1,35 @@
 package status
 
 import (
-	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
 	"time"
+
+	"tandem/internal/smalljson"
 )
 
 // Words are what a process said of its own end, which its exit code cannot say. It writes them to the file
 // NAME.words beside the status file just before it ends, if it wants to; people find them in web's banner and in
 // `init status`.
 type Words struct {
-	At     time.Time `json:"at"`
-	Code   int       `json:"code"`
-	Reason string    `json:"reason"` // without secrets
+	At     time.Time
+	Code   int
+	Reason string // without secrets
+}
+
+func (w *Words) fields(f *smalljson.Fields) {
+	f.Time("at", &w.At)
+	f.Int("code", &w.Code)
+	f.String("reason", &w.Reason)
 }
 
 const maxWords = 16 << 10
 
 // WriteWords replaces the words of the process name in dir.
 func WriteWords(dir, name string, w Words) error {
-	b, err := json.Marshal(w)
-	if err != nil {
-		return err
-	}
 	path := filepath.Join(dir, name+".words")
-	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+	if err := os.WriteFile(path+".new", smalljson.Marshal(w.fields), 0o600); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)
@@ -48,7 +51,7 @@ func (p Process) Words(dir string) string {
 		return ""
 	}
 	var w Words
-	if json.Unmarshal(b, &w) != nil || w.Code != p.LastEnd.Code {
+	if smalljson.Unmarshal(b, w.fields) != nil || w.Code != p.LastEnd.Code {
 		return ""
 	}
 	// The status has milliseconds, the words have more.

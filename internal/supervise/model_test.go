@@ -718,7 +718,7 @@ func (m *model) rememberAsk(verb string, bot *life, over bool) {
 func attr(s Say, key string) string {
 	for _, a := range s.Attrs {
 		if a.Key == key {
-			return a.Value.String()
+			return a.Value()
 		}
 	}
 	return ""

@@ -1,11 +1,11 @@
 package supervise
 
 import (
-	"log/slog"
 	"syscall"
 	"time"
 
 	"tandem/internal/exitcode"
+	"tandem/internal/logline"
 	"tandem/internal/status"
 )
 
@@ -203,9 +203,9 @@ type (
 	Answer struct{ Refused string }
 	// Say is a line for the log.
 	Say struct {
-		Level slog.Level
+		Level logline.Level
 		Text  string
-		Attrs []slog.Attr
+		Attrs []logline.Attr
 	}
 	// Exit ends init.
 	Exit struct{ Code int }
