@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 	"time"
@@ -29,6 +30,9 @@ func main() {
 	if len(os.Args) > 1 {
 		os.Exit(explain(os.Args[1:], os.Stdout, os.Stderr))
 	}
+	// Before anything else: a stop that comes while the bot is starting is a stop, too.
+	ctx, release := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	context.AfterFunc(ctx, release) // a second signal ends it at once
 	env := config.New(os.Environ())
 	cfg := readSettings(env)
 	log := logging.New(os.Stderr, cfg.log, "bot", cfg.secrets...)
@@ -37,7 +41,7 @@ func main() {
 	if err != nil {
 		err = exitcode.With(exitcode.Config, err)
 	} else {
-		err = serve(cfg, log)
+		err = serve(ctx, cfg, log)
 	}
 	lastWords(log, err)
 	leaveWords(env.String("RUN_DIR", ""), err, cfg.secrets)
@@ -46,7 +50,7 @@ func main() {
 
 // serve runs the bot until a signal or an error ends it. The order of the actors is the order in which they
 // are stopped: the bot has work to finish, for which it needs the database.
-func serve(cfg settings, log *slog.Logger) error {
+func serve(ctx context.Context, cfg settings, log *slog.Logger) error {
 	db := store.Open(cfg.database, slog.New(atMostWarn{log.Handler()}))
 	defer db.Close()
 	lock, err := openLock(cfg, log)
@@ -60,21 +64,20 @@ func serve(cfg settings, log *slog.Logger) error {
 
 	var g run.Group
 	locked, finished := make(chan struct{}), make(chan struct{})
-	ctx, stop := context.WithCancel(context.Background())
+	botCtx, stopBot := context.WithCancel(context.Background())
 	g.Add(func() error {
 		defer close(finished)
-		if err := take(ctx, lock, bot.StandBy, log); err != nil {
+		if err := take(botCtx, lock, bot.StandBy, log); err != nil {
 			return err
 		}
 		close(locked)
-		if err := db.WaitReady(ctx); err != nil {
+		if err := db.WaitReady(botCtx); err != nil {
 			return err
 		}
-		return bot.Run(ctx)
-	}, func(error) { stop() })
+		return bot.Run(botCtx)
+	}, func(error) { stopBot() })
 
-	signals, ignore := run.SignalHandler(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	g.Add(signals, ignore)
+	g.Add(run.ContextHandler(ctx))
 
 	dbCtx, stopDB := context.WithCancel(context.Background())
 	g.Add(func() error {
@@ -90,8 +93,8 @@ func serve(cfg settings, log *slog.Logger) error {
 	g.Add(func() error { ops.Serve(opsCtx, cfg.opsAddr, routes(bot, db), log); return nil }, func(error) { stopOps() })
 
 	err = g.Run()
-	if errors.Is(err, run.ErrSignal) {
-		log.Info("stopped", "reason", err.Error())
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		log.Info("stopped", "reason", context.Cause(ctx).Error())
 		return nil
 	}
 	return err
