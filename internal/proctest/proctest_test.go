@@ -68,3 +68,14 @@ func TestMounts(t *testing.T) {
 		t.Error("wrote to a read-only mount")
 	}
 }
+
+// What a program printed just before its end, also without the end of the line, is there when Wait returns.
+func TestLastWordsAreThere(t *testing.T) {
+	for range 5 {
+		p := Start(t, Options{Path: "/bin/sh", Args: []string{"-c", "sleep 1000 & echo one; printf two"}}) // what is left holds the pipe
+		p.Wait(20 * time.Second)
+		if have := p.Lines(); len(have) != 2 || have[0] != "one" || have[1] != "two" {
+			t.Fatalf("the lines are %q", have)
+		}
+	}
+}

@@ -71,6 +71,9 @@ type Process struct {
 	mu    sync.Mutex
 	lines []string
 	more  chan struct{} // closed and replaced at each line
+	out   *os.File      // the writing end of what is collected; see drain
+	marks int           // written by drain
+	seen  int           // of these, collected
 
 	ended chan struct{} // closed when end counts
 	end   End
@@ -103,9 +106,10 @@ func Start(t testing.TB, o Options) *Process {
 	}
 	p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, statusW)
 	err := p.cmd.Start()
-	outW.Close()
+	p.out = outW
 	statusW.Close()
 	if err != nil {
+		outW.Close()
 		outR.Close()
 		statusR.Close()
 		t.Fatalf("start %s: %v", o.Path, err)
@@ -166,7 +170,7 @@ func (p *Process) finish(ws syscall.WaitStatus) {
 	close(p.ended)
 }
 
-// Wait waits for the program's end, which must come within limit.
+// Wait waits for the program's end, which must come within limit. All that it printed is in Lines then.
 func (p *Process) Wait(limit time.Duration) End {
 	p.t.Helper()
 	select {
@@ -174,7 +178,37 @@ func (p *Process) Wait(limit time.Duration) End {
 	case <-time.After(limit):
 		p.t.Fatalf("still running after %s", limit)
 	}
+	p.drain()
 	return p.end
+}
+
+// mark begins a line of the test's own among those of the program.
+const mark = "\x00mark "
+
+// drain waits until everything that was printed before is collected. The end of the pipe would not tell: whatever the
+// program left behind may hold it open.
+func (p *Process) drain() {
+	p.mu.Lock()
+	p.marks++
+	n := p.marks
+	p.mu.Unlock()
+	if _, err := fmt.Fprintln(p.out, mark); err != nil {
+		return
+	}
+	for limit := time.After(20 * time.Second); ; {
+		p.mu.Lock()
+		seen, more := p.seen, p.more
+		p.mu.Unlock()
+		if seen >= n {
+			return
+		}
+		select {
+		case <-more:
+		case <-limit:
+			p.t.Errorf("what the program printed could not be collected")
+			return
+		}
+	}
 }
 
 // Running says whether the program has not ended yet.
@@ -258,8 +292,14 @@ func (p *Process) collect(r *os.File) {
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
+		text, _, marked := strings.Cut(s.Text(), mark)
 		p.mu.Lock()
-		p.lines = append(p.lines, s.Text())
+		if marked {
+			p.seen++
+		}
+		if !marked || text != "" { // a last line without its end
+			p.lines = append(p.lines, text)
+		}
 		close(p.more)
 		p.more = make(chan struct{})
 		p.mu.Unlock()
@@ -292,6 +332,8 @@ func (p *Process) Kill() {
 
 func (p *Process) cleanup() {
 	p.Kill()
+	p.drain()
+	p.out.Close()
 	if p.t.Failed() {
 		lines := p.Lines()
 		if n := len(lines); n > 200 {
