@@ -292,7 +292,7 @@ func TestNoSettingIsReadWithoutItsRule(t *testing.T) {
 // TestTheTokenIsNowhere looks where web, or a reader of logs, could see it. Every rig looks at its log lines.
 func TestTheTokenIsNowhere(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, "sqlite", "WEB_OPS_ADDR="+freeAddr(t), "BOT_OPS_ADDR="+freeAddr(t)).start().waitWeb().waitPolling()
+	r := newRig(t, "sqlite", "WEB_OPS_ADDR="+proctest.FreeAddr(t), "BOT_OPS_ADDR="+proctest.FreeAddr(t)).start().waitWeb().waitPolling()
 	_, secret, _ := strings.Cut(simtest.Token, ":")
 	r.roundTrip(7, "hello")
 	fault(r.tg, simulator.Cut(), func(f *simulator.Fault) { f.Times = 3 })

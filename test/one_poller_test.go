@@ -114,7 +114,7 @@ func TestABotOutlivesNoInit(t *testing.T) {
 
 func TestABotByHandStandsBy(t *testing.T) {
 	onBoth(t, func(t *testing.T, database string) {
-		r := newRig(t, database, "BOT_OPS_ADDR="+freeAddr(t))
+		r := newRig(t, database, "BOT_OPS_ADDR="+proctest.FreeAddr(t))
 		web := proctest.Start(t, proctest.Options{Path: bin(t, "web"), Env: r.env})
 		first := proctest.Start(t, proctest.Options{Path: bin(t, "bot"), Env: r.env})
 		r.waitWeb().waitPolling()

@@ -57,7 +57,7 @@ func newRig(t *testing.T, database string, extra ...string) *rig {
 func newRigWith(t *testing.T, tg *simtest.Telegram, database string, extra ...string) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	r := &rig{t: t, tg: tg, dir: dir, runDir: filepath.Join(dir, "run"), database: database, addr: freeAddr(t), under: proctest.PID1}
+	r := &rig{t: t, tg: tg, dir: dir, runDir: filepath.Join(dir, "run"), database: database, addr: proctest.FreeAddr(t), under: proctest.PID1}
 	if database == "sqlite" {
 		r.database = "sqlite:" + filepath.Join(dir, "tandem.db")
 	}
@@ -122,16 +122,6 @@ func (r *rig) stop() {
 	if end := r.Wait(soon); end.Code != 0 {
 		r.t.Errorf("init ended with %d, want 0", end.Code)
 	}
-}
-
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // status is the file that init keeps; nil while there is none.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tandem/internal/proctest"
 )
 
 const (
@@ -92,7 +93,7 @@ func (s *Instance) start() error {
 	}
 	var err error
 	for range 10 { // another process may take the port in between
-		if s.port, err = freePort(); err != nil {
+		if s.port, err = proctest.FreePort(); err != nil {
 			return err
 		}
 		if err = s.control("start", "--options="+s.options()); err == nil {
@@ -254,20 +255,6 @@ func unprivileged() (*syscall.Credential, error) {
 		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 	}
 	return nil, errors.New("PostgreSQL does not run as root, and there is no user postgres or nobody to run it as")
-}
-
-// freePort looks below the range that the kernel takes ports of outgoing connections from (32768 and up), so
-// that nobody takes the port while a test has stopped its server.
-func freePort() (int, error) {
-	var err error
-	for range 50 {
-		port := 20000 + rand.IntN(12000)
-		var l net.Listener
-		if l, err = net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			return port, l.Close()
-		}
-	}
-	return 0, fmt.Errorf("find a free port: %w", err)
 }
 
 // childrenOf reads /proc, because not every kernel has /proc/PID/task/PID/children.

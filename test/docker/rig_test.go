@@ -20,6 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"tandem/internal/proctest"
 	"tandem/internal/simulator"
 	"tandem/internal/status"
 	"tandem/internal/testenv"
@@ -339,11 +340,9 @@ func eventually(t testing.TB, what string, try func() error) {
 
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	port, err := proctest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
+	return strconv.Itoa(port)
 }
