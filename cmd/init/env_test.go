@@ -206,7 +206,7 @@ while True: signal.pause()
 	both(t, func(t *testing.T, under proctest.Under) {
 		lock := filepath.Join(runDir(t, 0), "lock")
 		begin := func() *tandem {
-			i := start(t, under, web, bot, "POLL_LOCK_FILE="+lock, "WEB_SUCCESS_EXIT=143", "STOP_TIMEOUT=3s", "BOT_RESTART_DELAY=200ms")
+			i := start(t, under, web, bot, "POLL_LOCK_FILE="+lock, "WEB_SUCCESS_EXIT=143", "STOP_TIMEOUT=10s", "BOT_RESTART_DELAY=200ms")
 			i.WaitLine(soon, "web ready")
 			return i
 		}
@@ -226,6 +226,6 @@ while True: signal.pause()
 			i.Signal(syscall.SIGTERM)
 			i.ends(0)
 		}
-		takes(t, began, 0, 3*time.Second)
+		takes(t, began, 0, 9*time.Second)
 	})
 }

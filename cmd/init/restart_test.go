@@ -38,7 +38,7 @@ func TestCrashingBot(t *testing.T) {
 				line, from = i.WaitLineFrom(from, soon, "process crashed", c.reason)
 				var said struct{ Time, NextStartAt time.Time }
 				parse(t, line, &said.Time, &said.NextStartAt)
-				if have := said.NextStartAt.Sub(said.Time); have < d/2-5*time.Millisecond || have > d+5*time.Millisecond {
+				if have := said.NextStartAt.Sub(said.Time); have < d/2-lineLag || have > d+time.Millisecond {
 					t.Errorf("%s: next start after %s, want %s to %s", name, have, d/2, d)
 				}
 				_, from = i.WaitLineFrom(from, soon, "process started", `"bot"`)
@@ -51,6 +51,9 @@ func TestCrashingBot(t *testing.T) {
 		}
 	})
 }
+
+// lineLag is how much later than the decision its line may say that it was, on a busy machine.
+const lineLag = 80 * time.Millisecond
 
 // parse reads when a line was logged and the next start that it promises.
 func parse(t *testing.T, line string, at, next *time.Time) {
@@ -96,7 +99,7 @@ func TestExitCodeContract(t *testing.T) {
 			line, from = i.WaitLineFrom(from, soon, "75: cannot run now")
 			var at, next time.Time
 			parse(t, line, &at, &next)
-			if have := next.Sub(at); have < (d-5)*time.Millisecond || have > (d+5)*time.Millisecond {
+			if have := next.Sub(at); have < d*time.Millisecond-lineLag || have > (d+1)*time.Millisecond {
 				t.Errorf("next start after %s, want %d ms", have, d)
 			}
 		}

@@ -55,7 +55,7 @@ func TestStandardErrorTakesNothing(t *testing.T) {
 			began := time.Now()
 			i.Signal(syscall.SIGTERM)
 			i.ends(0)
-			takes(t, began, 0, 2*time.Second)
+			takes(t, began, 0, 6*time.Second) // STOP_TIMEOUT is 8 s
 		})
 	}
 }
@@ -322,11 +322,11 @@ func TestFault(t *testing.T) {
 			bot := `sh -c 'while ! [ -e "$RUN_DIR/go" ]; do sleep 0.01; done; exit 1'`
 			web := `sh -c 'echo web ready; touch "$RUN_DIR/go"; exec sleep 1000'`
 			p := proctest.Start(t, proctest.Options{Path: self, Args: []string{"@faulty", where}, Under: under,
-				Env: []string{"RUN_DIR=" + dir, "WEB_COMMAND=" + web, "BOT_COMMAND=" + bot, "STOP_TIMEOUT=5s"}})
+				Env: []string{"RUN_DIR=" + dir, "WEB_COMMAND=" + web, "BOT_COMMAND=" + bot, "STOP_TIMEOUT=15s"}})
 			i := &tandem{p, t, dir}
 			began := time.Now()
 			i.ends(70)
-			takes(t, began, 0, 4*time.Second)
+			takes(t, began, 0, 12*time.Second)
 			i.WaitLine(soon, "init failed", "panic")
 		})
 	}

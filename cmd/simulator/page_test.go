@@ -67,7 +67,7 @@ func TestPlayingTheCustomer(t *testing.T) {
 	}
 	wait := func(what string, ok func() bool) {
 		t.Helper()
-		if err := telegram.WaitFor(10*time.Second, ok); err != nil {
+		if err := telegram.WaitFor(30*time.Second, ok); err != nil {
 			t.Fatalf("%s: %v; the chat holds %q", what, err, texts())
 		}
 	}

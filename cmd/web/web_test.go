@@ -291,7 +291,7 @@ func TestStop(t *testing.T) {
 	if end := p.Wait(soon); end.Code != 0 {
 		t.Errorf("ended with %d", end.Code)
 	}
-	if took := time.Since(begun); took > 3*time.Second {
+	if took := time.Since(begun); took > 4*time.Second {
 		t.Errorf("the stop took %s", took)
 	}
 	idle := start(t, db)
@@ -300,7 +300,7 @@ func TestStop(t *testing.T) {
 		io.Copy(io.Discard, response.Body)
 		response.Body.Close()
 	}
-	idle.mustEnd(t, syscall.SIGINT, time.Second)
+	idle.mustEnd(t, syscall.SIGINT, 4*time.Second)
 }
 
 // A stream that was cut by the end of web goes on with the next web, where it was.

@@ -103,7 +103,7 @@ func TestLongPoll(t *testing.T) {
 	tg := simtest.Start(t)
 	start := time.Now()
 	wantIDs(t, ask(t, tg, "getUpdates", p{"timeout": 1}))
-	if took := time.Since(start); took < time.Second || took > 3*time.Second {
+	if took := time.Since(start); took < time.Second || took > 10*time.Second {
 		t.Errorf("an empty poll of 1 s took %v", took)
 	}
 

@@ -25,7 +25,7 @@ func TestMessageInAnswerOut(t *testing.T) {
 	if err := r.bot.Ready(); err != nil {
 		t.Errorf("not ready while it polls: %v", err)
 	}
-	if took := r.stopped(); took > 2*time.Second {
+	if took := r.stopped(); took > 4*time.Second {
 		t.Errorf("the stop took %v", took)
 	}
 	if reason := r.state(inbox.BotStopped); reason != "" {

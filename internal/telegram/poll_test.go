@@ -63,7 +63,7 @@ func TestBatchInHandIsGivenUpInTime(t *testing.T) {
 	broken.set("StoreUpdates", errAway)
 	r.tg.Customer(7, "in hand")
 	r.eventually("an attempt to store", func() bool { return broken.count("StoreUpdates") > 0 })
-	if took := r.stopped(); took > 2*time.Second {
+	if took := r.stopped(); took > 4*time.Second {
 		t.Errorf("the stop took %v", took)
 	}
 	if p := r.tg.Polls(0); p.Pending != 1 {
