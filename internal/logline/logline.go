@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 	"unicode"
@@ -93,7 +94,7 @@ func (a Attr) Value() string {
 	return a.text
 }
 
-// Logger writes each event to a writer with one write(2).
+// Logger writes each event to a writer in one line of at most 4096 bytes, with one write(2).
 type Logger struct {
 	w       io.Writer
 	s       Settings
@@ -112,7 +113,26 @@ func (l *Logger) Log(level Level, text string, facts ...Attr) {
 	if l.s.JSON {
 		line = jsonLine
 	}
-	_, _ = l.w.Write(append(line(time.Now(), level, text, l.process, facts), '\n'))
+	now := time.Now()
+	b := line(now, level, text, l.process, facts)
+	for limit := maxLine / 2; len(b) >= maxLine && limit > 0; limit /= 2 {
+		b = line(now, level, text, l.process, shortened(facts, limit))
+	}
+	_, _ = l.w.Write(append(b, '\n'))
+}
+
+// maxLine is what a pipe takes in one piece (PIPE_BUF of pipe(7)): a longer line might be split by another's.
+const maxLine = 4096
+
+// shortened is facts with no text longer than limit bytes, and a bit to say so.
+func shortened(facts []Attr, limit int) []Attr {
+	short := append([]Attr(nil), facts...)
+	for i, f := range short {
+		if len(f.text) > limit {
+			short[i].text = strings.ToValidUTF8(f.text[:limit], "") + "..."
+		}
+	}
+	return short
 }
 
 // Debug, Info, Warn and Error write an event whose facts are pairs of a name and a string or number.

@@ -2,6 +2,7 @@ package logline
 
 import (
 	"bytes"
+	"encoding/json"
 	"log/slog"
 	"regexp"
 	"strings"
@@ -59,5 +60,21 @@ func TestSettings(t *testing.T) {
 	Read(env)
 	if err := env.Err(); err == nil || !strings.Contains(err.Error(), "LOG_LEVEL") || !strings.Contains(err.Error(), "LOG_FORMAT") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A line that a pipe would take in pieces is shortened where it is long, and stays a line.
+func TestLongLines(t *testing.T) {
+	long := strings.Repeat("é\"\x01", 5000)
+	for _, inJSON := range []bool{true, false} {
+		var out bytes.Buffer
+		New(&out, Settings{JSON: inJSON}, "init").Log(Error, "text", String("name", "bot"), String("reason", long), String("next", long), Int("code", 78))
+		line := out.String()
+		if len(line) > 4096 || len(line) < 500 || strings.Count(line, "\n") != 1 || !strings.Contains(line, "...") || !strings.Contains(line, "78") {
+			t.Errorf("%d bytes: %s", len(line), line)
+		}
+		if inJSON && !json.Valid(out.Bytes()) {
+			t.Errorf("no JSON: %s", line)
+		}
 	}
 }
