@@ -33,7 +33,7 @@ func table(s *status.Status, name, dir string, now time.Time) string {
 		why := p.Reason
 		if e := p.LastEnd; e != nil && strings.HasPrefix(why, e.Reason) {
 			if words := p.Words(dir); words != "" {
-				why = words // it knows better than its exit code
+				why = words + strings.TrimPrefix(why, e.Reason) // it knows better than its exit code
 			}
 		}
 		if why != "" {

@@ -227,13 +227,25 @@ func (m *stepper) botEnded(e LeaderEnded, ran time.Duration, reason string, attr
 		p.Failures = 0
 		d := double(m.c.ConflictDelay, p.Conflicts, max(conflictMax, m.c.ConflictDelay))
 		p.Conflicts++
-		p.NextStart, p.Reason = m.now.Add(d), reason
-		m.say(logline.Warn, "process cannot run now", append(attrs, m.next(Bot), m.delay(Bot))...)
+		p.NextStart, p.Reason = m.now.Add(d), reason+inARow("", p.Conflicts)
+		m.say(logline.Warn, "process cannot run now", append(attrs, logline.Int("in_a_row", p.Conflicts), m.next(Bot), m.delay(Bot))...)
 	default:
 		p.Conflicts = 0
-		p.NextStart, p.Reason = m.now.Add(m.backoff(p)), reason
-		m.say(logline.Error, "process crashed", append(attrs, m.next(Bot), m.delay(Bot))...)
+		p.NextStart = m.now.Add(m.backoff(p))
+		p.Reason = reason + inARow("crash loop: ", p.Failures)
+		m.say(logline.Error, "process crashed", append(attrs, logline.Int("in_a_row", p.Failures), m.next(Bot), m.delay(Bot))...)
 	}
+}
+
+// manyInARow is from how many ends in a row on they are called so.
+const manyInARow = 3
+
+// inARow makes a crash loop visible, which has no state of its own.
+func inARow(what string, n int) string {
+	if n < manyInARow {
+		return ""
+	}
+	return " (" + what + itoa(n) + " in a row)"
 }
 
 // backoff is the delay after one more crash in a row.

@@ -139,7 +139,7 @@ func TestStartsWebFirst(t *testing.T) {
 	m.want(Bot, status.Running)
 }
 
-// The delays of the contract, with the jitter at both ends, and their reset after a good run.
+// Edge 31: the delays of the contract, with the jitter at both ends, and their reset after a good run.
 func TestBackoff(t *testing.T) {
 	for _, c := range []struct{ jitter, part float64 }{{0, 1}, {0.999999, 0.5}} {
 		m := running(t)
@@ -165,6 +165,48 @@ func TestBackoff(t *testing.T) {
 		crash(time.Minute)
 		m.after(goodRun)
 		crash(time.Second)
+	}
+}
+
+// Edge 32: a crash loop is called one in the reason, with its count, until a start that an operator asks for or a
+// good run.
+func TestCrashLoop(t *testing.T) {
+	m := running(t)
+	for n, want := range []string{"crashed with 1", "crashed with 1", "crashed with 1 (crash loop: 3 in a row)", "crashed with 1 (crash loop: 4 in a row)"} {
+		m.end(Bot, 1, 0)
+		if have := m.s.View(m.c)[Bot].Reason; have != want {
+			t.Errorf("crash %d: have %q, want %q", n+1, have, want)
+		}
+		m.after(time.Minute)
+		m.do(LockTaken{m.s.Wish})
+	}
+	m.after(goodRun)
+	m.end(Bot, 1, 0)
+	if have := m.s.View(m.c)[Bot].Reason; have != "crashed with 1" {
+		t.Errorf("after a good run: %q", have)
+	}
+}
+
+// Edge 31: a step of the wall clock changes no delay and no deadline: all that is waited for has the monotonic time.
+func TestTimesAreMonotonic(t *testing.T) {
+	m := running(t)
+	m.now = time.Now()
+	monotonic := func(what string, at time.Time) {
+		t.Helper()
+		if at.IsZero() || !strings.Contains(at.String(), " m=") {
+			t.Errorf("%s: %s", what, at)
+		}
+	}
+	m.do(LeaderEnded{ID: Bot, Code: 1})
+	monotonic("look at the group", m.s.Procs[Bot].PollAt)
+	monotonic("kill the group", m.s.Procs[Bot].KillAt)
+	m.do(GroupEmpty{Bot})
+	monotonic("next start", m.s.Procs[Bot].NextStart)
+	monotonic("next", m.s.Next())
+	m.do(Signal{syscall.SIGTERM})
+	monotonic("deadline", m.s.Deadline)
+	if wall := m.s.View(m.c)[Bot].LastEnd.At.String(); strings.Contains(wall, " m=") {
+		t.Errorf("the status shows %s", wall)
 	}
 }
 
@@ -215,7 +257,7 @@ func TestBotNeverEndsInit(t *testing.T) {
 	}
 }
 
-// The lock is given up only when the group is empty, and the next start waits for it.
+// Edge 34: the lock is given up only when the group is empty, and the next start waits for it.
 func TestLockIsKeptUntilTheGroupIsEmpty(t *testing.T) {
 	m := running(t)
 	m.do(LeaderEnded{ID: Bot, Code: 137, Signal: syscall.SIGKILL})
@@ -248,6 +290,7 @@ func TestStop(t *testing.T) {
 	m.wantActions("Exit{0}")
 }
 
+// Edge 28: nor does a process in an uninterruptible sleep keep init.
 func TestStopEndsAtItsDeadline(t *testing.T) {
 	m := running(t)
 	m.do(Signal{syscall.SIGTERM})
