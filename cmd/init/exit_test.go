@@ -31,7 +31,7 @@ func TestEveryExitCode(t *testing.T) {
 	}
 }
 
-// Row 13: web's end is init's, and the bot is stopped properly.
+// Row 13, edge 27: web's end is init's, and the bot is stopped properly.
 func TestWebsEndIsInitsEnd(t *testing.T) {
 	both(t, func(t *testing.T, under proctest.Under) {
 		for _, c := range []struct {
@@ -101,6 +101,7 @@ func TestWebCannotBeStarted(t *testing.T) {
 	}
 }
 
+// Edge 12: a web that ends by the stop's own signal is 143, or what WEB_SUCCESS_EXIT makes of it.
 func TestSuccessExit(t *testing.T) {
 	for setting, code := range map[string]int{"": 143, "143": 0, "3, 143": 0, "3": 143} {
 		i := start(t, proctest.PID1, proctest.Command("uvicorn"), goodBot, "WEB_SUCCESS_EXIT="+setting)

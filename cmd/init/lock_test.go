@@ -12,7 +12,7 @@ import (
 	"tandem/internal/status"
 )
 
-// Row 9: two init with one lock file. pollers fails when it is not alone.
+// Row 9, edge 37: two init with one lock file. pollers fails when it is not alone.
 func TestOnePoller(t *testing.T) {
 	both(t, func(t *testing.T, under proctest.Under) {
 		dir := runDir(t, 0)
@@ -67,7 +67,7 @@ func kill(t *testing.T, i *tandem, pid int) {
 	}
 }
 
-// Row 18 and edge 38: the lock is kept while anybody of the bot's group lives, also when the launcher closes
+// Row 18, edges 25 and 38: the lock is kept while anybody of the bot's group lives, also when the launcher closes
 // what it inherits; a survivor in a session of its own keeps it through its copy, and is named.
 func TestWhoKeepsTheLock(t *testing.T) {
 	both(t, func(t *testing.T, under proctest.Under) {
@@ -105,7 +105,7 @@ func TestWhoKeepsTheLock(t *testing.T) {
 	})
 }
 
-// kill -9 of an init that is not PID 1, whose bot has closed its copy's parent-death signal away: the copy of
+// Edge 36: kill -9 of an init that is not PID 1, whose bot has closed its copy's parent-death signal away: the copy of
 // what is left keeps a second bot from polling.
 func TestLockOutlivesInit(t *testing.T) {
 	lock := filepath.Join(runDir(t, 0), "lock")
@@ -120,7 +120,7 @@ func TestLockOutlivesInit(t *testing.T) {
 	j.WaitLine(soon, "bot ready")
 }
 
-// A lock that cannot be had keeps the bot off, and nothing else.
+// Edge 40: a lock that cannot be had keeps the bot off, and nothing else.
 func TestLockCannotBeHad(t *testing.T) {
 	dir := runDir(t, 0)
 	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
@@ -143,7 +143,7 @@ func TestLockCannotBeHad(t *testing.T) {
 	}
 }
 
-// A file that was replaced while the bot ran is noticed before the next start.
+// Edge 39: a file that was replaced while the bot ran is noticed before the next start.
 func TestLockReplaced(t *testing.T) {
 	lock := filepath.Join(runDir(t, 0), "lock")
 	i := start(t, proctest.Parent, goodWeb, plainBot, "POLL_LOCK_FILE="+lock, "BOT_RESTART_DELAY=1ms")

@@ -15,7 +15,7 @@ import (
 	"tandem/internal/status"
 )
 
-// Row 6: however a bot crashes, it is noticed, said, and started again after a delay within the contract's range.
+// Row 6, edge 31: however a bot crashes, it is noticed, said, and started again after a delay within the contract's range.
 func TestCrashingBot(t *testing.T) {
 	both(t, func(t *testing.T, under proctest.Under) {
 		crashes := map[string]struct{ bot, reason string }{
@@ -68,7 +68,7 @@ func parse(t *testing.T, line string, at, next *time.Time) {
 	*at, *next = l.Time, l.Next
 }
 
-// Row 3 and the contract's table: 78 and 0 are not started again, 75 is, more slowly each time.
+// Row 3, edge 30 and the contract's table: 78 and 0 are not started again, 75 is, more slowly each time.
 func TestExitCodeContract(t *testing.T) {
 	both(t, func(t *testing.T, under proctest.Under) {
 		for code, state := range map[int]status.State{78: status.Failed, 0: status.Finished} {

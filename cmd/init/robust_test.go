@@ -101,7 +101,7 @@ func TestRunDirIsFull(t *testing.T) {
 	i.ends(0)
 }
 
-// A second init on one RUN_DIR says so once and runs without socket and file.
+// Edge 47: a second init on one RUN_DIR says so once and runs without socket and file.
 func TestSecondInit(t *testing.T) {
 	first := start(t, proctest.Parent, goodWeb, goodBot)
 	web := first.awaitState("web", status.Running)
@@ -226,7 +226,7 @@ func TestLastWords(t *testing.T) {
 	}
 }
 
-// Idle is idle: no tick, no timer; and PID 1 stays small.
+// Edge 52: idle is idle: no tick, no timer; and PID 1 stays small.
 func TestIdle(t *testing.T) {
 	i := start(t, proctest.PID1, goodWeb, goodBot)
 	i.WaitLine(soon, "bot ready")
@@ -308,7 +308,7 @@ func TestRaces(t *testing.T) {
 	}
 }
 
-// Edge 50: a bug in init ends both processes properly, and then init with its own status, never leaving a
+// Edges 14 and 50: a bug in init ends both processes properly, and then init with its own status, never leaving a
 // container half alive.
 func TestFault(t *testing.T) {
 	self, err := os.Executable()

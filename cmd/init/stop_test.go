@@ -34,7 +34,7 @@ func TestStopObeyed(t *testing.T) {
 	})
 }
 
-// Row 12: whatever ignores the stop is killed at the one deadline, in whatever group or session.
+// Row 12, edges 24 to 26: whatever ignores the stop is killed at the one deadline, in whatever group or session.
 func TestStubborn(t *testing.T) {
 	const deaf = `trap \"\" TERM; echo deaf ready; while :; do sleep 1000; done`
 	for name, bot := range map[string]string{
@@ -58,7 +58,7 @@ func TestStubborn(t *testing.T) {
 	}
 }
 
-// Edge 12: web killed by init's own escalation is 137 and is said so.
+// Edges 12 and 24: web killed by init's own escalation is 137 and is said so.
 func TestStubbornWeb(t *testing.T) {
 	both(t, func(t *testing.T, under proctest.Under) {
 		i := start(t, under, deafWeb, deafBot, "STOP_TIMEOUT=500ms")
@@ -87,7 +87,7 @@ func TestWorkerFinishesItsJob(t *testing.T) {
 	}
 }
 
-// Row 14: a second signal kills at once; the same one delivered twice does not.
+// Row 14, edge 20: a second signal kills at once; the same one delivered twice does not.
 func TestSecondSignal(t *testing.T) {
 	both(t, func(t *testing.T, under proctest.Under) {
 		i := start(t, under, deafWeb, deafBot, "STOP_TIMEOUT=1m")
@@ -107,7 +107,7 @@ func TestSecondSignal(t *testing.T) {
 	})
 }
 
-// Row 14: a stop ends whatever the bot is waiting for, and nothing is started after it.
+// Row 14, edge 23: a stop ends whatever the bot is waiting for, and nothing is started after it.
 func TestStopWhileTheBotWaits(t *testing.T) {
 	both(t, func(t *testing.T, under proctest.Under) {
 		crashing := start(t, under, goodWeb, `sh -c 'echo bot ready; exit 9'`, "BOT_RESTART_DELAY=1h", "BOT_RESTART_DELAY_MAX=1h")

@@ -192,6 +192,7 @@ func TestHandedOver(t *testing.T) {
 	mustTry(t, b, true)
 }
 
+// Edge 43: the bot checks what it inherits, and keeps it from its own children.
 func TestInherited(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "lock")
