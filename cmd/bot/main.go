@@ -53,6 +53,11 @@ func main() {
 func serve(ctx context.Context, cfg settings, log *slog.Logger) error {
 	db := store.Open(cfg.database, slog.New(atMostWarn{log.Handler()}))
 	defer db.Close()
+	if cfg.lockURL != "" {
+		if err := db.LockThrough(cfg.lockURL); err != nil {
+			return exitcode.With(exitcode.Config, err)
+		}
+	}
 	lock, err := openLock(cfg, log)
 	if err != nil {
 		return err

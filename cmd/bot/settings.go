@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -25,6 +26,8 @@ It runs alone or beside web under init. Settings are environment variables; an e
   TELEGRAM_BOT_TOKEN   the token of the bot, from @BotFather (or TELEGRAM_BOT_TOKEN_FILE=/path)
   TELEGRAM_API_URL     https://api.telegram.org, or a Bot API server of your own (http or https)
   DATABASE_URL         postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH (or DATABASE_URL_FILE=/path)
+  BOT_LOCK_DATABASE_URL  the direct address of PostgreSQL for the polling lock, where DATABASE_URL is that of a
+                       connection pooler like PgBouncer (or BOT_LOCK_DATABASE_URL_FILE=/path)
   BOT_OPS_ADDR         :9091, where /healthz, /readyz and /metrics are served; off switches it off
   POLL_LOCK_FILE       RUN_DIR/bot.lock: one bot at a time polls; others stand by
   RUN_DIR              /run/tandem, else $XDG_RUNTIME_DIR/tandem, else /tmp/tandem-UID
@@ -48,6 +51,7 @@ type settings struct {
 	token    telegram.Token
 	apiURL   string
 	database string
+	lockURL  string // of the database for the polling lock; "" for the same
 	opsAddr  string
 	lockFile string
 	lockFD   int // -1 when there is none
@@ -64,6 +68,7 @@ func readSettings(env *config.Env) settings {
 	}
 	s.database = env.Secret("DATABASE_URL")
 	s.checkDatabase(env)
+	s.readLockURL(env)
 	s.opsAddr = env.Address("BOT_OPS_ADDR", ":9091", true)
 	s.lockFile = env.String("POLL_LOCK_FILE", "")
 	if s.lockFile == "" {
@@ -114,12 +119,33 @@ func (s *settings) checkDatabase(env *config.Env) {
 	if err := store.Check(s.database); err != nil {
 		env.RejectSecret("DATABASE_URL", strings.TrimPrefix(err.Error(), "DATABASE_URL: "))
 	}
-	scheme, _, _ := strings.Cut(s.database, ":")
+	s.hide(s.database)
+}
+
+// readLockURL reads the address for the polling lock, which only a PostgreSQL behind a pooler needs.
+func (s *settings) readLockURL(env *config.Env) {
+	if s.lockURL = env.Secret("BOT_LOCK_DATABASE_URL"); s.lockURL == "" {
+		return
+	}
+	s.hide(s.lockURL)
+	if store.Check(s.database) != nil { // which is said already
+		return
+	}
+	db := store.Open(s.database, slog.New(slog.DiscardHandler))
+	defer db.Close()
+	if err := db.LockThrough(s.lockURL); err != nil {
+		env.RejectSecret("BOT_LOCK_DATABASE_URL", err.Error())
+	}
+}
+
+// hide keeps the address of a database out of the log, and the password in it alone too.
+func (s *settings) hide(address string) {
+	scheme, _, _ := strings.Cut(address, ":")
 	if strings.EqualFold(scheme, "sqlite") { // a path, which is no secret
 		return
 	}
-	s.secrets = append(s.secrets, s.database)
-	if u, err := url.Parse(s.database); err == nil && u.User != nil {
+	s.secrets = append(s.secrets, address)
+	if u, err := url.Parse(address); err == nil && u.User != nil {
 		if password, ok := u.User.Password(); ok && len(password) > 3 {
 			s.secrets = append(s.secrets, password)
 		}

@@ -20,7 +20,9 @@ type BotStore interface {
 	// ctx ends. holder is called, if it must wait, with who holds it. With SQLite, which one host uses, it is
 	// there at once: the lock on a file guards.
 	PollLock(ctx context.Context, botID int64, instance string, waiting func(holder string)) (PollLock, error)
-	// TakeOver begins a tenure: raises the epoch and turns what an older one left in Sending to Unknown.
+	// TakeOver begins a tenure: raises the epoch and turns what an older one left in Sending to Unknown. ErrNoLock
+	// if a PollLock that this store gave is not held any more when it does so: a holder that was frozen in between
+	// must not displace the one that followed it.
 	TakeOver(ctx context.Context, botID int64, instance string) (Tenure, error)
 	// SignOff ends a tenure in good order, so that the next holder need not wait. ErrFenced if it was over.
 	SignOff(ctx context.Context, t Tenure, state BotState, reason string) error
@@ -38,10 +40,24 @@ type BotStore interface {
 	RecordOutcome(ctx context.Context, t Tenure, o Outcome) error
 }
 
+// How long the lock between hosts outlives the last word between its holder and the database. A holder whose
+// line went dead knows after LockKnown, and what it has under way then ends before LockTrust; one that was frozen
+// trusts its lock no longer than that. Only after LockGiven does the server give the lock to another, at LockLease at
+// the latest. See docs/adr/0014-the-guarantee-across-hosts.md.
+const (
+	LockKnown = 7 * time.Second
+	LockTrust = 12 * time.Second
+	LockGiven = 13 * time.Second
+	LockLease = 15 * time.Second
+)
+
 // PollLock is the right to poll across hosts.
 type PollLock interface {
 	// Lost is closed as soon as the lock is known to be lost; polling and claiming must stop at once.
 	Lost() <-chan struct{}
+	// Held is asked before each poll and each send. It is false once the lock was not confirmed for LockTrust: a
+	// process that was frozen and runs again knows by its clock what no connection has told it yet.
+	Held() bool
 	// Release gives it up. It is safe to call it more than once.
 	Release()
 }

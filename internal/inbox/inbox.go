@@ -20,6 +20,8 @@ var (
 	ErrUnavailable = errors.New("the database is not available")
 	// ErrFenced : another instance has taken over polling since; nothing was written.
 	ErrFenced = errors.New("another instance has taken over this bot")
+	// ErrNoLock : the lock between hosts is not held in the database that was to be written; nothing was.
+	ErrNoLock = errors.New("the lock between hosts is not held in this database")
 	// ErrReset : the event asked for is unknown or too old to go on from; read everything again.
 	ErrReset = errors.New("events from there are gone")
 )

@@ -21,13 +21,22 @@ func (s *Store) PollLock(ctx context.Context, botID int64, instance string, wait
 	if waiting == nil {
 		waiting = func(string) {}
 	}
-	return s.db.pollLock(ctx, botID, inbox.CleanText(instance), waiting)
+	lock, err := s.db.pollLock(ctx, botID, inbox.CleanText(instance), waiting)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.polling = lock
+	return lock, err
 }
 
 // TakeOver begins a tenure; see inbox.BotStore.
 func (s *Store) TakeOver(ctx context.Context, botID int64, instance string) (inbox.Tenure, error) {
 	tenure := inbox.Tenure{BotID: botID}
 	err := s.change(ctx, "take over", func(l *ledger) error {
+		if lock := s.advisory(); lock != nil && lock.botID == botID {
+			if err := lock.seen(l.tx); err != nil {
+				return err
+			}
+		}
 		_, err := l.exec(`INSERT INTO bots (id, username, name, epoch, signed_off, next_offset, state, reason, instance, since, heartbeat_at)
 			VALUES ($1, '', '', 0, TRUE, 0, 'starting', '', '', $2, $2) ON CONFLICT (id) DO NOTHING`, botID, l.now)
 		if err != nil {
@@ -49,6 +58,14 @@ func (s *Store) TakeOver(ctx context.Context, botID int64, instance string) (inb
 		return inbox.Tenure{}, err
 	}
 	return tenure, nil
+}
+
+// advisory is the lock that was taken last, nil where there was none or it is none of the database's.
+func (s *Store) advisory() *advisoryLock {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lock, _ := s.polling.(*advisoryLock)
+	return lock
 }
 
 // breakOff turns what an older tenure left in Sending to Unknown.

@@ -36,11 +36,39 @@ const beginWrite = `begin; set local lock_timeout = '10s'; set local statement_t
 // the polling lock.
 type postgres struct {
 	config *pgxpool.Config
-	lock   *pgx.ConnConfig // for the polling lock, which needs a server and no pooler
 	pool   *pgxpool.Pool
+	pooler pooler
+
+	lock      *pgx.ConnConfig // for the polling lock, which needs a server and no pooler
+	lockApart bool            // it has an address of its own
 }
 
 func newPostgres(url string) (*postgres, error) {
+	config, err := parsePostgres(url)
+	if err != nil {
+		return nil, err
+	}
+	c := config.ConnConfig
+	if !strings.Contains(url, "pool_max_conns") {
+		config.MaxConns = poolSize
+	}
+	config.HealthCheckPeriod = 30 * time.Second
+	// Closing says goodbye and waits for the answer, 15 s on a line that went dead, and meanwhile the connection
+	// counts: the pool would be full of such, and the process would not end.
+	config.BeforeClose = func(c *pgx.Conn) { c.PgConn().Conn().SetDeadline(time.Now().Add(goodbye)) }
+	if c.RuntimeParams["application_name"] == "" {
+		c.RuntimeParams["application_name"] = "tandem"
+	}
+	p := &postgres{config: config, lock: c.Copy()}
+	config.BeforeConnect = p.adapt
+	if p.pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil { // it connects when first used
+		return nil, errors.New(rule)
+	}
+	return p, nil
+}
+
+// parsePostgres reads an address of a server, or of a pooler before it.
+func parsePostgres(url string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		var file *fs.PathError
@@ -53,28 +81,34 @@ func newPostgres(url string) (*postgres, error) {
 	if c.Host == "" || c.Database == "" && c.User == "" {
 		return nil, errors.New(rule)
 	}
-	if !strings.Contains(url, "pool_max_conns") {
-		config.MaxConns = poolSize
-	}
-	config.HealthCheckPeriod = 30 * time.Second
-	// Closing says goodbye and waits for the answer, 15 s on a line that went dead, and meanwhile the connection
-	// counts: the pool would be full of such, and the process would not end.
-	config.BeforeClose = func(c *pgx.Conn) { c.PgConn().Conn().SetDeadline(time.Now().Add(goodbye)) }
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = 5 * time.Second
 	}
 	c.DialFunc = dial
-	if c.RuntimeParams["application_name"] == "" {
-		c.RuntimeParams["application_name"] = "tandem"
-	}
 	if c.ValidateConnect == nil && severalHosts(c) {
 		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
-	pool, err := pgxpool.NewWithConfig(context.Background(), config) // connects when first used
-	if err != nil {
-		return nil, errors.New(rule)
+	return config, nil
+}
+
+// lockSetting names the address of the server itself for the polling lock, where DATABASE_URL is a pooler's.
+const lockSetting = "BOT_LOCK_DATABASE_URL"
+
+func (p *postgres) lockThrough(url string) error {
+	const want = "want the direct address of the same database, like postgres://USER:PASSWORD@HOST/DATABASE"
+	if !isPostgres(url) {
+		return errors.New(want)
 	}
-	return &postgres{config: config, lock: c.Copy(), pool: pool}, nil
+	config, err := parsePostgres(url)
+	if err != nil {
+		var file *fs.PathError
+		if errors.As(err, &file) {
+			return fmt.Errorf("names a file that cannot be read: %w", file)
+		}
+		return errors.New(want)
+	}
+	p.lock, p.lockApart = config.ConnConfig, true
+	return nil
 }
 
 // severalHosts tells true alternatives from the second try without TLS, which pgx lists as a fallback too.
@@ -96,15 +130,16 @@ func (p *postgres) write(ctx context.Context, f func(conn) error) error {
 	if err != nil {
 		return err
 	}
+	err = f(pgxConn{t})
 	// Not with ctx: a commit that was begun is waited for, so that its outcome is known, and a rollback by a
 	// closed connection would cost a new one.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingDeadline)
 	defer cancel()
-	if err := f(pgxConn{t}); err != nil {
+	if err != nil {
 		t.Rollback(end)
 		return err
 	}
-	if err := ctx.Err(); err != nil {
+	if err = ctx.Err(); err != nil {
 		t.Rollback(end)
 		return err
 	}
@@ -131,7 +166,11 @@ func (p *postgres) migrate(ctx context.Context) error {
 	}
 	// The lock belongs to a transaction and not to a session, so that a pooler cannot keep it. It is taken before
 	// goose makes its table: two that make one table at the same moment fail in spite of IF NOT EXISTS.
-	locker, err := pgx.ConnectConfig(ctx, p.config.ConnConfig.Copy())
+	config := p.config.ConnConfig.Copy()
+	if err := p.adapt(ctx, config); err != nil {
+		return err
+	}
+	locker, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -142,7 +181,7 @@ func (p *postgres) migrate(ctx context.Context) error {
 	if _, err := locker.Exec(ctx, `SELECT pg_advisory_xact_lock($1::int, $2::int)`, lockClass, migrateLock); err != nil {
 		return err
 	}
-	db := stdlib.OpenDB(*p.config.ConnConfig.Copy())
+	db := stdlib.OpenDB(*p.config.ConnConfig.Copy(), stdlib.OptionBeforeConnect(p.adapt))
 	defer db.Close()
 	return migrateUp(ctx, db, goose.DialectPostgres, "postgres")
 }
@@ -150,6 +189,7 @@ func (p *postgres) migrate(ctx context.Context) error {
 func (p *postgres) check(ctx context.Context, after *trouble) error {
 	if after != nil && !after.reading {
 		p.pool.Reset() // connections from before are broken, and would be found out one failed call at a time
+		p.pooler.forget()
 	}
 	var standby bool
 	if err := p.pool.QueryRow(ctx, `SELECT pg_is_in_recovery()`).Scan(&standby); err != nil {
@@ -188,7 +228,11 @@ func (p *postgres) watch(ctx context.Context, hint, broken func()) {
 func (p *postgres) listen(ctx context.Context, hint func()) {
 	open, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	c, err := pgx.ConnectConfig(open, p.config.ConnConfig.Copy())
+	config := p.config.ConnConfig.Copy()
+	if err := p.adapt(open, config); err != nil {
+		return
+	}
+	c, err := pgx.ConnectConfig(open, config)
 	if err != nil {
 		return
 	}
@@ -234,13 +278,6 @@ func lastEvent(ctx context.Context, c *pgx.Conn) (seq int64, err error) {
 	defer cancel()
 	err = c.QueryRow(ctx, `SELECT last_event FROM counters WHERE id = 1`).Scan(&seq)
 	return seq, err
-}
-
-// isPooled says whether another program, like PgBouncer, stands between: it tells a process id of its own.
-func isPooled(ctx context.Context, c *pgx.Conn) (bool, error) {
-	var pid uint32
-	err := c.QueryRow(ctx, `SELECT pg_backend_pid()`).Scan(&pid)
-	return err == nil && pid != c.PgConn().PID(), err
 }
 
 // close does not wait for connections on a line that went dead: pgx takes up to 15 s to give one up.

@@ -7,10 +7,12 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"tandem/internal/exitcode"
 	"tandem/internal/inbox"
@@ -18,23 +20,22 @@ import (
 
 const (
 	lockEvery = 500 * time.Millisecond
-	// parkFor and pingDeadline add up to the longest time until a holder knows of a line that went dead. That
-	// must be far below the 25 s after which the server gives such a holder's lock away; see lockSettings.
-	parkFor = 4 * time.Second
+	// parkFor and pingDeadline add up to the longest time until a holder knows of a line that went dead.
+	parkFor = inbox.LockKnown - pingDeadline
 )
 
-// lockSettings are for the session that holds the lock: the server notices within about 25 s that its host
-// has vanished (by default after two hours), and never ends it for being idle. They are set by statements,
-// as PgBouncer refuses them in the start of a connection. On a Unix socket the first four have no effect.
+// lockSettings are for the session that holds the lock. The first ends it when its holder has asked nothing for
+// LockLease, as one that is frozen, or gone behind something that keeps its connection open. The others tell the
+// kernel of the server to give up a host that acknowledges nothing: by default after hours. They are set by
+// statements, as PgBouncer refuses them in the start of a connection. On a Unix socket the last four have no
+// effect, and before version 14 the first is not known.
 var lockSettings = []string{
-	`SET tcp_keepalives_idle = 10`,
-	`SET tcp_keepalives_interval = 5`,
+	fmt.Sprintf(`SET idle_session_timeout = %d`, inbox.LockLease.Milliseconds()),
+	`SET tcp_keepalives_idle = 5`,
+	`SET tcp_keepalives_interval = 3`,
 	`SET tcp_keepalives_count = 3`,
-	`SET tcp_user_timeout = 20000`,
-	`SET idle_session_timeout = 0`,
+	fmt.Sprintf(`SET tcp_user_timeout = %d`, inbox.LockGiven.Milliseconds()),
 }
-
-var errPooled = errors.New("DATABASE_URL: a connection pooler (PgBouncer or the like) stands before PostgreSQL, through which the polling lock cannot be held: give the address of PostgreSQL itself")
 
 // pollLock takes the session's advisory lock of the bot on a connection of its own: one from the pool would be
 // closed when it gets old. It tries now and then instead of waiting in the server, where a wait could not be
@@ -49,8 +50,11 @@ func (p *postgres) pollLock(ctx context.Context, botID int64, instance string, w
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if errors.Is(err, errPooled) {
-			return nil, exitcode.With(exitcode.Config, err)
+		if exitcode.Of(err) == exitcode.Config {
+			return nil, err
+		}
+		if p.lockApart && err != nil {
+			return nil, p.diagnoseLock(err)
 		}
 		if err := pause(ctx, retryBack); err != nil {
 			return nil, err
@@ -74,10 +78,8 @@ func (p *postgres) tryPollLock(ctx context.Context, botID int64, instance string
 			closeSoon(c)
 		}
 	}()
-	if pooled, err := isPooled(open, c); err != nil {
+	if err := p.mayHold(open, c); err != nil {
 		return nil, err
-	} else if pooled {
-		return nil, errPooled
 	}
 	for _, set := range lockSettings {
 		// Older servers do not know each of them: they are a precaution, the epoch is the guard.
@@ -86,13 +88,14 @@ func (p *postgres) tryPollLock(ctx context.Context, botID int64, instance string
 		}
 	}
 	for {
+		asked := time.Now()
 		got, holder, err := tryAdvisory(ctx, c, botID)
 		if err != nil {
 			return nil, err
 		}
 		if got {
 			kept = true
-			return holdAdvisory(c), nil
+			return holdAdvisory(c, botID, asked), nil
 		}
 		if holder != *told {
 			*told = holder
@@ -168,18 +171,69 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// advisoryLock is held as long as its connection lives.
-type advisoryLock struct {
-	conn   *pgx.Conn
-	lost   chan struct{}
-	cancel context.CancelFunc
-	done   sync.WaitGroup
-	once   sync.Once
+// diagnoseLock says what keeps the lock's own connection from being made.
+func (p *postgres) diagnoseLock(err error) error {
+	apart := &postgres{config: &pgxpool.Config{ConnConfig: p.lock}}
+	t := apart.diagnose(err)
+	if t == nil {
+		t = &trouble{reason: err.Error()}
+	}
+	reason := lockSetting + ": " + strings.TrimPrefix(t.reason, "DATABASE_URL: ")
+	if t.config {
+		return exitcode.With(exitcode.Config, errors.New(reason))
+	}
+	return fmt.Errorf("%w: %s", inbox.ErrUnavailable, reason)
 }
 
-func holdAdvisory(c *pgx.Conn) *advisoryLock {
+// mayHold refuses a connection on which the lock would guard nothing.
+func (p *postgres) mayHold(ctx context.Context, c *pgx.Conn) error {
+	setting := "DATABASE_URL"
+	if p.lockApart {
+		setting = lockSetting
+	}
+	if pooled, err := isPooled(ctx, c); err != nil {
+		return err
+	} else if pooled {
+		return exitcode.With(exitcode.Config, fmt.Errorf("%s: a connection pooler (PgBouncer or the like) stands before PostgreSQL, through which the polling lock cannot be held: give the address of PostgreSQL itself in %s (%s may stay as it is)", setting, lockSetting, "DATABASE_URL"))
+	}
+	if !p.lockApart {
+		return nil
+	}
+	// A replica has the identifier of its primary: a failover, in which the two addresses lead to different
+	// servers for a while, is told apart from a mistake. TakeOver looks whether the lock is where the data is.
+	const which = `SELECT current_database(), system_identifier FROM pg_control_system()`
+	var here, there struct {
+		name string
+		id   int64
+	}
+	if err := c.QueryRow(ctx, which).Scan(&here.name, &here.id); err != nil {
+		return err
+	}
+	if err := p.pool.QueryRow(ctx, which).Scan(&there.name, &there.id); err != nil {
+		return err
+	}
+	if here != there {
+		return exitcode.With(exitcode.Config, fmt.Errorf("%s: it leads to database %q and DATABASE_URL to %q, or to two servers that are no replicas of each other: the polling lock guards only in the database that has the data, so give the direct address of that one", lockSetting, here.name, there.name))
+	}
+	return nil
+}
+
+// advisoryLock is held as long as its connection lives.
+type advisoryLock struct {
+	conn      *pgx.Conn
+	pid       uint32 // of the session in the server
+	botID     int64
+	confirmed atomic.Pointer[time.Time] // when the last question began that the server answered
+	lost      chan struct{}
+	cancel    context.CancelFunc
+	done      sync.WaitGroup
+	once      sync.Once
+}
+
+func holdAdvisory(c *pgx.Conn, botID int64, asked time.Time) *advisoryLock {
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &advisoryLock{conn: c, lost: make(chan struct{}), cancel: cancel}
+	l := &advisoryLock{conn: c, pid: c.PgConn().PID(), botID: botID, lost: make(chan struct{}), cancel: cancel}
+	l.confirmed.Store(&asked)
 	l.done.Go(func() { l.guard(ctx) })
 	return l
 }
@@ -198,6 +252,7 @@ func (l *advisoryLock) guard(ctx context.Context) {
 			continue
 		}
 		if pgconn.Timeout(err) && !l.conn.IsClosed() {
+			asked := time.Now()
 			ping, cancel := context.WithTimeout(ctx, pingDeadline)
 			err = l.conn.Ping(ping)
 			cancel()
@@ -205,6 +260,7 @@ func (l *advisoryLock) guard(ctx context.Context) {
 				return
 			}
 			if err == nil {
+				l.confirmed.Store(&asked)
 				continue
 			}
 		}
@@ -215,6 +271,28 @@ func (l *advisoryLock) guard(ctx context.Context) {
 
 // Lost is closed when the connection that holds the lock is known to be broken.
 func (l *advisoryLock) Lost() <-chan struct{} { return l.lost }
+
+// Held is false once the lock is lost or was not confirmed for too long.
+func (l *advisoryLock) Held() bool {
+	select {
+	case <-l.lost:
+		return false
+	default:
+		return time.Since(*l.confirmed.Load()) < inbox.LockTrust
+	}
+}
+
+// seen looks in the database of t for the lock.
+func (l *advisoryLock) seen(t tx) error {
+	var n int
+	err := t.one(to(&n), `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND pid = $1
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+		AND classid::bigint = $2 AND objid::bigint = $3`, int64(l.pid), int64(lockClass), int64(uint32(lockKey(l.botID))))
+	if err == nil && n == 0 {
+		err = inbox.ErrNoLock
+	}
+	return err
+}
 
 // Release ends the session, and with it the lock.
 func (l *advisoryLock) Release() {

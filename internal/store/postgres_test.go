@@ -397,3 +397,16 @@ func TestPostgresStandby(t *testing.T) {
 	_, err := s.TakeOver(t.Context(), 1, "a")
 	wantUnavailable(t, err, "read-only")
 }
+
+// TestPostgresSlowTransaction : the time that a commit gets begins with the commit.
+func TestPostgresSlowTransaction(t *testing.T) {
+	t.Parallel()
+	s := running(t, pgtest.URL(t))
+	err := s.write(t.Context(), "test", func(x tx) error {
+		_, err := x.exec(`SELECT pg_sleep($1)`, pingDeadline.Seconds()+0.5)
+		return err
+	})
+	if err != nil {
+		t.Errorf("a transaction that takes %v: %v", pingDeadline, err)
+	}
+}

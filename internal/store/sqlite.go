@@ -402,6 +402,7 @@ func (d *sqlite) pollLock(ctx context.Context, _ int64, _ string, _ func(string)
 type neverLost struct{}
 
 func (neverLost) Lost() <-chan struct{} { return nil }
+func (neverLost) Held() bool            { return true }
 func (neverLost) Release()              {}
 
 func (d *sqlite) close() {

@@ -57,6 +57,8 @@ type Store struct {
 
 	kick   chan struct{} // asks the health check to look now
 	claims claims
+
+	polling inbox.PollLock // under mu: the lock that PollLock gave last
 }
 
 // Open makes the store that url names, postgres://... or sqlite:PATH, without any input or output. It does not
@@ -98,6 +100,16 @@ func newStore(log *slog.Logger) *Store {
 		hints:   map[chan struct{}]struct{}{},
 		kick:    make(chan struct{}, 1),
 	}
+}
+
+// LockThrough has the polling lock held on a connection to url, where DATABASE_URL leads through a pooler. An error
+// says what is wrong with url; it is called before Run.
+func (s *Store) LockThrough(url string) error {
+	p, ok := s.db.(*postgres)
+	if !ok {
+		return errors.New("only of use with PostgreSQL, behind a connection pooler: leave it out")
+	}
+	return p.lockThrough(url)
 }
 
 // Check says what is wrong with url, as Run would, without asking the database; nil if nothing is.

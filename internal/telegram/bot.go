@@ -118,7 +118,11 @@ func (b *Bot) hold(ctx context.Context) error {
 		}
 	}()
 	t, err := b.takeOver(run)
-	if err != nil {
+	if errors.Is(err, inbox.ErrNoLock) {
+		b.Log.Warn("not taking over", "reason", err)
+		sleep(run, b.times.settle)
+		return b.cause(run, errLost)
+	} else if err != nil {
 		return b.cause(run, err)
 	}
 	since := time.Now()
@@ -142,7 +146,7 @@ func (b *Bot) hold(ctx context.Context) error {
 		endRecord()
 	})()
 
-	x := &tenure{Bot: b, Tenure: t, gate: newGate()}
+	x := &tenure{Bot: b, Tenure: t, lock: lock, gate: newGate()}
 	var parts sync.WaitGroup
 	part := func(f func() error) {
 		parts.Go(func() {
@@ -185,7 +189,7 @@ func (b *Bot) cause(run context.Context, err error) error {
 
 // lock waits for the right to poll across hosts.
 func (b *Bot) lock(ctx context.Context) (inbox.PollLock, error) {
-	pause := b.times.storeBackoff()
+	pause, told := b.times.storeBackoff(), ""
 	for {
 		lock, err := b.Store.PollLock(ctx, b.Token.BotID(), b.Instance, func(holder string) {
 			b.StandBy(holder)
@@ -196,6 +200,11 @@ func (b *Bot) lock(ctx context.Context) (inbox.PollLock, error) {
 		}
 		if ctx.Err() != nil || !errors.Is(err, inbox.ErrUnavailable) {
 			return nil, err
+		}
+		if reason := err.Error(); reason != told {
+			told = reason
+			b.Log.Warn("the lock between hosts cannot be asked for, trying again", "reason", reason)
+			b.health.set(inbox.BotStarting, reason)
 		}
 		if !sleep(ctx, pause.next()) {
 			return nil, ctx.Err()
@@ -241,6 +250,7 @@ func (b *Bot) Ready() error {
 type tenure struct {
 	*Bot
 	inbox.Tenure
+	lock inbox.PollLock
 	gate *gate
 
 	mu       sync.Mutex

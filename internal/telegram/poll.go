@@ -42,6 +42,9 @@ func (x *tenure) poll(run, work context.Context) error {
 		if err := x.Guard(); err != nil {
 			return exitcode.With(exitcode.TempFail, fmt.Errorf("stopped polling, because nothing keeps another bot from it any more: %w", err))
 		}
+		if !x.lock.Held() {
+			return errLost
+		}
 		began := time.Now()
 		a := x.ask(run, offset)
 		if run.Err() != nil && a.class != taken {
@@ -71,7 +74,7 @@ func (x *tenure) poll(run, work context.Context) error {
 			}
 			continue
 		case conflict:
-			return conflictError(a)
+			return x.conflict(run, a)
 		case unauthorized:
 			return refusedToken(a)
 		}
@@ -148,6 +151,26 @@ func (x *tenure) store(work context.Context, batch []inbox.Update, next int64) e
 		x.metrics.storeErrors.Inc()
 		if !sleep(work, pause.next()) {
 			return nil
+		}
+	}
+}
+
+// conflict finds out who the other is. One that shares our database has taken over before it polled: then this bot
+// was frozen, or cut off, and stands by. That is asked for as long as word of a lost lock can take.
+func (x *tenure) conflict(run context.Context, a answer) error {
+	ctx, cancel := context.WithTimeout(run, x.times.fenced)
+	defer cancel()
+	pause := x.times.storeBackoff()
+	for {
+		err := x.Store.ReportBot(ctx, x.Tenure, inbox.BotReport{
+			Username: x.username, Name: x.name, State: inbox.BotConflict, Reason: a.Error(), Instance: x.Instance})
+		switch {
+		case errors.Is(err, inbox.ErrFenced):
+			return errFenced(err)
+		case run.Err() != nil:
+			return nil // why is known already
+		case err == nil, !sleep(ctx, pause.next()):
+			return conflictError(a)
 		}
 	}
 }

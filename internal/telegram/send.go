@@ -142,6 +142,13 @@ func (s *sender) attempt(d inbox.Delivery) (o inbox.Outcome) {
 	if inbox.Blank(d.Text) {
 		return inbox.Outcome{DeliveryID: d.ID, State: inbox.Failed, Error: "there is nothing in it to be seen, and Telegram takes no empty message"}
 	}
+	if !s.lock.Held() { // another may have it, and this answer with it
+		select {
+		case s.fatal <- errLost:
+		default:
+		}
+		return inbox.Outcome{DeliveryID: d.ID, State: inbox.Queued, Error: "the bot was held up before it could send this"}
+	}
 	ctx, cancel := context.WithTimeout(s.work, s.times.send)
 	defer cancel()
 	a := s.client.send(ctx, d, true, true)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -143,4 +144,62 @@ type panicking struct{ inbox.BotStore }
 
 func (panicking) StoreUpdates(context.Context, inbox.Tenure, []inbox.Update, int64) error {
 	panic("https://api.telegram.org/bot" + simtest.Token + "/getUpdates")
+}
+
+// held is a lock that a test makes doubtful.
+type held struct {
+	inbox.BotStore
+	mu    sync.Mutex
+	doubt bool
+	taken int
+}
+
+func (h *held) PollLock(ctx context.Context, botID int64, instance string, waiting func(string)) (inbox.PollLock, error) {
+	lock, err := h.BotStore.PollLock(ctx, botID, instance, waiting)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.taken++
+	h.doubt = false
+	return doubted{lock, h}, err
+}
+
+type doubted struct {
+	inbox.PollLock
+	h *held
+}
+
+func (d doubted) Held() bool {
+	d.h.mu.Lock()
+	defer d.h.mu.Unlock()
+	return !d.h.doubt
+}
+
+// TestADoubtfulLockStopsPollAndSend : a bot that was frozen finds by its clock that the lock may be another's: it neither
+// polls nor sends before it has it again.
+func TestADoubtfulLockStopsPollAndSend(t *testing.T) {
+	h := &held{}
+	r := newRig(t, rigOptions{wrap: func(s inbox.BotStore) inbox.BotStore { h.BotStore = s; return h }})
+	r.tg.Customer(7, "before")
+	r.conversation(7)
+	h.mu.Lock()
+	h.doubt = true
+	h.mu.Unlock()
+	m := r.answer(7, "claimed in doubt")
+	r.eventually("the lock to be taken again", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return h.taken == 2 })
+	r.delivery(m.ID, inbox.Sent) // by the next tenure: it was not sent, so it is no unknown one
+	r.tg.Customer(7, "after")
+	r.eventually("both messages and the answer", func() bool { return len(r.messages(7)) == 3 })
+	if d := r.tg.Duplicates(); len(d) > 0 {
+		t.Errorf("sent twice: %+v", d)
+	}
+	if !strings.Contains(r.log.String(), "the lock between hosts was lost") {
+		t.Error("it did not say why it stopped")
+	}
+}
+
+// TestDrainEndsBeforeTheLockIsGiven : what is under way when a line goes dead ends before another may send.
+func TestDrainEndsBeforeTheLockIsGiven(t *testing.T) {
+	if end := inbox.LockKnown + usualTiming.drain; end > inbox.LockTrust || inbox.LockTrust >= inbox.LockGiven || inbox.LockGiven >= inbox.LockLease {
+		t.Errorf("under way until %v, trusted until %v, given between %v and %v", end, inbox.LockTrust, inbox.LockGiven, inbox.LockLease)
+	}
 }
