@@ -33,7 +33,11 @@ func table(s *status.Status, name, dir string, now time.Time) string {
 		why := p.Reason
 		if e := p.LastEnd; e != nil && strings.HasPrefix(why, e.Reason) {
 			if words := p.Words(dir); words != "" {
-				why = words + strings.TrimPrefix(why, e.Reason) // it knows better than its exit code
+				loop := strings.TrimPrefix(why, e.Reason)
+				if !strings.HasSuffix(loop, " in a row)") {
+					loop = ""
+				}
+				why = words + loop // it knows better than its exit code
 			}
 		}
 		if why != "" {
