@@ -53,7 +53,7 @@ type trouble struct {
 	full    bool   // no room was left
 	passing bool   // says nothing about the next call
 	final   bool   // only a restart of the process mends it
-	config  bool   // at the first connection: a person has to mend the configuration (exit code 78)
+	config  bool   // at the first connection, or at a schema too new: a person has to mend the configuration (exit code 78)
 }
 
 // tx is a conn and the context of everything done on it.

@@ -17,15 +17,12 @@ var migrations embed.FS
 // versionTable is ours alone, so that another program with goose in the same database does not meet it.
 const versionTable = "tandem_schema"
 
-// errNewer : the schema was made by a later version of this program.
-var errNewer = errors.New("schema is newer than this program")
+// errNewer : the schema was made by a later version of this program, and this one cannot use it.
+var errNewer = errors.New("the schema is newer than this program can use")
 
-// migrateUp brings the schema to the newest version known here. The caller keeps other processes out.
-func migrateUp(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string) error {
-	files, err := fs.Sub(migrations, "migrations/"+folder)
-	if err != nil {
-		return err
-	}
+// migrateUp brings the schema to the newest version in files and leaves a newer one alone. The caller keeps other
+// processes out.
+func migrateUp(ctx context.Context, db *sql.DB, dialect goose.Dialect, files fs.FS) error {
 	provider, err := goose.NewProvider(dialect, db, files, goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
@@ -35,7 +32,7 @@ func migrateUp(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder st
 		return fmt.Errorf("read the version of the schema: %w", err)
 	}
 	if have > want {
-		return newerSchema(have, want)
+		return nil
 	}
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrate: %w", err)
@@ -43,12 +40,33 @@ func migrateUp(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder st
 	return nil
 }
 
-func newerSchema(have, want int64) error {
-	return fmt.Errorf("%w: it has version %d, this program knows up to %d; run the version of Tandem that made it, or a later one", errNewer, have, want)
+// migrationsOf are those for one kind of database.
+func migrationsOf(folder string) fs.FS {
+	files, err := fs.Sub(migrations, "migrations/"+folder)
+	if err != nil {
+		panic(err) // only for a name that is no path
+	}
+	return files
 }
 
-// newestSchema is the version that the embedded migrations lead to.
-func newestSchema(folder string) int64 {
-	names, _ := fs.Glob(migrations, "migrations/"+folder+"/*.sql")
+// newestSchema is the version that the embedded migrations lead to, on both databases.
+var newestSchema = func() int64 {
+	names, _ := fs.Glob(migrations, "migrations/postgres/*.sql")
 	return int64(len(names))
+}()
+
+// fits is nil if this program may use the schema, which another version of it may have changed at any time.
+func fits(ctx context.Context, db database) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	var have, oldest int64
+	err := db.read(ctx, func(c conn) error {
+		t := tx{ctx, c}
+		return t.one(to(&have, &oldest), `SELECT (SELECT COALESCE(MAX(version_id), 0) FROM `+versionTable+` WHERE is_applied), oldest FROM schema_compat WHERE id = 1`)
+	})
+	if err == nil && oldest > newestSchema {
+		err = fmt.Errorf("%w: it has version %d and asks for programs that know version %d, this one knows up to %d; run the version of Tandem that made it, or a later one",
+			errNewer, have, oldest, newestSchema)
+	}
+	return err
 }

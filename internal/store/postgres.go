@@ -153,16 +153,13 @@ func (p *postgres) lockCounters() string {
 func (p *postgres) notify() string { return `NOTIFY ` + notifyName }
 
 func (p *postgres) migrate(ctx context.Context) error {
-	have, want := int64(0), newestSchema("postgres")
+	var have int64
 	err := p.pool.QueryRow(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM `+versionTable+` WHERE is_applied`).Scan(&have)
 	if code := sqlState(err); err != nil && code != "42P01" {
 		return fmt.Errorf("read the version of the schema: %w", err)
 	}
-	switch {
-	case have == want:
+	if have >= newestSchema {
 		return nil
-	case have > want:
-		return newerSchema(have, want)
 	}
 	// The lock belongs to a transaction and not to a session, so that a pooler cannot keep it. It is taken before
 	// goose makes its table: two that make one table at the same moment fail in spite of IF NOT EXISTS.
@@ -183,7 +180,7 @@ func (p *postgres) migrate(ctx context.Context) error {
 	}
 	db := stdlib.OpenDB(*p.config.ConnConfig.Copy(), stdlib.OptionBeforeConnect(p.adapt))
 	defer db.Close()
-	return migrateUp(ctx, db, goose.DialectPostgres, "postgres")
+	return migrateUp(ctx, db, goose.DialectPostgres, migrationsOf("postgres"))
 }
 
 func (p *postgres) check(ctx context.Context, after *trouble) error {

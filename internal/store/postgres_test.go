@@ -107,21 +107,6 @@ func TestPostgresEmptied(t *testing.T) {
 	newFill(t, s).mustStore()
 }
 
-func TestNewerSchema(t *testing.T) {
-	t.Parallel()
-	both(t, func(t *testing.T, address string) {
-		s := running(t, address)
-		err := s.write(t.Context(), "test", func(t tx) error {
-			_, err := t.exec(`INSERT INTO tandem_schema (version_id, is_applied) VALUES (999, TRUE)`)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantConfigError(t, address, "version 999")
-	})
-}
-
 func connect(t *testing.T, address string) *pgx.Conn {
 	t.Helper()
 	c, err := pgx.Connect(t.Context(), address)

@@ -126,7 +126,7 @@ func (d *sqlite) prepare(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), migrateLimit)
 	defer cancel()
-	if err := migrateUp(ctx, d.writer.db, goose.DialectSQLite3, "sqlite"); err != nil {
+	if err := migrateUp(ctx, d.writer.db, goose.DialectSQLite3, migrationsOf("sqlite")); err != nil {
 		return err
 	}
 	var n int

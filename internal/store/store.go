@@ -132,11 +132,12 @@ func (s *Store) Run(ctx context.Context) error {
 	if err := s.waitConnected(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
 	watcher.Go(func() { s.db.watch(ctx, s.hint, s.look) })
 	defer watcher.Wait()
-	s.keepChecked(ctx)
-	return nil
+	defer cancel()
+	return s.keepChecked(ctx)
 }
 
 func (s *Store) waitConnected(ctx context.Context) error {
@@ -200,17 +201,20 @@ func (s *Store) tryConnect(ctx context.Context) error {
 	}
 	migrate, cancel := context.WithTimeout(ctx, migrateLimit)
 	defer cancel()
-	return s.db.migrate(migrate)
+	if err := s.db.migrate(migrate); err != nil {
+		return err
+	}
+	return fits(ctx, s.db)
 }
 
 // keepChecked looks after the connection: now and then while all is well, at once after a call has failed, and
 // with growing delays while it is broken.
-func (s *Store) keepChecked(ctx context.Context) {
+func (s *Store) keepChecked(ctx context.Context) error {
 	delay := checkEvery
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-s.kick:
 		case <-time.After(delay):
 		}
@@ -221,18 +225,31 @@ func (s *Store) keepChecked(ctx context.Context) {
 		}
 		t := s.checkOnce(ctx, before)
 		if ctx.Err() != nil {
-			return
+			return nil
 		}
 		s.report(t)
 		switch {
 		case t == nil:
 			delay = checkEvery
+		case t.config:
+			return s.unfit(t)
 		case before == nil:
 			delay = retryMin
 		default:
 			delay = min(max(delay, retryMin)*2, retryBack)
 		}
 	}
+}
+
+// unfit ends Run because a later version of this program has changed the schema.
+func (s *Store) unfit(t *trouble) error {
+	s.connecting.Lock()
+	s.connected = false // so that Run begins anew when it is called again
+	s.connecting.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fatal = exitcode.With(exitcode.Config, errors.New(t.reason))
+	return s.fatal
 }
 
 func (s *Store) checkOnce(ctx context.Context, before *trouble) *trouble {
@@ -244,6 +261,9 @@ func (s *Store) checkOnce(ctx context.Context, before *trouble) *trouble {
 		migrate, cancel := context.WithTimeout(ctx, migrateLimit)
 		defer cancel()
 		err = s.db.migrate(migrate)
+	}
+	if err == nil {
+		err = fits(ctx, s.db)
 	}
 	if err == nil {
 		return nil
@@ -261,7 +281,7 @@ func (s *Store) checkOnce(ctx context.Context, before *trouble) *trouble {
 func (s *Store) diagnose(err error) *trouble {
 	t := s.db.diagnose(err)
 	if t != nil && t.config {
-		t.config = false
+		t.config = errors.Is(err, errNewer)
 	}
 	return t
 }

@@ -1,0 +1,15 @@
+-- What a later version may do while this one still runs.
+
+-- +goose Up
+
+CREATE TABLE later (id BIGINT PRIMARY KEY, message_id BIGINT NOT NULL REFERENCES messages (id));
+ALTER TABLE bots ADD COLUMN later TEXT NOT NULL DEFAULT '';
+ALTER TABLE conversations ADD COLUMN later TEXT NOT NULL DEFAULT '';
+ALTER TABLE messages ADD COLUMN later BIGINT;
+ALTER TABLE deliveries ADD COLUMN later BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE events ADD COLUMN later BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE updates ADD COLUMN later TEXT;
+ALTER TABLE operators ADD COLUMN later TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN later BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE counters ADD COLUMN later BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX messages_later ON messages (later);
