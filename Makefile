@@ -8,11 +8,13 @@ export VERSION COMMIT
 PROGRAMS := init web bot
 LDFLAGS  := -s -w -X tandem/internal/buildinfo.Version=$(VERSION) -X tandem/internal/buildinfo.Commit=$(COMMIT)
 BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/
+# How long make soak takes; in make check the same test takes half a minute.
+soak: SOAK ?= 30m
 # Two packages at a time: their tests start processes and watch the clock.
 TEST     := scripts/test -p 2 -timeout 20m
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check bench image build fmt setup clean
+.PHONY: help demo run test check soak bench image build fmt setup clean
 
 help: ## what can be done here
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +36,9 @@ check: ## formatting, vet, staticcheck and the tests with the race detector: wha
 	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	@$(TEST) -race -shuffle=on
+
+soak: ## half an hour of random abuse of init (SOAK=60s make soak: a minute); nothing may leak
+	@SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./cmd/init
 
 bench: build ## how fast and how large it is beside the least that would do, in Markdown
 	@$(GO) run ./test/bench -bin bin
