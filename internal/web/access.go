@@ -57,8 +57,10 @@ func newSessions(store inbox.OperatorStore, https bool) *scs.SessionManager {
 // whoIs finds out who makes the request; rule says whether a token will do. It reads everything anew, so that a
 // session or token that has ended since does not count.
 func (s *Server) whoIs(r *http.Request, rule access) (principal, error) {
-	if header := r.Header.Get("Authorization"); header != "" && rule == reader {
-		return s.byToken(r.Context(), header)
+	// Another scheme is a reverse proxy's (Basic, most often), which browsers send along with the session.
+	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if strings.EqualFold(scheme, "Bearer") && rule == reader {
+		return s.byToken(r.Context(), strings.TrimSpace(secret))
 	}
 	p, err := s.bySession(r)
 	if err == errSignedOut && rule == reader {
@@ -67,10 +69,8 @@ func (s *Server) whoIs(r *http.Request, rule access) (principal, error) {
 	return p, err
 }
 
-func (s *Server) byToken(ctx context.Context, header string) (principal, error) {
-	scheme, secret, _ := strings.Cut(header, " ")
-	secret = strings.TrimSpace(secret)
-	if !strings.EqualFold(scheme, "Bearer") || secret == "" {
+func (s *Server) byToken(ctx context.Context, secret string) (principal, error) {
+	if secret == "" {
 		return principal{}, errNoToken
 	}
 	token, err := s.store.TokenByHash(ctx, hashOf(secret))

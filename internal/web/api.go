@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bufio"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -204,7 +205,7 @@ func queryOf(r *http.Request) (url.Values, error) {
 }
 
 func limitOf(q url.Values) (int, error) {
-	if !q.Has("limit") {
+	if q.Get("limit") == "" {
 		return 50, nil
 	}
 	n, err := strconv.Atoi(q.Get("limit"))
@@ -246,10 +247,11 @@ func unprocessable(format string, args ...any) error {
 
 // readJSON reads the body, one JSON object with no other fields than those of into.
 func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+	body := bufio.NewReader(http.MaxBytesReader(w, r.Body, maxBody))
+	if !saysJSON(r, body) {
 		return &problem{http.StatusUnsupportedMediaType, "send JSON with the header Content-Type: application/json"}
 	}
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d := json.NewDecoder(body)
 	d.DisallowUnknownFields()
 	err := d.Decode(into)
 	if err == nil {
@@ -266,13 +268,35 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 		return &problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes", maxBody)}
 	case errors.As(err, &wrongType):
 		if wrongType.Field == "" {
-			return bad("the body must be a JSON object, not a %s", wrongType.Value)
+			return bad("the body must be a JSON object, this is of another kind: %s", wrongType.Value)
 		}
-		return unprocessable("%s: want a %s, have a %s", wrongType.Field, wrongType.Type.Kind(), wrongType.Value)
+		return unprocessable("%s: want a %s, this is of another kind: %s", wrongType.Field, wrongType.Type.Kind(), wrongType.Value)
 	case err == io.EOF:
 		return bad("the body is empty: send a JSON object")
 	}
 	return bad("the body is not the JSON that is wanted here: %s", strings.TrimPrefix(err.Error(), "json: "))
+}
+
+// saysJSON says whether the body is to be taken for JSON. A program with a token may leave the header out, or to
+// `curl -d`, which calls everything a form; a browser may not, because another site's form could be sent so, too.
+func saysJSON(r *http.Request, body *bufio.Reader) bool {
+	header := r.Header.Get("Content-Type")
+	media, _, err := mime.ParseMediaType(header)
+	switch {
+	case err == nil && media == "application/json":
+		return true
+	case header != "" && (err != nil || media != "application/x-www-form-urlencoded") || who(r).kind != inbox.ByAPI:
+		return false
+	}
+	for { // an error is the decoder's to tell
+		switch b, err := body.Peek(1); {
+		case err != nil || b[0] == '{':
+			return true
+		case strings.IndexByte(" \t\r\n", b[0]) < 0:
+			return false
+		}
+		_, _ = body.Discard(1)
+	}
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) error {

@@ -81,7 +81,6 @@ func TestBadInputOfTheAPI(t *testing.T) {
 		{"GET", "/conversations?limit=0", nil, nil, 400, "1 to 200"},
 		{"GET", "/conversations?limit=201", nil, nil, 400, "1 to 200"},
 		{"GET", "/conversations?limit=many", nil, nil, 400, "1 to 200"},
-		{"GET", "/conversations?limit=", nil, nil, 400, "1 to 200"},
 		{"GET", "/conversations?q=a;b", nil, nil, 400, "query"},
 		{"GET", "/conversations?status=new", nil, nil, 400, "open or closed"},
 		{"GET", "/conversations?cursor=17", nil, nil, 400, "next_cursor"},
@@ -104,14 +103,15 @@ func TestBadInputOfTheAPI(t *testing.T) {
 		{"POST", post, `{"text":"a","reply":1}`, nil, 400, `unknown field "reply"`},
 		{"POST", post, `{"text":`, nil, 400, "JSON"},
 		{"POST", post, ``, nil, 400, "empty"},
+		{"POST", post, ``, []string{"Content-Type", ""}, 400, "empty"},
 		{"POST", post, `text=hello`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "application/json"},
-		{"POST", post, `{"text":"a"}`, []string{"Content-Type", ""}, 415, "application/json"},
+		{"POST", post, `{"text":"a"}`, []string{"Content-Type", "text/plain"}, 415, "application/json"},
 		{"POST", post, map[string]string{"text": strings.Repeat("é", inbox.MaxAnswer+1)}, nil, 422, "32001"},
 		{"POST", post, `{"text":"` + strings.Repeat("x", 600<<10) + `"}`, nil, 413, "bytes"},
 		{"POST", post, `{"text":"a"}`, []string{"Idempotency-Key", strings.Repeat("k", 256)}, 400, "256"},
 		{"POST", post, `{"text":"a"}`, []string{"Idempotency-Key", "schlüssel"}, 400, "ASCII"},
 		{"POST", "/messages/999/retry", nil, nil, 404, "no such"},
-		{"POST", fmt.Sprintf("/messages/%d/retry", r.conversation(7).LastMessageID), nil, nil, 409, ""},
+		{"POST", fmt.Sprintf("/messages/%d/retry", r.conversation(7).LastMessageID), nil, nil, 409, "only an answer"},
 		{"GET", "/events?after=x", nil, nil, 400, "number"},
 	} {
 		mustBeProblem(t, r.api(x.method, x.path, x.body, x.header...), x.status, x.words)
@@ -291,5 +291,53 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		if time.Now().After(end) {
 			t.Fatalf("not within %s: %s", soon, what)
 		}
+	}
+}
+
+// What programs and proxies send that know no better.
+func TestHeadersAndParametersLeftToOthers(t *testing.T) {
+	r := newRig(t)
+	r.customer(7, "Ana", "hello")
+	post := fmt.Sprintf("/conversations/%d/messages", r.conversation(7).ID)
+	const curls = "application/x-www-form-urlencoded" // of curl -d
+	for _, media := range []string{"", curls} {
+		if a := r.api("POST", post, ` {"text":"by a program"}`, "Content-Type", media); a.StatusCode != 202 {
+			t.Errorf("JSON that is called %q: %s", media, a.Status)
+		}
+	}
+	alice := r.signIn("alice")
+	for _, media := range []string{"", curls} {
+		mustBeProblem(t, r.call(alice, "POST", "/api/v1"+post, `{"text":"by another site's form"}`, "Content-Type", media), 415, "application/json")
+	}
+
+	for _, path := range []string{"/conversations?status=&q=&limit=&cursor=", post + "?limit=&before="} {
+		if a := r.api("GET", path, nil); a.StatusCode != 200 {
+			t.Errorf("%s: %s", path, a.Status)
+		}
+	}
+	s := r.stream("after=") // begins now
+	defer s.close()
+	m := r.answer(r.conversation(7).ID, "new")
+	if e, _ := s.next(); !strings.Contains(e.data, fmt.Sprintf(`"message_id":%d,`, m.ID)) {
+		t.Errorf("after= begins with %+v", e)
+	}
+
+	// A proxy's password goes through to here; the session counts.
+	basic := []string{"Authorization", "Basic YWxpY2U6c2VjcmV0"}
+	if a := r.call(alice, "GET", "/api/v1/conversations", nil, basic...); a.StatusCode != 200 {
+		t.Errorf("signed in behind a proxy with a password: %s", a.Status)
+	}
+	mustBeProblem(t, r.call(http.DefaultClient, "GET", "/api/v1/conversations", nil, basic...), 401, "Bearer")
+	mustBeProblem(t, r.call(alice, "GET", "/api/v1/conversations", nil, "Authorization", "Bearer"), 401, "Bearer")
+}
+
+// An error tells its reader what to do, not what we were doing.
+func TestAConflictInPlainWords(t *testing.T) {
+	r := newRig(t)
+	r.customer(7, "Ana", "hello")
+	a := r.api("POST", fmt.Sprintf("/messages/%d/retry", r.conversation(7).LastMessageID), nil)
+	mustBeProblem(t, a, 409, "only an answer that failed")
+	if strings.Contains(a.body, "conflict:") {
+		t.Errorf("the words of our code are in %s", a.body)
 	}
 }

@@ -91,7 +91,7 @@ func startOf(r *http.Request) (after int64, given bool, err error) {
 	if err != nil {
 		return 0, false, err
 	}
-	if !q.Has("after") {
+	if q.Get("after") == "" {
 		return 0, false, nil
 	}
 	after, err = strconv.ParseInt(q.Get("after"), 10, 64)

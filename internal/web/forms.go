@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
 	"tandem/internal/inbox"
 )
@@ -76,8 +75,8 @@ func (s *Server) retryForm(w http.ResponseWriter, r *http.Request) error {
 	}
 	m, err := s.store.RetryAnswer(r.Context(), id)
 	if errors.Is(err, inbox.ErrConflict) {
-		return &problem{http.StatusConflict, "this answer is on its way already, or was delivered: go back and load the page again. " +
-			sentence(strings.TrimPrefix(err.Error(), inbox.ErrConflict.Error()+": "))}
+		why, _ := problemOf(err)
+		return &problem{http.StatusConflict, "this answer is on its way already, or was delivered: go back and load the page again. " + sentence(why.Detail)}
 	}
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"tandem/internal/inbox"
 )
@@ -36,7 +37,8 @@ func problemOf(err error) (p *problem, told bool) {
 	case errors.Is(err, inbox.ErrKeyReused):
 		return &problem{http.StatusUnprocessableEntity, inbox.ErrKeyReused.Error() + "; use a new key for a new answer"}, true
 	case errors.Is(err, inbox.ErrConflict):
-		return &problem{http.StatusConflict, err.Error()}, true
+		_, words, _ := strings.Cut(err.Error(), inbox.ErrConflict.Error()+": ") // without what was being done
+		return &problem{http.StatusConflict, or(words, err.Error())}, true
 	case errors.Is(err, inbox.ErrUnavailable):
 		return &problem{http.StatusServiceUnavailable, err.Error()}, true
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
