@@ -119,7 +119,7 @@ func (s *settings) checkDatabase(env *config.Env) {
 	if err := store.Check(s.database); err != nil {
 		env.RejectSecret("DATABASE_URL", strings.TrimPrefix(err.Error(), "DATABASE_URL: "))
 	}
-	s.hide(s.database)
+	s.secrets = append(s.secrets, store.Secrets(s.database)...)
 }
 
 // readLockURL reads the address for the polling lock, which only a PostgreSQL behind a pooler needs.
@@ -127,7 +127,7 @@ func (s *settings) readLockURL(env *config.Env) {
 	if s.lockURL = env.Secret("BOT_LOCK_DATABASE_URL"); s.lockURL == "" {
 		return
 	}
-	s.hide(s.lockURL)
+	s.secrets = append(s.secrets, store.Secrets(s.lockURL)...)
 	if store.Check(s.database) != nil { // which is said already
 		return
 	}
@@ -135,20 +135,6 @@ func (s *settings) readLockURL(env *config.Env) {
 	defer db.Close()
 	if err := db.LockThrough(s.lockURL); err != nil {
 		env.RejectSecret("BOT_LOCK_DATABASE_URL", err.Error())
-	}
-}
-
-// hide keeps the address of a database out of the log, and the password in it alone too.
-func (s *settings) hide(address string) {
-	scheme, _, _ := strings.Cut(address, ":")
-	if strings.EqualFold(scheme, "sqlite") { // a path, which is no secret
-		return
-	}
-	s.secrets = append(s.secrets, address)
-	if u, err := url.Parse(address); err == nil && u.User != nil {
-		if password, ok := u.User.Password(); ok && len(password) > 3 {
-			s.secrets = append(s.secrets, password)
-		}
 	}
 }
 

@@ -49,7 +49,7 @@ func readSettings(environ []string, stderr io.Writer) (settings, *slog.Logger, e
 	if err != nil && s.databaseErr != nil { // all at once
 		err = fmt.Errorf("%w; %w", err, s.databaseErr)
 	}
-	return s, logging.New(stderr, format, "web", s.database), err
+	return s, logging.New(stderr, format, "web", store.Secrets(s.database)...), err
 }
 
 func readBase(env *config.Env) *url.URL {

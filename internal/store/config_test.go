@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,21 @@ func TestURL(t *testing.T) {
 	for url, want := range map[string]string{"sqlite:a.db": "a.db", "SQLite:/x y?.db": "/x y?.db", "sqlite:///data/t.db": "/data/t.db", "postgres://h/d": ""} {
 		if have, err := sqlitePath(url); have != want || err != nil {
 			t.Errorf("%s: %q, %v", url, have, err)
+		}
+	}
+}
+
+func TestSecrets(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string][]string{
+		"": nil, "sqlite:/data/x.db": nil, "SQLite:x": nil,
+		"postgres://u:s3cret%2F@h/d": {"postgres://u:s3cret%2F@h/d", "s3cret/"},
+		"postgres://u@h/d":           {"postgres://u@h/d"},
+		"mysql://u:s3cret@h":         {"mysql://u:s3cret@h", "s3cret"},
+		"postgres://u:s3cret@h:x/d":  {"postgres://u:s3cret@h:x/d"},
+	} {
+		if got := Secrets(url); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", url, got, want)
 		}
 	}
 }

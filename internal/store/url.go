@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	neturl "net/url"
 	"strings"
 )
 
@@ -29,6 +30,21 @@ func sqlitePath(url string) (path string, err error) {
 		return "", errors.New("DATABASE_URL: sqlite: wants the path of a file, not of a directory, like sqlite:/data/tandem.db")
 	}
 	return rest, nil
+}
+
+// Secrets are what of a DATABASE_URL must be in no log line: the whole and its password. The path of an SQLite file is
+// no secret, and a password of three letters is in any word.
+func Secrets(url string) []string {
+	if _, ok := cutPrefixFold(url, "sqlite:"); ok || url == "" {
+		return nil
+	}
+	secrets := []string{url}
+	if u, err := neturl.Parse(url); err == nil && u.User != nil {
+		if password, _ := u.User.Password(); len(password) > 3 {
+			secrets = append(secrets, password)
+		}
+	}
+	return secrets
 }
 
 func isPostgres(url string) bool {
