@@ -271,7 +271,7 @@ func newTab(t *testing.T) context.Context {
 	needChromium(t)
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()))
 	allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), options...)
-	limited, stopTime := context.WithTimeout(allocator, 2*time.Minute)
+	limited, stopTime := context.WithTimeout(allocator, 6*time.Minute)
 	tab, stopTab := chromedp.NewContext(limited)
 	t.Cleanup(func() {
 		if err := chromedp.Cancel(tab); err != nil && !errors.Is(err, context.Canceled) {
