@@ -64,17 +64,33 @@ func oneLine(s string) string {
 // warning, or "". Measured: two containers of one image lock one path of its own (overlay) file system both,
 // as each has its own copy of the file.
 func GuardsNothing(path string) string {
-	const overlayMagic = 0x794c7630
 	var dir, root syscall.Stat_t
-	var fs syscall.Statfs_t
-	parent := filepath.Dir(path)
-	if syscall.Statfs(parent, &fs) != nil || int64(fs.Type) != overlayMagic {
-		return ""
-	}
-	if syscall.Stat(parent, &dir) != nil || syscall.Stat("/", &root) != nil || dir.Dev != root.Dev {
+	if syscall.Stat(filepath.Dir(path), &dir) != nil || syscall.Stat("/", &root) != nil || dir.Dev != root.Dev || !rootIsImage() {
 		return ""
 	}
 	return fmt.Sprintf("%s lies in the container's own file system, where no other container sees it: put it on a shared volume if several containers could run a bot with this token", path)
+}
+
+// rootIsImage says whether / is an image's file system: the kernel's overlay, or the one of rootless Docker and Podman
+// (fuse-overlayfs), which mountinfo alone tells from other FUSE file systems; see proc_pid_mountinfo(5).
+func rootIsImage() bool {
+	const overlay, fuse = 0x794c7630, 0x65735546
+	var fs syscall.Statfs_t
+	if syscall.Statfs("/", &fs) != nil || fs.Type != overlay && fs.Type != fuse {
+		return false
+	}
+	if fs.Type == overlay {
+		return true
+	}
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	kind := ""
+	for line := range strings.Lines(string(mounts)) {
+		mount, about, _ := strings.Cut(line, " - ")
+		if fields := strings.Fields(mount); len(fields) > 4 && fields[4] == "/" {
+			kind, _, _ = strings.Cut(about, " ") // of several on one place the last one counts
+		}
+	}
+	return strings.HasSuffix(kind, "overlayfs")
 }
 
 // Process is one that has a lock.
