@@ -328,3 +328,41 @@ func run[T any](t *testing.T, tab context.Context, a chromedp.Action[T]) T {
 	}
 	return v
 }
+
+// Who works with the keyboard keeps the focus when a piece of the page is replaced under it.
+func TestTheKeyboardKeepsItsPlace(t *testing.T) {
+	tab := newTab(t)
+	r := newRig(t)
+	r.customer(7, "Ana", "hello")
+	r.customer(8, "Ben", "hello, too")
+	c := r.conversation(7)
+	r.answer(c.ID, "On its way.")
+	r.deliver(inbox.Failed, "the customer has blocked the bot")
+	s := screen{t, tab}
+	s.do(chromedp.EmulateViewport(1280, 800)) // with the list beside the conversation
+	s.do(chromedp.Navigate(r.http.URL+"/sign-in/"+r.link("alice")), chromedp.Click(chromedp.CSS("button.primary")), chromedp.WaitReady(chromedp.CSS("#list .item")))
+	s.do(chromedp.Navigate(fmt.Sprintf("%s/conversations/%d?status=all", r.http.URL, c.ID)))
+	s.eventually("the stream is open", "#live", "Live")
+	focus := func(selector string) {
+		run(t, tab, chromedp.Evaluate[bool](fmt.Sprintf(`document.querySelector(%q).focus(), true`, selector)))
+	}
+	focused := func(what, expression string) {
+		t.Helper()
+		eventually(t, "the focus is on "+what, func() bool { return run(t, tab, chromedp.Evaluate[bool](expression)) })
+	}
+	focus("#head form button")
+	s.do(chromedp.KeyEvent(kb.Enter))
+	s.eventually("closed", "#head", "Reopen")
+	focused("Reopen", `document.activeElement.innerText === "Reopen"`)
+
+	focus("#messages .trouble button")
+	s.do(chromedp.KeyEvent(kb.Enter))
+	s.eventually("it waits again", "#messages li:last-child", "waiting to be sent")
+	focused("the messages", `document.activeElement === document.querySelector(".thread")`)
+
+	focus(".item.current")
+	r.customer(8, "Ben", "news")
+	s.eventually("the list follows", "#list li:first-child", "Ben")
+	focused("the same conversation", `document.activeElement.classList.contains("current")`)
+	do(t, tab, chromedp.Navigate("about:blank"))
+}

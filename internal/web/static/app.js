@@ -35,13 +35,17 @@
   }
   function put(element, html) {
     if (element.dataset.html === html) return;
-    const focused = element.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    // Who works with the keyboard stays where he was: on the same link, or on the button in the same place.
+    const focused = element.contains(document.activeElement) ? document.activeElement : null, href = focused?.getAttribute("href");
+    const place = focused && [...element.querySelectorAll("a, button")].indexOf(focused);
     const top = element.scrollTop;
     element.innerHTML = html;
     element.dataset.html = html;
     localTimes(element);
     element.scrollTop = top;
-    if (focused) for (const a of element.querySelectorAll("a")) if (a.getAttribute("href") === focused) a.focus();
+    if (!focused) return;
+    const now = [...element.querySelectorAll("a, button")];
+    (href ? now.find((a) => a.getAttribute("href") === href) : now[place])?.focus({ preventScroll: true });
   }
   // At most one fetch of each piece at a time; what comes meanwhile leads to one more. One that failed is tried again
   // when the stream is back, and at the next look.
@@ -96,7 +100,12 @@
     localTimes(template.content);
     for (const fresh of [...template.content.children]) {
       const id = Number(fresh.dataset.id), old = document.getElementById(fresh.id);
-      if (old) { old.replaceWith(fresh); continue; }
+      if (old) {
+        const focused = old.contains(document.activeElement);
+        old.replaceWith(fresh);
+        if (focused) (one("button", fresh) || thread).focus({ preventScroll: true });
+        continue;
+      }
       const all = [...messages.children];
       if (!("newest" in messages.dataset) || all.length && id < Number(all[0].dataset.id)) continue;
       const next = all.find((m) => Number(m.dataset.id) > id), follow = atEnd() || fresh.classList.contains("out");
@@ -188,14 +197,15 @@
     event.preventDefault();
     if (form === compose) return answer();
     const button = event.submitter;
-    button.disabled = true;
+    if (button.ariaDisabled) return;
+    button.ariaDisabled = "true"; // not disabled, which would take the focus away
     try {
       const done = await send(form, form.dataset.method || "POST", button.name ? { [button.name]: button.value } : undefined);
       refresh(list);
       if (button.name) refresh(head);
       else want(done.id);
     } catch (e) {
-      button.disabled = false;
+      button.ariaDisabled = null;
       button.title = e.message;
       complain(e.message);
     }
