@@ -19,10 +19,11 @@ const lockFD = 3
 // lockKeeper takes and gives up the polling lock in a goroutine of its own, because every call on its file may
 // hang where the file system does. The loop only says what it wants.
 type lockKeeper struct {
-	path string
-	log  *logline.Logger
-	tell func(supervise.Event)
-	wake chan struct{}
+	path  string
+	group int // of a bot that runs as another user, 0 for none
+	log   *logline.Logger
+	tell  func(supervise.Event)
+	wake  chan struct{}
 
 	mu     sync.Mutex
 	wish   int // the number of the TakeLock that is to be fulfilled, 0 for none
@@ -152,6 +153,7 @@ func (k *lockKeeper) take(ctx context.Context, wish int, lock *lockfile.Lock) (*
 	k.mu.Lock()
 	k.now, k.held = who, lock
 	k.mu.Unlock()
+	k.shareLock(lock.File())
 	return lock, nil
 }
 

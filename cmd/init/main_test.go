@@ -142,6 +142,7 @@ var helpers = proctest.Helpers{
 	"reports": reports,
 	"faulty":  faulty,
 	"pollers": pollers,
+	"obeys":   obeys,
 }
 
 // good obeys SIGTERM as a well-behaved program does, after the time in its second argument.

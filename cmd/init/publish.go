@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -15,6 +17,7 @@ import (
 	"tandem/internal/lockfile"
 	"tandem/internal/logline"
 	"tandem/internal/status"
+	"tandem/internal/supervise"
 )
 
 // fileNames are the names of the control socket, the status file and the ownership lock in RUN_DIR.
@@ -45,6 +48,10 @@ func (w *world) claimRunDir() {
 		fail(s.runDirProblem.Error())
 		return
 	}
+	if err := s.shareRunDir(); err != nil {
+		fail(err.Error())
+		return
+	}
 	socket, file, lockName := s.mode.fileNames()
 	lock, err := lockfile.Open(filepath.Join(s.runDir, lockName))
 	if err != nil {
@@ -71,6 +78,9 @@ func (w *world) claimRunDir() {
 	w.owned = &runDirLock{lock, filepath.Join(s.runDir, socket), filepath.Join(s.runDir, file)}
 	_ = os.Remove(w.owned.file) // one from before a restart of the container is not to be taken for ours
 	w.publisher.path = w.owned.file
+	if _, _, other := s.otherUser(supervise.Web); other {
+		w.publisher.mode = 0o644
+	}
 	if err := w.control.listen(w.owned.socket); err != nil {
 		w.log.Warn("init runs without control socket", "reason", err.Error())
 	}
@@ -89,6 +99,7 @@ func (w *world) releaseRunDir() {
 // keeps the loop. Only the newest state is written.
 type publisher struct {
 	path string // "" for none
+	mode os.FileMode
 	log  *logline.Logger
 	wake chan struct{}
 
@@ -145,7 +156,7 @@ func (p *publisher) write(s *status.Status) {
 	if bytes.Equal(b, p.last) {
 		return
 	}
-	err := replaceFile(p.path, append(b, '\n'))
+	err := replaceFile(p.path, append(b, '\n'), p.mode)
 	if err == nil {
 		p.last = b
 		if p.writes++; p.writes%collectAfter == 0 {
@@ -164,9 +175,24 @@ func (p *publisher) write(s *status.Status) {
 
 // replaceFile gives path its new content at one instant. It needs no fsync: after a power cut there is no init
 // of which the file could tell.
-func replaceFile(path string, content []byte) error {
+func replaceFile(path string, content []byte, mode os.FileMode) error {
 	next := path + ".new"
-	if err := os.WriteFile(next, content, 0o600); err != nil {
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) { // left by an init that was killed
+		_ = os.Remove(next)
+		f, err = os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if mode != 0o600 && err == nil {
+		err = f.Chmod(mode)
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
 		_ = os.Remove(next)
 		return err
 	}

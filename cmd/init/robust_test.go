@@ -198,7 +198,7 @@ func TestStatusShape(t *testing.T) {
 	want := regexp.MustCompile(`^\{"init":\{"pid":\d+,"started_at":` + moment + `,"version":"[^"]+"\},"processes":\[` +
 		`\{"name":"web","critical":true,"state":"running","pid":\d+,"started_at":` + moment + `,"restarts":0,"last_end":null\},` +
 		`\{"name":"bot","critical":false,"state":"waiting","reason":"[^"]+","pid":0,"started_at":` + moment + `,"restarts":0,` +
-		`"last_end":\{"at":` + moment + `,"code":75,"signal":"","reason":"[^"]+"\},"next_start_at":` + moment + `\}\],` +
+		`"last_end":\{"at":` + moment + `,"code":75,"signal":"","reason":"[^"]+","ran_ms":\d+,"oom_killed":false\},"next_start_at":` + moment + `\}\],` +
 		`"lock":\{"path":"[^"]+","held":false,"holder":""\},"orphans_reaped":\d+\}\n$`)
 	if !want.Match(b) {
 		t.Errorf("status.json: %s", b)

@@ -10,6 +10,7 @@ import (
 	"github.com/oklog/run"
 	"golang.org/x/sys/unix"
 
+	"tandem/internal/cgroup"
 	"tandem/internal/exitcode"
 	"tandem/internal/reap"
 	"tandem/internal/supervise"
@@ -18,6 +19,7 @@ import (
 // supervised runs web and bot, or one of them, and returns the status that init ends with.
 func supervised(m mode) int {
 	signals := notify(nil)
+	score := openOOMScore()
 	// Before web exists: what init was given, the bot's token included, is then not in a /proc file that web,
 	// which has the same user, can read.
 	prctlErr := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
@@ -47,7 +49,10 @@ func supervised(m mode) int {
 		log.Warn("init cannot collect orphans", "reason", err.Error())
 	}
 
+	memory := cgroup.Own()
+	s.shareMemory(memory.Limit())
 	w := newWorld(s, log)
+	w.oom, w.oomScore = newOOMWatch(memory.OOMKills), score
 	if err := os.Chdir("/"); err != nil { // so that init pins no mount
 		log.Warn("init cannot leave its working directory", "reason", err.Error())
 	}

@@ -13,6 +13,7 @@ import (
 
 	"tandem/internal/config"
 	"tandem/internal/logline"
+	"tandem/internal/reap"
 	"tandem/internal/supervise"
 )
 
@@ -31,8 +32,9 @@ type settings struct {
 	policy         supervise.Config
 	args           [2][]string // of web (or the one command) and bot
 	env            [2][]string
-	dir            string // where the processes run: the directory init was started in
-	runDir         string // "" where there is none
+	limits         [2]*reap.Limits // nil for none
+	dir            string          // where the processes run: the directory init was started in
+	runDir         string          // "" where there is none
 	runDirProblem  error
 	lockFile       string // "" where there is none
 	terminationLog string
@@ -63,6 +65,7 @@ func readSettings(m mode, environ []string) (settings, error) {
 		s.policy.SuccessExit = statuses(env, "WEB_SUCCESS_EXIT")
 		s.args[supervise.Web] = commandLine(env, "WEB_COMMAND", "web")
 		s.env[supervise.Web] = without(shared, botsOwn, names(env, "WEB_PASS_ENV"))
+		s.confine(env, supervise.Web, "WEB_")
 	}
 	if m != webOnly {
 		s.readBot(botEnv, shared)
@@ -93,6 +96,7 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 	}
 	s.env[supervise.Bot] = set(without(shared, websOwn, pass), "POLL_LOCK_FILE", s.lockFile)
 	s.env[supervise.Bot] = set(s.env[supervise.Bot], "POLL_LOCK_FD", strconv.Itoa(lockFD))
+	s.confine(env, supervise.Bot, "BOT_")
 	if err := env.Err(); err != nil {
 		s.botProblem = err.Error()
 	}

@@ -48,7 +48,7 @@ func table(s *status.Status, name, dir string, now time.Time) string {
 			if strings.HasPrefix(why, e.Reason) {
 				said = "" // the line above has it
 			}
-			fact("last end", "%s, %s ago%s", clock(e.At), span(now.Sub(e.At)), said)
+			fact("last end", "%s, %s ago%s%s", clock(e.At), span(now.Sub(e.At)), ran(e), said)
 		}
 		if p.NextStartAt != nil {
 			fact("next start", "%s, in %s", clock(*p.NextStartAt), span(p.NextStartAt.Sub(now)))
@@ -67,6 +67,18 @@ func table(s *status.Status, name, dir string, now time.Time) string {
 		line("init", "%s, pid %d, up %s, %d orphans reaped", s.Init.Version, s.Init.PID, span(now.Sub(s.Init.StartedAt)), s.OrphansReaped)
 	}
 	return b.String()
+}
+
+// ran is how long a process had run before its end e; "" for one that could not be started.
+func ran(e *status.End) string {
+	switch d := time.Duration(e.RanMS) * time.Millisecond; {
+	case d == 0:
+		return ""
+	case d < 10*time.Second:
+		return ", after " + d.String()
+	default:
+		return ", after " + span(d)
+	}
 }
 
 // clock is a time as a person compares it with the log, whose times are UTC too in a container.

@@ -34,9 +34,9 @@ web   running    3h12m   7       0
 		only string
 		want string
 	}{
-		"runs": {of(status.Process{State: status.Running, PID: 4711, StartedAt: at(250 * time.Second), Restarts: 1, LastEnd: &status.End{At: *at(251 * time.Second), Signal: "SIGKILL", Reason: "killed by SIGKILL"}}, status.Lock{Held: true}), "",
+		"runs": {of(status.Process{State: status.Running, PID: 4711, StartedAt: at(250 * time.Second), Restarts: 1, LastEnd: &status.End{At: *at(251 * time.Second), Signal: "SIGKILL", Reason: "killed by SIGKILL", RanMS: 75_000}}, status.Lock{Held: true}), "",
 			runs + `bot   running    4m10s   4711    1
-      last end   2026-11-24 03:15:49 UTC, 4m11s ago: killed by SIGKILL
+      last end   2026-11-24 03:15:49 UTC, 4m11s ago, after 1m15s: killed by SIGKILL
 lock  /run/tandem/bot.lock: held by this bot
 ` + init},
 		"waits": {of(status.Process{State: status.Waiting, Reason: conflict.Reason, LastEnd: conflict, NextStartAt: at(-21 * time.Second)}, status.Lock{}), "",
@@ -46,11 +46,11 @@ lock  /run/tandem/bot.lock: held by this bot
       next start 2026-11-24 03:20:21 UTC, in 21s
 lock  /run/tandem/bot.lock: not held by this bot
 ` + init},
-		"failed": {of(status.Process{State: status.Failed, Reason: "78: cannot run as configured; its own last lines in the log say why", LastEnd: &status.End{At: *at(9 * time.Second), Code: 78, Reason: "78: cannot run as configured"}}, status.Lock{}), "bot",
+		"failed": {of(status.Process{State: status.Failed, Reason: "78: cannot run as configured; its own last lines in the log say why", LastEnd: &status.End{At: *at(9 * time.Second), Code: 78, Reason: "78: cannot run as configured", RanMS: 258}}, status.Lock{}), "bot",
 			`      STATE      FOR     PID     RESTARTS
 bot   failed     9s      -       0
       why        TELEGRAM_BOT_TOKEN: not set
-      last end   2026-11-24 03:19:51 UTC, 9s ago: 78: cannot run as configured
+      last end   2026-11-24 03:19:51 UTC, 9s ago, after 258ms: 78: cannot run as configured
 lock  /run/tandem/bot.lock: not held by this bot
 `},
 		"is overdue": {of(status.Process{State: status.Waiting, Reason: "crashed", NextStartAt: at(time.Second)}, status.Lock{}), "",

@@ -31,6 +31,14 @@ settings (environment; a duration is written like 500ms, 8s or 5m):
                                 $XDG_RUNTIME_DIR/tandem and /tmp/tandem-UID that is ours and writable)
   WEB_SUCCESS_EXIT              statuses of web that count as 0, like 143
   WEB_PASS_ENV, BOT_PASS_ENV    settings of the other that a process gets after all
+  WEB_USER, BOT_USER            whom a process runs as, if init is root: USER or USER:GROUP, names or numbers; it then has
+                                no capabilities and gains none
+  WEB_CAPABILITIES, BOT_...     the only ones that it keeps, like NET_BIND_SERVICE, or none
+  WEB_NO_NEW_PRIVS, BOT_...     true: no program that it executes gives it privileges (default: true with a user or
+                                capabilities, else as init)
+  WEB_NOFILE, BOT_NOFILE        how many files it may have open (default: as init was given)
+  WEB_STOP_SIGNAL, BOT_...      what asks it to end, like QUIT (default TERM)
+  GOMEMLIMIT                    unless it is set, a container's memory limit is shared out: 50 % for web, 40 % for bot
   TERMINATION_LOG               file for the last words, if it is there (default /dev/termination-log)
   LOG_LEVEL                     debug, info, warn or error (default info)
   LOG_FORMAT                    json or text (default json; text on a terminal)

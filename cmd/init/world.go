@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -30,19 +28,22 @@ type world struct {
 	startedAt time.Time
 	devNull   *os.File
 	pids      [2]int // leaders, for Emergency
-	oomKills  int
+	oom       *oomWatch
+	oomScore  *oomScore
+	killed    int // what init itself sent SIGKILL last: a process, -n for a group, -1 for all
 	owned     *runDirLock
 }
 
 func newWorld(s settings, log *logline.Logger) *world {
 	w := &world{
-		settings: s, log: log, startedAt: time.Now(), oomKills: oomKills(),
+		settings: s, log: log, startedAt: time.Now(), oom: newOOMWatch(func() int { return 0 }),
 		requests: make(chan supervise.Request, 16), done: make(chan struct{}),
-		publisher: &publisher{log: log, wake: make(chan struct{}, 1)},
+		publisher: &publisher{log: log, mode: 0o600, wake: make(chan struct{}, 1)},
 	}
 	w.control = &controlServer{log: log, ask: w.post}
 	if s.policy.Names[supervise.Bot] != "" && s.lockFile != "" {
 		w.lock = newLockKeeper(s.lockFile, log, func(e supervise.Event) { w.post(supervise.Request{Event: e}) })
+		_, w.lock.group, _ = s.otherUser(supervise.Bot)
 	}
 	if f, err := os.Open(os.DevNull); err == nil {
 		w.devNull = f
@@ -81,7 +82,7 @@ func (w *world) guard(name string, actor func(done <-chan struct{})) func() erro
 func (w *world) Start(id supervise.ID) supervise.Event {
 	c := reap.Command{
 		Args: w.settings.args[id], Env: w.settings.env[id], Dir: w.settings.dir,
-		DieWithParent: os.Getpid() != 1 && w.settings.mode != plainCommand,
+		DieWithParent: os.Getpid() != 1 && w.settings.mode != plainCommand, Limits: w.settings.limits[id],
 	}
 	if w.devNull != nil && w.settings.mode != plainCommand {
 		c.Stdin = w.devNull.Fd()
@@ -92,6 +93,8 @@ func (w *world) Start(id supervise.ID) supervise.Event {
 			return supervise.StartFailed{ID: id, Code: exitcode.Software, Temporary: true, Reason: "the polling lock is gone"}
 		}
 		c.Extra = []uintptr{file.Fd()}
+		w.setOOMScore(w.oomScore.raise)
+		defer w.setOOMScore(w.oomScore.lower)
 	}
 	pid, err := reap.Start(c)
 	if err != nil {
@@ -102,9 +105,15 @@ func (w *world) Start(id supervise.ID) supervise.Event {
 		}
 		return f
 	}
-	w.pids[id] = pid
+	w.pids[id], w.killed = pid, 0
 	w.tty.handOver(pid)
 	return supervise.Started{ID: id, PID: pid}
+}
+
+func (w *world) setOOMScore(set func() error) {
+	if err := set(); err != nil {
+		w.log.Warn("the bot's oom_score_adj cannot be set apart from web's", "reason", err.Error())
+	}
 }
 
 func (w *world) Send(pid int, a supervise.Send) {
@@ -115,6 +124,9 @@ func (w *world) Send(pid int, a supervise.Send) {
 func (w *world) SendGroup(pgid int, a supervise.SendGroup) { w.kill(-pgid, a.Signal) }
 
 func (w *world) kill(pid int, sig syscall.Signal) {
+	if sig == syscall.SIGKILL {
+		w.killed = pid
+	}
 	if err := syscall.Kill(pid, sig); err != nil && err != syscall.ESRCH {
 		w.log.Warn("signal cannot be sent", "pid", pid, "signal", supervise.SignalName(sig), "reason", err.Error())
 	}
@@ -132,6 +144,9 @@ func (w *world) sendAll(sig syscall.Signal) {
 	if os.Getpid() == 1 && sig == syscall.SIGKILL {
 		w.kill(-1, sig)
 		return
+	}
+	if sig == syscall.SIGKILL {
+		defer func() { w.killed = -1 }()
 	}
 	pids, err := reap.Descendants()
 	if err != nil && os.Getpid() == 1 {
@@ -164,11 +179,12 @@ func (w *world) Peek() (supervise.Child, bool) {
 	switch {
 	case c.Core:
 		e.Detail = "it left a core dump"
-	case c.Signal == syscall.SIGKILL:
-		if n := oomKills(); n > w.oomKills {
-			w.oomKills = n
-			e.Detail = "out of memory: the kernel killed it; raise the container's memory limit"
-		}
+	case c.Code != exitcode.Signal+int(syscall.SIGKILL), w.killed == -1, w.killed == -c.PID: // the last two: init did it
+	case !w.oom.killed(time.Now()):
+	case c.Signal == 0: // how a shell and many a launcher pass on what became of their child
+		e.Detail = "out of memory: the kernel killed a process of its; raise the container's memory limit"
+	default:
+		e.OOM, e.Detail = true, "out of memory: the kernel killed it; raise the container's memory limit"
 	}
 	return supervise.Child{PID: c.PID, LeaderEnded: e}, true
 }
@@ -209,9 +225,9 @@ func (w *world) view(s supervise.State, orphans int) func() *status.Status {
 func (w *world) Emergency(reason string) int {
 	w.log.Error("init failed: both processes are asked to end", "reason", reason)
 	deadline := time.Now().Add(w.settings.policy.StopTimeout)
-	for _, pid := range w.pids {
+	for id, pid := range w.pids {
 		if pid != 0 {
-			w.kill(pid, syscall.SIGTERM)
+			w.kill(pid, w.settings.policy.StopWith(supervise.ID(id)))
 		}
 	}
 	for now := time.Now(); now.Before(deadline.Add(500 * time.Millisecond)); now = time.Now() {
@@ -234,19 +250,4 @@ func (w *world) Emergency(reason string) int {
 		time.Sleep(10 * time.Millisecond)
 	}
 	return exitcode.Software
-}
-
-// oomKills is how many processes of this container the kernel killed for want of memory; 0 where it does not say.
-func oomKills() int {
-	b, err := os.ReadFile("/sys/fs/cgroup/memory.events")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "oom_kill "); ok {
-			n, _ := strconv.Atoi(strings.TrimSpace(v))
-			return n
-		}
-	}
-	return 0
 }

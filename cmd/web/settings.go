@@ -42,7 +42,7 @@ func readSettings(environ []string, stderr io.Writer) (settings, *slog.Logger, e
 	if s.databaseErr = database.Err(); s.databaseErr == nil {
 		s.databaseErr = store.Check(s.database)
 	}
-	if dir, err := env.RunDir(); err == nil {
+	if dir, _ := env.RunDir(); dir != "" { // one that it may not write, an init of another user's, it can still read
 		s.statusFile = filepath.Join(dir, "status.json")
 	}
 	err := env.Err()

@@ -24,6 +24,7 @@ type Command struct {
 	Extra []uintptr // descriptors 3 and on
 	// DieWithParent has the kernel kill the process when this one ends: for an init that is not PID 1.
 	DieWithParent bool
+	Limits        *Limits // nil for none
 }
 
 // StartError says why a program could not be started.
@@ -41,7 +42,14 @@ func (e *StartError) Unwrap() error { return e.Err }
 func Start(c Command) (int, error) {
 	path, err := lookPath(c.Args[0], c.Env)
 	if err != nil {
-		return 0, explain(c.Args[0], path, c.Dir, err)
+		return 0, explain(c, path, err)
+	}
+	if c.Limits != nil {
+		pid, err := startLimited(path, c)
+		if err != nil {
+			return 0, explain(c, path, err)
+		}
+		return pid, nil
 	}
 	attr := &syscall.ProcAttr{
 		Dir: c.Dir, Env: c.Env, Files: append([]uintptr{c.Stdin, 1, 2}, c.Extra...),
@@ -52,7 +60,7 @@ func Start(c Command) (int, error) {
 	}
 	pid, err := syscall.ForkExec(path, c.Args, attr)
 	if err != nil {
-		return 0, explain(c.Args[0], path, c.Dir, err)
+		return 0, explain(c, path, err)
 	}
 	return pid, nil
 }
@@ -93,20 +101,27 @@ func lookPath(name string, env []string) (string, error) {
 	return "", err
 }
 
-func explain(name, path, dir string, err error) *StartError {
+func explain(c Command, path string, err error) *StartError {
+	name := c.Args[0]
 	e := &StartError{Code: exitcode.NotExecutable, Err: fmt.Errorf("%s: %w", name, err)}
+	var limit *limitError
 	switch {
+	case errors.As(err, &limit):
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		e.Code = exitcode.NotFound
 		if path == "" {
 			e.Err = fmt.Errorf("%s is not in PATH", name)
 		} else if info, statErr := os.Stat(path); filepath.IsAbs(path) && statErr == nil && !info.IsDir() {
-			e.Err = fmt.Errorf("%s is there, but not the interpreter or loader that it names (or not its working directory %s)", path, dir)
+			e.Err = fmt.Errorf("%s is there, but not the interpreter or loader that it names (or not its working directory %s)", path, c.Dir)
 		} else {
 			e.Err = fmt.Errorf("there is no program %s", path)
 		}
 	case errors.Is(err, fs.ErrPermission):
-		e.Err = fmt.Errorf("user %d may not execute %s (chmod +x?)", os.Getuid(), name)
+		user := os.Getuid()
+		if c.Limits != nil && c.Limits.User != nil {
+			user = c.Limits.User.UID
+		}
+		e.Err = fmt.Errorf("user %d may not execute %s (chmod +x?)", user, name)
 	case errors.Is(err, syscall.ENOEXEC):
 		e.Err = fmt.Errorf("%s has a format that this machine cannot execute (a script without #!, or built for another processor?)", name)
 	}

@@ -57,6 +57,10 @@ type End struct {
 	Code   int       `json:"code"`
 	Signal string    `json:"signal"`
 	Reason string    `json:"reason"`
+	// RanMS is how long it had run, in milliseconds; 0 for one that could not be started.
+	RanMS int `json:"ran_ms"`
+	// OOMKilled says that the kernel killed it for want of memory.
+	OOMKilled bool `json:"oom_killed"`
 }
 
 // Lock is the polling lock as init sees it.
@@ -125,6 +129,8 @@ func (e *End) fields(f *smalljson.Fields) {
 	f.Int("code", &e.Code)
 	f.String("signal", &e.Signal)
 	f.String("reason", &e.Reason)
+	f.Int("ran_ms", &e.RanMS)
+	f.Bool("oom_killed", &e.OOMKilled)
 }
 
 func (l *Lock) fields(f *smalljson.Fields) {

@@ -154,12 +154,12 @@ func (m *stepper) leaderEnded(e LeaderEnded) {
 		reason += " (" + e.Detail + ")"
 	}
 	p.Phase, p.Ended = Emptying, true
-	p.LastEnd = End{At: m.now, Code: e.Code, Signal: e.Signal, Reason: reason}
+	ran := m.now.Sub(p.StartedAt)
+	p.LastEnd = End{At: m.now, Code: e.Code, Signal: e.Signal, Reason: reason, Ran: ran, OOM: e.OOM}
 	p.PollAt = m.now.Add(pollGroup)
 	if p.KillAt.IsZero() {
 		p.KillAt = m.now.Add(m.c.StopTimeout)
 	}
-	ran := m.now.Sub(p.StartedAt)
 	attrs := []logline.Attr{m.name(e.ID), logline.Int("pid", p.PID), logline.Int("code", e.Code)}
 	if e.Signal != 0 {
 		attrs = append(attrs, logline.String("signal", SignalName(e.Signal)))

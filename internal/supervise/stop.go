@@ -70,7 +70,15 @@ func (m *stepper) stop(cause string, code int) {
 func (m *stepper) terminate(id ID) {
 	p := &m.Procs[id]
 	p.Phase, p.KillAt = Ending, m.now.Add(m.c.StopTimeout)
-	m.do(Send{id, syscall.SIGTERM})
+	m.do(Send{id, m.c.StopWith(id)})
+}
+
+// StopWith is the signal that asks id to end.
+func (c *Config) StopWith(id ID) syscall.Signal {
+	if sig := c.StopSignal[id]; sig != 0 {
+		return sig
+	}
+	return syscall.SIGTERM
 }
 
 // kill ends everything that is left, and is repeated: who forks meanwhile must not win.

@@ -30,7 +30,8 @@ type Config struct {
 	RestartDelay    time.Duration
 	RestartDelayMax time.Duration
 	ConflictDelay   time.Duration
-	SuccessExit     []int // statuses of web that count as 0
+	SuccessExit     []int                 // statuses of web that count as 0
+	StopSignal      [count]syscall.Signal // what asks a process to end; 0 for SIGTERM
 
 	// PlainCommand is for `init -- COMMAND`: no signal means stop, all are the command's.
 	PlainCommand bool
@@ -87,6 +88,8 @@ type End struct {
 	Code   int            // 0 to 255; 128+n for signal n
 	Signal syscall.Signal // 0 for an ordinary end
 	Reason string
+	Ran    time.Duration // 0 for one that could not be started
+	OOM    bool
 }
 
 // State is everything that the policy remembers.
@@ -134,6 +137,7 @@ type (
 		Code   int
 		Signal syscall.Signal
 		Detail string // what else is known of it, in words
+		OOM    bool   // the kernel killed it for want of memory
 	}
 	// GroupEmpty says that nobody is left in the group of ID.
 	GroupEmpty struct{ ID ID }

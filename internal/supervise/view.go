@@ -24,7 +24,7 @@ func (s State) View(c *Config) []status.Process {
 			v.StartedAt = wall(p.StartedAt)
 		}
 		if p.Ended {
-			v.LastEnd = &status.End{At: *wall(p.LastEnd.At), Code: p.LastEnd.Code, Reason: p.LastEnd.Reason}
+			v.LastEnd = &status.End{At: *wall(p.LastEnd.At), Code: p.LastEnd.Code, Reason: p.LastEnd.Reason, RanMS: int(p.LastEnd.Ran.Milliseconds()), OOMKilled: p.LastEnd.OOM}
 			if p.LastEnd.Signal != 0 {
 				v.LastEnd.Signal = SignalName(p.LastEnd.Signal)
 			}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"tandem/internal/reap"
+)
+
+// account is a user as /etc/passwd and /etc/group have it.
+type account struct {
+	reap.User
+	home string
+}
+
+// findUser reads USER or USER:GROUP, each a name or a number, as docker run --user does, out of the two files. A number
+// need not be in them; one without a group that is in neither has the group of the same number. A group that is given is the only one.
+//
+// By hand, because os/user would look no further without cgo either, and adds a tenth to the executable.
+func findUser(spec, passwd, group string) (account, error) {
+	name, groupName, hasGroup := strings.Cut(spec, ":")
+	a := account{home: "/"}
+	number, err := id(name)
+	if a.UID, a.GID = number, number; err != nil {
+		a.UID = -1
+	}
+	found := false
+	for line := range strings.Lines(passwd) { // name:x:uid:gid:text:home:shell
+		f := strings.Split(strings.TrimSpace(line), ":")
+		if len(f) < 6 || f[0] != name && (err != nil || f[2] != name) {
+			continue
+		}
+		uid, uidErr := id(f[2])
+		gid, gidErr := id(f[3])
+		if uidErr == nil && gidErr == nil {
+			a.UID, a.GID, a.home, name, found = uid, gid, f[5], f[0], true
+			break
+		}
+	}
+	if a.UID < 0 {
+		return a, fmt.Errorf("there is no user %s in /etc/passwd: give the number", quote(name))
+	}
+	if a.home == "" {
+		a.home = "/"
+	}
+	if hasGroup {
+		a.GID, err = findGroup(groupName, group)
+		a.Groups = []int{a.GID}
+		return a, err
+	}
+	a.Groups = []int{a.GID}
+	for line := range strings.Lines(group) { // name:x:gid:member,member
+		f := strings.Split(strings.TrimSpace(line), ":")
+		if gid, err := id(last(f, 2)); found && len(f) == 4 && err == nil && gid != a.GID && contains(strings.Split(f[3], ","), name) {
+			a.Groups = append(a.Groups, gid)
+		}
+	}
+	return a, nil
+}
+
+func findGroup(name, group string) (int, error) {
+	for line := range strings.Lines(group) {
+		f := strings.Split(strings.TrimSpace(line), ":")
+		if gid, err := id(last(f, 2)); err == nil && f[0] == name {
+			return gid, nil
+		}
+	}
+	if gid, err := id(name); err == nil {
+		return gid, nil
+	}
+	return 0, fmt.Errorf("there is no group %s in /etc/group: give the number", quote(name))
+}
+
+// last is field n of f, "" where there is none.
+func last(f []string, n int) string {
+	if n < len(f) {
+		return f[n]
+	}
+	return ""
+}
+
+// id reads a user or group number. The largest ones mean "no change" to the kernel.
+func id(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err == nil && s[0] == '+' {
+		err = errors.New("a sign")
+	}
+	return int(n), err
+}
+
+// readAccounts reads the files; one that is not there, as in an image from scratch, is empty.
+func readAccounts() (passwd, group string) {
+	p, _ := os.ReadFile("/etc/passwd")
+	g, _ := os.ReadFile("/etc/group")
+	return string(p), string(g)
+}

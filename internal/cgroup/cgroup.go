@@ -1,0 +1,135 @@
+// Package cgroup asks the kernel two things about the memory of this container: how much it may have, and how many
+// of its processes were killed for want of it. It reads version 1 and version 2 of cgroups (cgroups(7)), on a host as in
+// a container, where the cgroup is the root of what is mounted. Where nothing can be learned the answers are zero.
+package cgroup
+
+import (
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Memory is the memory controller of one cgroup. The zero value knows nothing.
+type Memory struct {
+	dir, top string // the directory of the cgroup, and the highest that can be seen
+	v2       bool
+}
+
+// Own finds the cgroup of this process.
+func Own() Memory {
+	return find(read("/proc/self/cgroup"), read("/proc/self/mountinfo"))
+}
+
+// find reads /proc/self/cgroup and /proc/self/mountinfo. Where both versions are mounted the one that has the memory
+// controller counts, which is the first if it is there at all.
+func find(groups, mounts string) Memory {
+	var one, two, own1, own2 string
+	for line := range strings.Lines(groups) { // ID:CONTROLLERS:PATH
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		switch {
+		case len(f) != 3:
+		case f[1] == "":
+			own2 = f[2]
+		case has(f[1], "memory"):
+			own1 = f[2]
+		}
+	}
+	var root1, root2 string
+	for line := range strings.Lines(mounts) { // ID PARENT DEVICE ROOT MOUNTPOINT OPTIONS [FIELDS] - TYPE SOURCE OPTIONS
+		left, right, _ := strings.Cut(strings.TrimSpace(line), " - ")
+		f, super := strings.Fields(left), strings.Fields(right)
+		switch {
+		case len(f) < 5 || len(super) < 3:
+		case super[0] == "cgroup" && has(super[2], "memory"):
+			root1, one = f[3], f[4]
+		case super[0] == "cgroup2":
+			root2, two = f[3], f[4]
+		}
+	}
+	if one != "" {
+		return Memory{below(one, root1, own1), one, false}
+	}
+	if two != "" {
+		return Memory{below(two, root2, own2), two, true}
+	}
+	return Memory{}
+}
+
+// below is the directory of the cgroup own in a mount at point that shows what is below root. A container without a
+// cgroup namespace has both as the host sees them; one that cannot see its own cgroup has the mount itself.
+func below(point, root, own string) string {
+	rest, ok := strings.CutPrefix(own, strings.TrimSuffix(root, "/"))
+	if !ok || rest != "" && rest[0] != '/' || strings.HasPrefix(rest, "/..") {
+		return point
+	}
+	return strings.TrimSuffix(point+rest, "/")
+}
+
+func has(list, word string) bool {
+	for w := range strings.SplitSeq(list, ",") {
+		if w == word {
+			return true
+		}
+	}
+	return false
+}
+
+// Limit is how much memory the cgroup may have, in bytes: the least that it or one above it is given; 0 for no limit.
+func (m Memory) Limit() (limit int64) {
+	name := "memory.limit_in_bytes"
+	if m.v2 {
+		name = "memory.max"
+	}
+	if m.dir == "" {
+		return 0
+	}
+	for dir := m.dir; ; dir = dir[:strings.LastIndexByte(dir, '/')] {
+		// "max", or version 1's largest number in pages, is no limit.
+		if n, err := strconv.ParseInt(strings.TrimSpace(read(dir+"/"+name)), 10, 64); err == nil && n > 0 && n < 1<<60 && (limit == 0 || n < limit) {
+			limit = n
+		}
+		if dir == m.top || len(dir) <= len(m.top) {
+			return limit
+		}
+	}
+}
+
+// OOMKills is how many processes of the cgroup the kernel has killed for want of memory since it was made.
+func (m Memory) OOMKills() int {
+	name := "memory.oom_control"
+	if m.v2 {
+		name = "memory.events"
+	}
+	if m.dir == "" {
+		return 0
+	}
+	for line := range strings.Lines(read(m.dir + "/" + name)) {
+		if v, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			n, _ := strconv.Atoi(strings.TrimSpace(v))
+			return n
+		}
+	}
+	return 0
+}
+
+// read is the text of a file of the kernel's, "" if it cannot be read. It stands between the start of init and that of its
+// processes, and os.ReadFile takes twice as many system calls.
+func read(name string) string {
+	fd, err := syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer syscall.Close(fd)
+	var text []byte
+	buf := make([]byte, 4096)
+	for {
+		n, err := syscall.Read(fd, buf)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil || n == 0 {
+			return string(text)
+		}
+		text = append(text, buf[:n]...)
+	}
+}
