@@ -47,19 +47,32 @@ func (s *Server) botView(ctx context.Context) (botView, error) {
 }
 
 // initSays reads what init wrote about the bot, and only an init that is our parent is asked: the file of another one
-// may lie in the same place.
+// may lie in the same place. If ours is an `init web`, then the `init bot` with the same directory: the two containers
+// of a Pod share it.
 func (s *Server) initSays() (*status.Process, time.Time) {
-	if s.config.StatusFile == "" {
-		return nil, time.Time{}
+	st := s.parentSays(filepath.Base(s.config.StatusFile))
+	if st == nil && s.parentSays("web.json") != nil {
+		st, _ = status.Read(filepath.Join(filepath.Dir(s.config.StatusFile), "bot.json"))
 	}
-	st, err := status.Read(s.config.StatusFile)
-	if err != nil || st.Init.PID != s.config.Parent {
+	if st == nil {
 		return nil, time.Time{}
 	}
 	if p, ok := st.Process("bot"); ok {
 		return &p, st.Init.StartedAt
 	}
 	return nil, time.Time{}
+}
+
+// parentSays is the status file called name beside ours, nil if our parent did not write it.
+func (s *Server) parentSays(name string) *status.Status {
+	if s.config.StatusFile == "" {
+		return nil
+	}
+	st, err := status.Read(filepath.Join(filepath.Dir(s.config.StatusFile), name))
+	if err != nil || st.Init.PID != s.config.Parent {
+		return nil
+	}
+	return st
 }
 
 // alive says whether a bot works on this database now. Of two words the newer one counts: a bot that ended was alive

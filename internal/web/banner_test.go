@@ -117,3 +117,31 @@ func TestOnlyTheOwnInitIsBelieved(t *testing.T) {
 		t.Errorf("without a file: %+v", p)
 	}
 }
+
+// In a Pod web's own init knows no bot, and the init of the other container writes into the same directory.
+func TestInitBotIsBelievedBesideTheOwnInitWeb(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, pid int, process string) {
+		t.Helper()
+		b, err := json.Marshal(status.Status{Init: status.Init{PID: pid}, Processes: []status.Process{{Name: process, State: status.Failed}}})
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &Server{config: Config{StatusFile: filepath.Join(dir, "status.json"), Parent: 1}}
+	write("bot.json", 1, "bot")
+	if p, _ := s.initSays(); p != nil {
+		t.Errorf("without an init web of ours: %+v", p)
+	}
+	write("web.json", 2, "web")
+	if p, _ := s.initSays(); p != nil {
+		t.Errorf("with an init web that is not our parent: %+v", p)
+	}
+	write("web.json", 1, "web")
+	if p, _ := s.initSays(); p == nil || p.State != status.Failed {
+		t.Errorf("with both: %+v", p)
+	}
+}
