@@ -17,7 +17,7 @@ import (
 	"tandem/internal/web"
 )
 
-const usageLine = "usage: web | web healthcheck | web operator add NAME | web operator list | web token create NAME | web token revoke NAME | web -version | web -help"
+const usageLine = "usage: web | web healthcheck | web operator add NAME | web operator list | web token create NAME | web token revoke NAME | web backup [FILE] | web restore [FILE] | web restored | web -version | web -help"
 
 const help = `web serves Tandem's inbox: the page, the API and live events.
 
@@ -29,6 +29,12 @@ usage:
   web operator list       print the operators
   web token create NAME   print a token for the API, and nothing else on standard output
   web token revoke NAME   make it useless
+  web backup [FILE]       copy the SQLite database, as of one moment and while it is in use, into a new file or, without
+                          FILE, to standard output. PostgreSQL has pg_dump
+  web restore [FILE]      put such a copy, or what standard input gives, in the place of the database. web and bot must
+                          be stopped. What was there is kept beside it
+  web restored            say that a database was put back by other means (pg_restore): answers that waited to be sent
+                          in it may have been sent since, and say so from then on
   web -version | -help
 
 settings (environment variables; an empty one counts as not set):

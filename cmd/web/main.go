@@ -1,5 +1,5 @@
 // Command web serves the support inbox: the page, the API and live events on WEB_ADDR, figures on WEB_OPS_ADDR.
-// It also makes sign-in links for operators and tokens for programs. `web -help` says all.
+// It also makes sign-in links for operators, tokens for programs, and backups of an SQLite database. `web -help` says all.
 package main
 
 import (
@@ -46,6 +46,12 @@ func command(ctx context.Context, args, environ []string, stdout, stderr io.Writ
 		return operatorCommand(ctx, args[1:], environ, stdout, stderr)
 	case "token":
 		return tokenCommand(ctx, args[1:], environ, stdout)
+	case "backup":
+		return backupCommand(ctx, args[1:], environ, stdout, stderr)
+	case "restore":
+		return restoreCommand(ctx, args[1:], environ, os.Stdin, stderr)
+	case "restored":
+		return restoredCommand(ctx, args[1:], environ, stderr)
 	}
 	return usage("unknown command %q", args[0])
 }

@@ -64,9 +64,17 @@ func fits(ctx context.Context, db database) error {
 		t := tx{ctx, c}
 		return t.one(to(&have, &oldest), `SELECT (SELECT COALESCE(MAX(version_id), 0) FROM `+versionTable+` WHERE is_applied), oldest FROM schema_compat WHERE id = 1`)
 	})
-	if err == nil && oldest > newestSchema {
-		err = fmt.Errorf("%w: it has version %d and asks for programs that know version %d, this one knows up to %d; run the version of Tandem that made it, or a later one",
-			errNewer, have, oldest, newestSchema)
+	if err != nil {
+		return err
 	}
-	return err
+	return judge(have, oldest)
+}
+
+// judge is nil if this program may use a schema of version have that asks for one that knows oldest.
+func judge(have, oldest int64) error {
+	if oldest <= newestSchema {
+		return nil
+	}
+	return fmt.Errorf("%w: it has version %d and asks for programs that know version %d, this one knows up to %d; run the version of Tandem that made it, or a later one",
+		errNewer, have, oldest, newestSchema)
 }
