@@ -69,11 +69,24 @@ func newInstance(settings []string) (*Instance, error) {
 	}
 	err = s.run("initdb", "--pgdata="+s.data(), "--username=postgres", "--pwfile="+secret,
 		"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
+	if err == nil {
+		err = s.admitHosts()
+	}
 	if err != nil {
 		s.remove()
 		return nil, err
 	}
 	return s, nil
+}
+
+// admitHosts lets others than this machine in, of use where listen_addresses does too.
+func (s *Instance) admitHosts() error {
+	f, err := os.OpenFile(filepath.Join(s.data(), "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("host all all all scram-sha-256\n")
+	return errors.Join(err, f.Close())
 }
 
 func (s *Instance) data() string { return filepath.Join(s.dir, "data") }

@@ -44,6 +44,7 @@ type Options struct {
 	Stderr *os.File   // else collected with standard output; see Process.Lines
 	User   int        // user and group to run as, when not 0; a test that is not root is skipped
 	Mounts []Mount    // made before the program starts; a machine that forbids them skips the test
+	Net    string     // file of the network namespace to run in, like /run/netns/NAME; "" for the test's own
 }
 
 // Mount is a file system in the program's own mount namespace; see mount(2).
@@ -105,7 +106,7 @@ func Start(t testing.TB, o Options) *Process {
 		p.cmd.Stderr = o.Stderr
 	}
 	p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, statusW)
-	err := p.cmd.Start()
+	err := startIn(o.Net, p.cmd)
 	p.out = outW
 	statusW.Close()
 	if err != nil {

@@ -1,0 +1,219 @@
+package test
+
+import (
+	"fmt"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tandem/internal/inbox"
+	"tandem/internal/proctest"
+)
+
+// three are hosts with one polling bot between them.
+func three(t *testing.T) *lan {
+	t.Helper()
+	l := newLAN(t, 3)
+	l.hosts[0].start().waitWeb()
+	for _, h := range l.hosts[1:] {
+		h.start().waitWeb()
+		h.bearer = l.hosts[0].bearer
+	}
+	l.hosts[0].waitPolling()
+	for _, h := range l.hosts {
+		h.bearer = l.hosts[0].token()
+	}
+	return l
+}
+
+// token is the one API token of all hosts.
+func (h *host) token() string {
+	if h.bearer == "" {
+		h.api("GET", "/conversations", nil, nil)
+	}
+	return h.bearer
+}
+
+func TestOfThreeHostsThatStartAtOnceOnePolls(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t, 3)
+	l.hosts[0].startWeb().waitWeb()
+	rounds := 20
+	if testing.Short() {
+		rounds = 3
+	}
+	for i := range rounds {
+		var all sync.WaitGroup
+		for _, h := range l.hosts {
+			all.Go(func() { h.startBot() })
+		}
+		all.Wait()
+		holder := l.poller(nil)
+		for _, h := range l.hosts {
+			if h != holder {
+				h.standsBy(0)
+			}
+		}
+		l.tg.Customer(7, fmt.Sprint("message ", i))
+		l.tg.NeedConfirmed(soon)
+		for _, h := range l.hosts {
+			all.Go(func() { h.bot.Kill() })
+		}
+		all.Wait()
+	}
+	neverTwo(t, l.tg)
+	c := l.hosts[0].conversation(7)
+	if n := len(l.hosts[0].texts(c.ID, inbox.In)); n != rounds {
+		t.Errorf("%d messages are stored, want %d", n, rounds)
+	}
+}
+
+// TestAKilledHolderIsFollowed : the bot, its init, its container.
+func TestAKilledHolderIsFollowed(t *testing.T) {
+	t.Parallel()
+	l := three(t)
+	for name, kill := range map[string]func(h *host){
+		"the bot": func(h *host) {
+			if p, ok := h.botProcess(); ok {
+				syscall.Kill(p.PID, syscall.SIGKILL)
+			}
+		},
+		"its init":      func(h *host) { h.bot.Signal(syscall.SIGKILL) },
+		"its container": func(h *host) { h.signal(syscall.SIGSTOP); h.bot.Kill() },
+	} {
+		first := l.poller(nil)
+		other := l.hosts[(first.n+1)%3]
+		other.roundTrip(int64(100+first.n), "before "+name)
+		polls := l.tg.Polls(0).Requests
+		began := time.Now()
+		kill(first)
+		proctest.Eventually(t, soon, "the next poll", func() bool { p := l.tg.Polls(0); return p.Waiting == 1 && p.Requests > polls })
+		t.Logf("%s killed: the next poll came after %v", name, time.Since(began))
+		other.roundTrip(7, "after "+name)
+		if !first.bot.Running() {
+			first.startBot()
+		}
+		l.poller(nil)
+	}
+	neverTwo(t, l.tg)
+	if d := l.tg.Duplicates(); len(d) > 0 {
+		t.Errorf("sent twice: %+v", d)
+	}
+}
+
+// TestAHolderWithoutItsDatabase : its line to the database goes silent. It stops before another begins, and stands by when
+// the line is back.
+func TestAHolderWithoutItsDatabase(t *testing.T) {
+	t.Parallel()
+	l := three(t)
+	first := l.poller(nil)
+	other := l.hosts[(first.n+1)%3]
+	other.roundTrip(7, "before")
+	lines := len(first.bot.Lines())
+	began := time.Now()
+	first.cut(dbCable)
+	l.tg.Customer(7, "meanwhile")
+	first.bot.WaitLineFrom(lines, soon, "stopped polling")
+	knew := time.Since(began)
+	next := l.poller(first)
+	t.Logf("the holder stopped after %v, host %d polled after %v", knew, next.n, time.Since(began))
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("the next one polled after %v", took)
+	}
+	next.roundTrip(7, "after")
+	first.heal(dbCable)
+	first.standsBy(lines)
+	neverTwo(t, l.tg)
+	c := next.conversation(7)
+	if got := next.texts(c.ID, inbox.In); len(got) != 3 || count(got, "meanwhile") != 1 {
+		t.Errorf("the inbox has %q", got)
+	}
+}
+
+// TestAHolderWithoutTelegram : it says so and goes on when the line is back; nobody else is troubled.
+func TestAHolderWithoutTelegram(t *testing.T) {
+	t.Parallel()
+	l := three(t)
+	first := l.poller(nil)
+	other := l.hosts[(first.n+1)%3]
+	other.roundTrip(7, "before")
+	first.cut(tgCable)
+	l.tg.Customer(7, "meanwhile")
+	c := other.conversation(7)
+	m := other.answer(c.ID, "meanwhile")
+	first.bot.WaitLine(2*soon, "Telegram does not answer as it should")
+	if code, body := other.get("/readyz"); code != 200 {
+		t.Errorf("another host's web: %d %s", code, body)
+	}
+	first.heal(tgCable)
+	proctest.Eventually(t, 2*soon, "the message is in the inbox, and the answer is settled", func() bool {
+		settled := false
+		for _, got := range other.messages(c.ID) {
+			settled = settled || got.ID == m.ID && (got.Delivery == inbox.Sent || got.Delivery == inbox.Unknown)
+		}
+		return settled && count(other.texts(c.ID, inbox.In), "meanwhile") == 1
+	})
+	other.roundTrip(7, "after")
+	if !first.polls() {
+		t.Error("it gave polling away")
+	}
+	if d := l.tg.Duplicates(); len(d) > 0 {
+		t.Errorf("sent twice: %+v", d)
+	}
+}
+
+// TestAFrozenHolder : it is thawed after another has taken over, with an update in its hands. What it does late changes
+// nothing, and it stands by.
+func TestAFrozenHolder(t *testing.T) {
+	t.Parallel()
+	l := three(t)
+	first := l.poller(nil)
+	other := l.hosts[(first.n+1)%3]
+	other.roundTrip(7, "before")
+	lines := len(first.bot.Lines())
+	began := time.Now()
+	first.signal(syscall.SIGSTOP)
+	l.tg.Customer(7, "into the hands of the frozen one")
+	c := other.conversation(7)
+	m := other.answer(c.ID, "while it is frozen")
+	next := l.poller(first)
+	t.Logf("host %d polled after %v", next.n, time.Since(began))
+	next.waitDelivery(m, inbox.Sent)
+	next.roundTrip(7, "after")
+	offset := l.tg.Polls(0).Confirmed
+	first.signal(syscall.SIGCONT)
+	first.standsBy(lines)
+	if p, ok := first.botProcess(); !ok {
+		t.Errorf("the bot of the frozen host is gone: %+v", p)
+	}
+	next.roundTrip(7, "in the end")
+	if !next.polls() || l.tg.Polls(0).Confirmed < offset {
+		t.Errorf("the one that was frozen took something from the other: %+v", l.tg.Polls(0))
+	}
+	if got := next.texts(c.ID, inbox.In); len(got) != 4 {
+		t.Errorf("the inbox has %q", got)
+	}
+	if d := l.tg.Duplicates(); len(d) > 0 {
+		t.Errorf("sent twice: %+v", d)
+	}
+}
+
+// TestThreeHostsAndARestartedDatabase : they recover by themselves, and still one polls.
+func TestThreeHostsAndARestartedDatabase(t *testing.T) {
+	t.Parallel()
+	l := three(t)
+	l.hosts[0].roundTrip(7, "before")
+	l.pg.Stop()
+	l.tg.Customer(7, "meanwhile")
+	l.pg.Start()
+	for _, h := range l.hosts {
+		proctest.Eventually(t, soon, "/readyz says 200", func() bool { code, _ := h.get("/readyz"); return code == 200 })
+	}
+	l.hosts[1].roundTrip(7, "after")
+	c := l.hosts[2].conversation(7)
+	if got := l.hosts[2].texts(c.ID, inbox.In); len(got) != 3 {
+		t.Errorf("the inbox has %q", got)
+	}
+	neverTwo(t, l.tg)
+}
