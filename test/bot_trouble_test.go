@@ -2,6 +2,8 @@ package test
 
 import (
 	"fmt"
+	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -120,7 +122,8 @@ func TestADatabaseThatCannotBeUsedAsConfigured(t *testing.T) {
 			if strings.Contains(body, "not-the-password") {
 				t.Errorf("the password is in %s", body)
 			}
-			if code, b := r.get("/api/v1/conversations"); code != 503 && code != 401 {
+			r.bearer = "tandem_of-any-kind" // that it is none, nobody can know now
+			if code, b := r.api("GET", "/conversations", nil, nil); code != 503 || strings.Contains(b, "not-the-password") {
 				t.Errorf("the API answers %d %s, want 503", code, b)
 			}
 			stays()
@@ -147,6 +150,9 @@ func TestTelegramInTrouble(t *testing.T) {
 		"too many requests":    simulator.Flood(1),
 		"redirects":            simulator.Redirect("http://127.0.0.1:1/"),
 		"flood without number": simulator.FloodMissing(),
+		"answers slowly":       simulator.Delay(700),
+		"dribbles":             simulator.Dribble(700),
+		"hangs":                interrupting(simulator.Stall()),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -170,6 +176,30 @@ func TestTelegramInTrouble(t *testing.T) {
 			r.stop()
 		})
 	}
+}
+
+func interrupting(f simulator.Fault) simulator.Fault { f.Interrupt = true; return f }
+
+// TestTelegramWhereNothingListens is the other way of not being there: connections are refused.
+func TestTelegramWhereNothingListens(t *testing.T) {
+	t.Parallel()
+	addr := proctest.FreeAddr(t)
+	r := newRig(t, "sqlite", "TELEGRAM_API_URL=http://"+addr).start().waitWeb()
+	stays := r.webMustStay()
+	r.mustSay("cannot reach Telegram", "kept")
+	if p := r.process("bot"); p.State != status.Running || p.Restarts != 0 {
+		t.Errorf("the bot: %+v, want it to wait for Telegram", p)
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	telegram := &http.Server{Handler: r.tg.Server}
+	go func() { _ = telegram.Serve(listener) }()
+	t.Cleanup(func() { telegram.Close() })
+	r.roundTrip(7, "hello")
+	stays()
+	r.stop()
 }
 
 func TestTelegramThatIsNotThereYet(t *testing.T) {
@@ -212,8 +242,14 @@ func TestAnotherProgramPollsWithTheToken(t *testing.T) {
 				t.Errorf("the next start is %s after the end, want BOT_CONFLICT_DELAY or a doubling of it", wait)
 			}
 			r.mustSay("another program")
-			if polls := r.tg.Calls("getUpdates"); polls[len(polls)-1].Status != 409 {
-				t.Errorf("it polled after the conflict: %+v", polls[len(polls)-1])
+			refused := 0
+			for _, poll := range r.tg.Calls("getUpdates") {
+				if poll.Status == 409 {
+					refused++
+				}
+			}
+			if starts := r.process("bot").Restarts + 1; refused == 0 || refused > starts {
+				t.Errorf("%d polls got the conflict in %d runs of the bot, want one in each: it stops at once", refused, starts)
 			}
 			r.tg.ClearFault(id)
 			r.waitPolling()

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -24,9 +25,14 @@ func TestAMessageIsStoredShownAndAnsweredOnce(t *testing.T) {
 		r := newRig(t, database).start().waitWeb().waitPolling()
 		stays := r.webMustStay()
 		r.roundTrip(7, "where is my parcel?")
-		page := r.page(r.signedIn(), "/")
-		if !strings.Contains(page, "where is my parcel?") && !strings.Contains(page, "re: where is my parcel?") {
-			t.Errorf("the message is not on the page:\n%s", page)
+		alice := r.signedIn()
+		if page := r.page(alice, "/"); !strings.Contains(page, "re: where is my parcel?") { // the newest of the conversation
+			t.Errorf("the conversation is not in the list:\n%s", page)
+		}
+		page := r.page(alice, fmt.Sprintf("/conversations/%d", r.conversation(7).ID))
+		_, thread, _ := strings.Cut(page, "\nClose\n")
+		if lines := strings.Split(thread, "\n"); count(lines, "where is my parcel?") != 1 || count(lines, "re: where is my parcel?") != 1 || count(lines, "sent") != 1 {
+			t.Errorf("the page of the conversation wants the message and the answer, sent, once each:\n%s", page)
 		}
 		for _, name := range []string{"web", "bot"} {
 			if p := r.process(name); p.State != status.Running || p.PID == 0 || p.Restarts != 0 {

@@ -148,6 +148,10 @@ func TestTwoHostsNeverPollAtOnce(t *testing.T) {
 	}
 	web := proctest.Start(t, proctest.Options{Path: bin(t, "web"), Env: r.env})
 	r.waitWeb().waitPolling()
+	host, _ := os.Hostname()
+	proctest.Eventually(t, soon, "the one that stands by says who polls", func() bool {
+		return bots[0].Count("standing by", `"holder"`, host)+bots[1].Count("standing by", `"holder"`, host) > 0
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	admin, err := pgx.Connect(ctx, database)
