@@ -98,7 +98,6 @@ func runGroup(w *world, signals *signalChannels) int {
 	add := func(name string, actor func(done <-chan struct{})) {
 		g.Add(w.guard(name, actor), func(error) {})
 	}
-	add("signals", func(done <-chan struct{}) { signals.forward(w.requests, done) })
 	add("status", w.publisher.run)
 	add("control", w.control.serve)
 	if w.lock != nil {
@@ -110,8 +109,10 @@ func runGroup(w *world, signals *signalChannels) int {
 		_ = g.Run()
 	}()
 
+	<-signals.caught
 	code := (&supervise.Loop{
-		Config: &w.settings.policy, World: w, Requests: w.requests, Children: signals.children,
+		Config: &w.settings.policy, World: w, Requests: w.requests,
+		Children: signals.children, Stop: signals.stop, Others: signals.others,
 	}).Run()
 
 	w.lastWords(code)

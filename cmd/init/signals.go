@@ -7,8 +7,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"tandem/internal/supervise"
 )
 
 // signalChannels are what init receives. Each kind has its own channel, because a full one drops: a burst of
@@ -17,50 +15,43 @@ type signalChannels struct {
 	children chan os.Signal
 	stop     chan os.Signal
 	others   chan os.Signal
+	caught   chan struct{} // closed once all are caught: no process is started before
 }
 
 // Not to be caught: KILL and STOP cannot be, and URG and PROF are what Go's runtime sends itself (golang/go#37942).
 // 32 to 34 belong to C libraries.
 var uncaught = map[syscall.Signal]bool{
-	syscall.SIGKILL: true, syscall.SIGSTOP: true, syscall.SIGURG: true, syscall.SIGPROF: true, syscall.SIGCHLD: true,
+	syscall.SIGKILL: true, syscall.SIGSTOP: true, syscall.SIGURG: true, syscall.SIGPROF: true,
 }
 
 const firstRealtime, lastRealtime = 35, 64
 
-// notify begins to catch every signal but those in keep, which stay ignored.
+// notify begins to catch every signal but those in keep, which stay ignored. It does so beside the caller: for each
+// signal Go's runtime has two threads answer each other, and if one of them were the locked main thread, that would
+// be half the time from init's start to web's.
 func notify(keep []os.Signal) *signalChannels {
-	c := &signalChannels{make(chan os.Signal, 1), make(chan os.Signal, 8), make(chan os.Signal, 64)}
-	signal.Notify(c.children, syscall.SIGCHLD)
+	c := &signalChannels{make(chan os.Signal, 1), make(chan os.Signal, 8), make(chan os.Signal, 64), make(chan struct{})}
+	go func() {
+		defer close(c.caught)
+		c.catch(keep)
+	}()
+	return c
+}
+
+func (c *signalChannels) catch(keep []os.Signal) {
 	kept := map[os.Signal]bool{}
 	for _, sig := range keep {
 		kept[sig] = true
 	}
 	for n := syscall.Signal(1); n <= lastRealtime; n++ {
 		switch {
+		case n == syscall.SIGCHLD:
+			signal.Notify(c.children, n)
 		case uncaught[n] || kept[n] || n > 31 && n < firstRealtime:
 		case n == syscall.SIGTERM || n == syscall.SIGINT || n == syscall.SIGQUIT:
 			signal.Notify(c.stop, n)
 		default:
 			signal.Notify(c.others, n)
-		}
-	}
-	return c
-}
-
-// forward is the actor that brings signals to the loop.
-func (c *signalChannels) forward(to chan<- supervise.Request, done <-chan struct{}) {
-	for {
-		var sig os.Signal
-		select {
-		case sig = <-c.stop:
-		case sig = <-c.others:
-		case <-done:
-			return
-		}
-		select {
-		case to <- supervise.Request{Event: supervise.Signal{Signal: sig.(syscall.Signal)}}:
-		case <-done:
-			return
 		}
 	}
 }

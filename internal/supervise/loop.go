@@ -3,6 +3,7 @@ package supervise
 import (
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -51,8 +52,10 @@ type Request struct {
 type Loop struct {
 	Config   *Config
 	World    World
-	Requests <-chan Request   // from signals, control and lock
+	Requests <-chan Request   // from control and lock
 	Children <-chan os.Signal // SIGCHLD
+	Stop     <-chan os.Signal // those that mean stop beside web and bot: a burst of others must not hold them up
+	Others   <-chan os.Signal
 
 	state   State
 	queue   []Event
@@ -95,6 +98,10 @@ func (l *Loop) Run() (code int) {
 			l.handle(r.Event)
 			l.answer("")
 		case <-l.Children:
+		case sig := <-l.Stop:
+			l.handle(Signal{sig.(syscall.Signal)})
+		case sig := <-l.Others:
+			l.handle(Signal{sig.(syscall.Signal)})
 		case <-timer.C:
 			l.handle(Tick{})
 		}
