@@ -14,10 +14,10 @@ soak: SOAK ?= 30m
 TEST     := scripts/test -p 2 -timeout 20m
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check soak bench image build fmt setup clean
+.PHONY: help demo run test check soak bench bench-init image build fmt setup clean
 
 help: ## what can be done here
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## the whole main job on this machine: init, web, bot and a local Telegram; Ctrl-C ends it
 	@$(BUILD) ./cmd/simulator ./cmd/demo
@@ -44,6 +44,9 @@ soak: ## half an hour of random abuse of init (SOAK=60s make soak: a minute); no
 
 bench: build ## how fast and how large it is beside the least that would do, in Markdown
 	@$(GO) run ./test/bench -bin bin
+
+bench-init: build ## init beside tini, dumb-init, catatonit, s6, runit, supervisord, in Markdown (as root; sudo scripts/setup bench)
+	@$(GO) run ./test/bench/init -bin bin
 
 image: ## the container image tandem:dev
 	@scripts/image
