@@ -1,0 +1,106 @@
+// Package sdnotify is how a process tells who supervises it that it is ready, alive or stopping: the datagrams of
+// sd_notify(3), in both directions. Sender is what web and bot use, Parse what init does.
+//
+// It promises that a sender never fails its process: without NOTIFY_SOCKET every call does nothing, and nobody's
+// silence holds one up for more than a second; and that whatever bytes Parse is given, what comes out is small,
+// printable and means what the sender wrote last. It leaves to init who may say something.
+package sdnotify
+
+import (
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// MaxDatagram is how long a datagram may be, in bytes; a longer one is not read.
+	MaxDatagram = 4096
+	// MaxStatus is how much of a STATUS= is kept, in bytes.
+	MaxStatus = 240
+	// maxExtend bounds EXTEND_TIMEOUT_USEC=, which may name any number.
+	maxExtend = 24 * time.Hour
+)
+
+// Notice is what one or more datagrams say. The zero value says nothing.
+type Notice struct {
+	Ready    bool          // READY=1
+	Stopping bool          // STOPPING=1
+	Watchdog bool          // WATCHDOG=1: the process is alive
+	Trigger  bool          // WATCHDOG=trigger: the process asks to be taken for hung
+	StandBy  bool          // X_STANDBY=1, our own: it is well and waits until it may work
+	Works    bool          // X_STANDBY=0: it does not wait any more
+	Extend   time.Duration // EXTEND_TIMEOUT_USEC=: how much longer the start may take, from now; 0 for nothing said
+	Says     bool          // Status counts
+	Status   string        // STATUS=, one line in printable UTF-8; "" takes back an earlier one
+}
+
+// Parse reads one datagram: lines NAME=VALUE. What it does not know is no error, since the protocol has more than init needs;
+// MAINPID= in particular must not name another process. False says that there was nothing to be known at all.
+func Parse(datagram []byte) (Notice, bool) {
+	var n Notice
+	if len(datagram) > MaxDatagram {
+		return n, false
+	}
+	for line := range strings.Lines(string(datagram)) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		switch name {
+		case "READY":
+			n.Ready = n.Ready || value == "1"
+		case "STOPPING":
+			n.Stopping = n.Stopping || value == "1"
+		case "WATCHDOG":
+			n.Watchdog = n.Watchdog || value == "1"
+			n.Trigger = n.Trigger || value == "trigger"
+		case "X_STANDBY":
+			if value == "1" || value == "0" {
+				n.StandBy, n.Works = value == "1", value == "0"
+			}
+		case "EXTEND_TIMEOUT_USEC":
+			if us, err := strconv.ParseUint(value, 10, 64); err == nil {
+				n.Extend = time.Duration(min(us, uint64(maxExtend/time.Microsecond))) * time.Microsecond
+			}
+		case "STATUS":
+			n.Says, n.Status = true, clean(value)
+		}
+	}
+	return n, n != Notice{}
+}
+
+// Then is what n and then later say together.
+func (n Notice) Then(later Notice) Notice {
+	n.Ready = n.Ready || later.Ready
+	n.Stopping = n.Stopping || later.Stopping
+	n.Watchdog = n.Watchdog || later.Watchdog
+	n.Trigger = n.Trigger || later.Trigger
+	if later.StandBy || later.Works {
+		n.StandBy, n.Works = later.StandBy, later.Works
+	}
+	if later.Extend != 0 {
+		n.Extend = later.Extend
+	}
+	if later.Says {
+		n.Says, n.Status = true, later.Status
+	}
+	return n
+}
+
+// clean makes one line for a terminal out of what anybody may have written.
+func clean(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	s = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s))
+	if len(s) <= MaxStatus {
+		return s
+	}
+	end := MaxStatus
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return strings.TrimSpace(s[:end])
+}
