@@ -24,7 +24,17 @@ type Options struct {
 	// Guard is asked before each poll. An error says that the caller's lock does not guard any more; the bot
 	// then ends with it.
 	Guard func() error
-	Log   *slog.Logger
+	// Changed is told each new state of the bot, in order; nil for nobody. It must not take long.
+	Changed func(Condition)
+	Log     *slog.Logger
+}
+
+// Condition is how the bot is. In standby State and Reason are those of before, and Holder is who has the lock.
+type Condition struct {
+	State   inbox.BotState
+	Reason  string
+	StandBy bool
+	Holder  string
 }
 
 // timing is what a test makes shorter.
@@ -41,6 +51,8 @@ type timing struct {
 	backoffMost  time.Duration
 	lull         time.Duration // between polls that brought nothing new and did not take time either
 	heartbeat    time.Duration
+	store        time.Duration // far beyond the time that any database takes for an answer, or to be found away
+	grace        time.Duration // after which a part of the bot that has not moved on hangs
 }
 
 // Drain, recording and signing off stay together below 8 seconds, which is what init allows for all.
@@ -50,6 +62,7 @@ var usualTiming = timing{
 	fenced: 10 * time.Second, settle: time.Second, tick: 10 * time.Second,
 	backoffFirst: 500 * time.Millisecond, backoffMost: 30 * time.Second,
 	lull: 500 * time.Millisecond, heartbeat: inbox.HeartbeatEvery,
+	store: 5 * time.Minute, grace: time.Minute,
 }
 
 func (t timing) backoff() *backoff { return &backoff{min: t.backoffFirst, max: t.backoffMost} }
@@ -65,6 +78,7 @@ type Bot struct {
 	client  *client
 	metrics *metrics
 	health  *health
+	vitals  vitals
 	times   timing
 }
 
@@ -73,7 +87,7 @@ func New(o Options) *Bot {
 	if o.Guard == nil {
 		o.Guard = func() error { return nil }
 	}
-	h := newHealth()
+	h := newHealth(o.Changed)
 	return &Bot{Options: o, client: newClient(o.APIURL, o.Token), health: h, metrics: newMetrics(h), times: usualTiming}
 }
 
@@ -106,6 +120,8 @@ func (b *Bot) hold(ctx context.Context) error {
 		return err
 	}
 	defer lock.Release()
+	defer b.vitals.within(thePoll, 0)
+	defer b.vitals.within(theProbe, 0)
 	b.health.set(inbox.BotStarting, "")
 
 	run, stop := context.WithCancelCause(ctx)
@@ -264,6 +280,7 @@ type tenure struct {
 func (x *tenure) getMe(ctx context.Context) answer {
 	ctx, cancel := context.WithTimeout(ctx, x.times.send)
 	defer cancel()
+	x.vitals.within(theProbe, x.times.send+x.times.grace)
 	a := x.client.call(ctx, "getMe", struct{}{}, maxAnswer)
 	if a.class == taken {
 		var me struct {
@@ -277,6 +294,7 @@ func (x *tenure) getMe(ctx context.Context) answer {
 			x.mu.Unlock()
 		}
 	}
+	x.vitals.within(theProbe, max(a.retryAfter, x.times.backoffMost)+x.times.grace)
 	return a
 }
 
@@ -288,6 +306,7 @@ func (x *tenure) introduce(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return nil
 	case a.class == taken:
+		x.vitals.within(theProbe, 0)
 		return nil
 	case a.class == unauthorized:
 		return refusedToken(a)
@@ -309,11 +328,13 @@ func (x *tenure) trouble(method string, a answer) {
 		x.Log.Warn("Telegram does not answer as it should, trying again", "method", method, "reason", a.Error())
 	}
 	x.health.set(inbox.BotUnreachable, reason)
+	x.vitals.within(theProbe, x.times.backoffMost+x.times.grace)
 	x.gate.shut(reason)
 }
 
 // reachable is called when a probe got through. While only polls fail, that is not enough to say all is well.
 func (x *tenure) reachable() {
+	x.vitals.within(theProbe, 0)
 	x.mu.Lock()
 	failed, state := x.failed, inbox.BotStarting
 	if x.started {

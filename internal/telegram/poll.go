@@ -38,7 +38,8 @@ func (x *tenure) poll(run, work context.Context) error {
 	x.Log.Info("ready", "bot", x.username, "bot_id", x.BotID, "epoch", x.Epoch)
 
 	pause := x.times.backoff()
-	for offset := x.NextOffset; x.gate.wait(run); {
+	for offset := x.NextOffset; x.gate.wait(run); x.vitals.within(thePoll, 0) {
+		x.vitals.within(thePoll, x.times.poll+x.times.late+x.times.grace)
 		if err := x.Guard(); err != nil {
 			return exitcode.With(exitcode.TempFail, fmt.Errorf("stopped polling, because nothing keeps another bot from it any more: %w", err))
 		}
@@ -80,6 +81,7 @@ func (x *tenure) poll(run, work context.Context) error {
 		}
 		x.pollFailed(a)
 		if a.class == flooded && a.retryAfter > 0 {
+			x.vitals.within(thePoll, a.retryAfter+x.times.grace)
 			sleep(run, a.retryAfter)
 		} else {
 			sleep(run, pause.next())
@@ -130,6 +132,7 @@ func (x *tenure) pollFailed(a answer) {
 func (x *tenure) store(work context.Context, batch []inbox.Update, next int64) error {
 	pause := x.times.storeBackoff()
 	for {
+		x.vitals.within(thePoll, x.times.store+x.times.grace)
 		err := x.Store.StoreUpdates(work, x.Tenure, batch, next)
 		switch {
 		case err == nil:
