@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -36,20 +37,23 @@ func ask(verb string, args []string) int {
 	}
 	var first error
 	for _, m := range []mode{pair, modeOf(args[0])} {
-		socket, _, _ := m.fileNames()
-		answer, err := request(filepath.Join(dir, socket), verb+" "+args[0]+"\n")
-		switch {
-		case err != nil:
+		answer, err := request(filepath.Join(dir, m.files().socket), verb+" "+args[0]+"\n", 0)
+		if err != nil {
 			if first == nil || !errors.Is(err, fs.ErrNotExist) {
 				first = err
 			}
 			continue
-		case answer == "ok":
-			return exitcode.OK
-		case answer == "":
-			return fail(exitcode.Failure, "init ended before it answered")
 		}
-		return fail(exitcode.Failure, strings.TrimPrefix(answer, "refused "))
+		number, text, _ := strings.Cut(answer, " ")
+		code, err := strconv.Atoi(number)
+		switch {
+		case err != nil:
+			return fail(exitcode.Failure, "init ended before it answered")
+		case code != exitcode.OK:
+			return fail(code, text)
+		}
+		fmt.Println(text)
+		return exitcode.OK
 	}
 	return fail(exitcode.Failure, "no init can be reached: "+first.Error()+" (is it running, and is RUN_DIR the same?)")
 }
@@ -61,33 +65,39 @@ func modeOf(name string) mode {
 	return botOnly
 }
 
-func request(socket, line string) (string, error) {
+// request sends line to the init at socket and returns its answer; limit is how long that may take, 0 for any time.
+func request(socket, line string, limit time.Duration) (string, error) {
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return "", err
 	}
 	defer syscall.Close(fd)
-	timeouts(fd, maxWait)
+	timeout := syscall.NsecToTimeval(int64(limit))
+	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &timeout)
+	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &timeout)
 	if err := syscall.Connect(fd, &syscall.SockaddrUnix{Name: socket}); err != nil {
 		return "", fmt.Errorf("%s: %w", socket, err)
 	}
 	if err := unix.Sendto(fd, []byte(line), unix.MSG_NOSIGNAL, nil); err != nil {
 		return "", fmt.Errorf("%s: %w", socket, err)
 	}
+	var answer []byte
 	buf := make([]byte, 4096)
 	for {
 		n, err := syscall.Read(fd, buf)
-		if err == syscall.EINTR {
-			continue
-		}
-		if err != nil {
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
 			return "", fmt.Errorf("%s: %w", socket, err)
+		case n == 0:
+			return strings.TrimSpace(string(answer)), nil
+		default:
+			answer = append(answer, buf[:n]...)
 		}
-		return strings.TrimSpace(string(buf[:n])), nil
 	}
 }
 
-// showStatus is `init status [NAME] [--json]`. It reads the status file, so it works without the socket.
+// showStatus is `init status [NAME] [--json]`: 0 if an init that has the process NAME lives and reports, whatever the state of the process.
 func showStatus(args []string) int {
 	name, asJSON := "", false
 	for _, a := range args {
@@ -119,23 +129,44 @@ func showStatus(args []string) int {
 	return exitcode.OK
 }
 
-// liveStatus is the status that a running init wrote which has the process name, or any if it is "".
+// probeLimit is how long a living init may take to tell its status.
+const probeLimit = 5 * time.Second
+
+// liveStatus is the status of a running init which has the process name, or of any if it is "". It asks init itself, and
+// believes the file only where init has no socket.
 func liveStatus(dir, name string) (*status.Status, error) {
+	var problem error
 	for _, m := range []mode{pair, webOnly, botOnly} {
-		_, file, lockName := m.fileNames()
-		s, err := status.Read(filepath.Join(dir, file))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		files := m.files()
+		s, err := askStatus(filepath.Join(dir, files.socket))
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+			if s, err = status.Read(filepath.Join(dir, files.status)); errors.Is(err, fs.ErrNotExist) || !owned(filepath.Join(dir, files.lock)) {
+				continue
+			}
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the status: %w", err)
-		}
-		if _, has := s.Process(name); name != "" && !has || !owned(filepath.Join(dir, lockName)) {
+			problem = fmt.Errorf("init does not tell its status: %w", err)
 			continue
 		}
-		return s, nil
+		if _, has := s.Process(name); name == "" || has {
+			return s, nil
+		}
 	}
-	return nil, fmt.Errorf("no init with a status file is running in %s (is RUN_DIR the same?)", dir)
+	if problem == nil {
+		problem = fmt.Errorf("no init that has a status is running in %s (is RUN_DIR the same?)", dir)
+	}
+	return nil, problem
+}
+
+func askStatus(socket string) (*status.Status, error) {
+	answer, err := request(socket, "status\n", probeLimit)
+	if errors.Is(err, syscall.EAGAIN) || err == nil && answer == "" {
+		return nil, errors.New("it does not answer; it hangs, or it is too busy")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return status.Parse([]byte(answer))
 }
 
 // owned says whether an init holds the lock on its files: what one left that was killed is not its status.

@@ -4,129 +4,165 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"tandem/internal/logline"
 	"tandem/internal/supervise"
 )
 
-// The control protocol: a client connects, sends one line "VERB NAME\n" in one write, and gets one line back:
-// "ok" once it is done, or "refused REASON". Nothing that a client does or leaves undone reaches PID 1's loop but
-// such a line. It is made of system calls because net would add a tenth to the executable, and because a write
-// to a client that left must not raise SIGPIPE, which init would pass on to web.
+// The control protocol: a client connects, sends one line, "VERB NAME\n" or "status\n", and gets an answer: for a verb
+// one line, "CODE TEXT", once it is carried out or has come to something else; for status the JSON of status.json, after the loop has
+// turned once, so that it is also proof that init works. Nothing that a client does or leaves undone reaches PID 1's loop but
+// such a line, and no client costs more than a goroutine that waits for a bounded time.
+//
+// It is made of system calls because net would add a tenth to the executable, and because a write to a client that left must not
+// raise SIGPIPE, which init would pass on to web.
 const (
-	maxLine    = 256              // bytes of a request
-	maxClients = 4                // at once; the others wait to be accepted
-	patience   = 2 * time.Second  // for a client to say what it wants
-	maxWait    = 10 * time.Minute // for what it asked for to be done
+	maxLine   = 256             // bytes of a request
+	maxSilent = 32              // clients that have not said all they want; one more costs the one that has kept silent longest its place
+	maxAsking = 16              // requests that are being carried out; one more is refused
+	patience  = 2 * time.Second // for a client to say what it wants and to take the answer, and for the loop to turn
 )
 
 type controlServer struct {
-	log *logline.Logger
-	ask func(supervise.Request)
-	fd  int // 0 while there is no socket
+	ask    func(supervise.Request)
+	show   func() []byte // the status as JSON
+	limit  time.Duration // for what was asked for to be answered
+	socket *os.File      // nil while there is none
+
+	mu     sync.Mutex
+	silent []*os.File // longest first
+	asking int
 }
 
 // listen makes the socket at path, in place of a stale one.
-func (c *controlServer) listen(path string) error {
-	if len(path) > 107 { // sun_path of unix(7)
-		return fmt.Errorf("the path of the socket is longer than the 107 bytes that the kernel takes: %s", path)
-	}
-	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	_ = os.Remove(path)
-	err = syscall.Fchmod(fd, 0o600) // bind makes the file with the socket's mode: there is no moment with another
-	if err == nil {
-		err = syscall.Bind(fd, &syscall.SockaddrUnix{Name: path})
-	}
-	if err == nil {
-		err = syscall.Listen(fd, 16)
-	}
-	if err != nil {
-		syscall.Close(fd)
+func (c *controlServer) listen(path string) (err error) {
+	if c.socket, err = bindSocket(path, syscall.SOCK_STREAM, 0o600); err != nil {
 		return fmt.Errorf("control socket %s: %w", path, err)
 	}
-	c.fd = fd
 	return nil
 }
 
 // serve is the actor.
 func (c *controlServer) serve(done <-chan struct{}) {
-	if c.fd == 0 {
+	if c.socket == nil {
 		<-done
 		return
 	}
-	accepting := make(chan struct{})
 	go func() {
-		defer close(accepting)
-		c.accept()
+		<-done
+		c.socket.Close() // ends accept
 	}()
-	<-done
-	_ = syscall.Shutdown(c.fd, syscall.SHUT_RDWR) // wakes accept
-	<-accepting
-	_ = syscall.Close(c.fd)
+	var pace pacer
+	for {
+		f, err := accept(c.socket)
+		switch {
+		case err == nil:
+			go c.client(f)
+		case errors.Is(err, os.ErrClosed):
+			return
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.ENOBUFS):
+			time.Sleep(100 * time.Millisecond)
+		}
+		pace.wait(done)
+	}
 }
 
-func (c *controlServer) accept() {
-	slots := make(chan struct{}, maxClients)
+func (c *controlServer) client(f *os.File) {
+	defer f.Close()
 	defer func() {
 		if r := recover(); r != nil {
 			c.ask(supervise.Request{Event: supervise.Fault{Reason: fmt.Sprint("panic in control: ", r)}})
 		}
 	}()
-	for {
-		slots <- struct{}{}
-		fd, _, err := syscall.Accept4(c.fd, syscall.SOCK_CLOEXEC)
-		switch {
-		case err == nil:
-			go func() {
-				defer func() { <-slots }()
-				defer syscall.Close(fd)
-				defer func() {
-					if r := recover(); r != nil {
-						c.ask(supervise.Request{Event: supervise.Fault{Reason: fmt.Sprint("panic in control: ", r)}})
-					}
-				}()
-				c.client(fd)
-			}()
-			continue
-		case errors.Is(err, syscall.EINVAL): // shut down
-			return
-		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.ENOBUFS):
-			time.Sleep(100 * time.Millisecond)
-		}
-		<-slots
+	_ = f.SetDeadline(time.Now().Add(patience))
+	line, ok := c.hear(f)
+	if !ok {
+		return
 	}
+	answer := c.answer(line)
+	_ = f.SetDeadline(time.Now().Add(patience))
+	send(f, answer)
 }
 
-func (c *controlServer) client(fd int) {
-	timeouts(fd, patience)
+// hear reads a line, or as much of one as a request may have; false if the client left or took too long.
+func (c *controlServer) hear(f *os.File) (line string, ok bool) {
+	c.mu.Lock()
+	if len(c.silent) == maxSilent {
+		c.silent[0].Close()
+		c.silent = c.silent[1:]
+	}
+	c.silent = append(c.silent, f)
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.silent = slices.DeleteFunc(c.silent, func(other *os.File) bool { return other == f })
+		c.mu.Unlock()
+	}()
 	buf := make([]byte, maxLine)
-	n, err := syscall.Read(fd, buf)
-	if err != nil || n <= 0 {
-		return
-	}
-	verb, id, problem := parseRequest(string(buf[:n]))
-	if problem != "" {
-		reply(fd, "refused "+problem)
-		return
-	}
-	answer := make(chan string, 1)
-	c.ask(supervise.Request{Event: supervise.Ask{Verb: verb, ID: id}, Reply: func(refused string) { answer <- refused }})
-	select {
-	case refused := <-answer:
-		if refused != "" {
-			reply(fd, "refused "+refused)
-		} else {
-			reply(fd, "ok")
+	for n := 0; n < len(buf); {
+		more, err := f.Read(buf[n:])
+		if err != nil {
+			return "", false
 		}
-	case <-time.After(maxWait):
+		if n += more; buf[n-1] == '\n' {
+			return string(buf[:n]), true
+		}
+	}
+	return string(buf), true
+}
+
+// answer has carried out what line asks for.
+func (c *controlServer) answer(line string) []byte {
+	say := func(o supervise.Outcome) []byte { return []byte(strconv.Itoa(o.Code) + " " + o.Text + "\n") }
+	verb, id, problem := parseRequest(line)
+	if problem != "" {
+		return say(supervise.Outcome{Code: 1, Text: problem})
+	}
+	if verb == "status" {
+		if _, ok := c.put(supervise.Tick{}, patience); !ok {
+			return nil
+		}
+		return append(c.show(), '\n')
+	}
+	c.mu.Lock()
+	free := c.asking < maxAsking
+	if free {
+		c.asking++
+	}
+	c.mu.Unlock()
+	if !free {
+		return say(supervise.Outcome{Code: 1, Text: "too many requests are being carried out: try again"})
+	}
+	defer func() {
+		c.mu.Lock()
+		c.asking--
+		c.mu.Unlock()
+	}()
+	o, ok := c.put(supervise.Ask{Verb: verb, ID: id}, c.limit)
+	if !ok {
+		o = supervise.Outcome{Code: 1, Text: "no answer within " + c.limit.String()}
+	}
+	return say(o)
+}
+
+// put puts an event to the loop and waits for what comes of it.
+func (c *controlServer) put(e supervise.Event, limit time.Duration) (supervise.Outcome, bool) {
+	answer := make(chan supervise.Outcome, 1)
+	c.ask(supervise.Request{Event: e, Reply: func(o supervise.Outcome) { answer <- o }})
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	select {
+	case o := <-answer:
+		return o, true
+	case <-late.C:
+		return supervise.Outcome{}, false
 	}
 }
 
@@ -137,8 +173,10 @@ func parseRequest(line string) (verb string, id supervise.ID, problem string) {
 	switch {
 	case !whole:
 		return "", 0, "want one line of at most 255 bytes"
+	case body == "status":
+		return verb, 0, ""
 	case verb != "start" && verb != "stop" && verb != "restart":
-		return "", 0, "want start, stop or restart"
+		return "", 0, "want status, start, stop or restart"
 	case name == "web":
 		return verb, supervise.Web, ""
 	case name == "bot":
@@ -147,12 +185,25 @@ func parseRequest(line string) (verb string, id supervise.ID, problem string) {
 	return "", 0, "there is no such process: want web or bot"
 }
 
-func reply(fd int, line string) {
-	_ = unix.Sendto(fd, []byte(line+"\n"), unix.MSG_NOSIGNAL, nil)
-}
-
-func timeouts(fd int, d time.Duration) {
-	tv := syscall.NsecToTimeval(int64(d))
-	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &tv)
-	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &tv)
+// send sends all of b, or what the other side takes before the deadline.
+func send(f *os.File, b []byte) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	for len(b) > 0 {
+		var n int
+		var sendErr error
+		err := conn.Write(func(fd uintptr) bool {
+			n, sendErr = unix.SendmsgN(int(fd), b, nil, nil, unix.MSG_NOSIGNAL)
+			return sendErr != syscall.EAGAIN
+		})
+		switch {
+		case sendErr == syscall.EINTR:
+		case err != nil || sendErr != nil:
+			return
+		default:
+			b = b[n:]
+		}
+	}
 }

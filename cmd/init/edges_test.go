@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -337,9 +338,13 @@ func TestLockFileThatHangs(t *testing.T) {
 		}
 		began := time.Now()
 		for _, verb := range []string{"stop", "start", "restart"} {
-			if out, err := i.init(verb, "bot"); err != nil {
-				t.Errorf("init %s bot: %v %s", verb, err, out)
+			// Only a stop can be carried out; nobody has to wait for the others.
+			limit := map[bool]time.Duration{true: soon, false: 300 * time.Millisecond}[verb == "stop"]
+			answer, err := request(filepath.Join(i.dir, "init.sock"), verb+" bot\n", limit)
+			if verb == "stop" && err == nil && answer == "0 bot: stopped" || verb != "stop" && errors.Is(err, syscall.EAGAIN) {
+				continue
 			}
+			t.Errorf("init %s bot: %v %s", verb, err, answer)
 		}
 		i.Signal(syscall.SIGTERM)
 		i.ends(0)

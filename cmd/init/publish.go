@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,25 +17,29 @@ import (
 	"tandem/internal/buildinfo"
 	"tandem/internal/lockfile"
 	"tandem/internal/logline"
+	"tandem/internal/sdnotify"
 	"tandem/internal/status"
 	"tandem/internal/supervise"
 )
 
-// fileNames are the names of the control socket, the status file and the ownership lock in RUN_DIR.
-func (m mode) fileNames() (socket, file, lock string) {
+// runDirFiles are the names of what init has in RUN_DIR: the control socket, the socket on which processes tell of themselves, the
+// status file, and the lock that says who owns them.
+type runDirFiles struct{ socket, notify, status, lock string }
+
+func (m mode) files() runDirFiles {
 	switch m {
 	case webOnly:
-		return "web.sock", "web.json", "init-web.lock"
+		return runDirFiles{"web.sock", "web-notify.sock", "web.json", "init-web.lock"}
 	case botOnly:
-		return "bot.sock", "bot.json", "init-bot.lock" // bot.lock is the polling lock
+		return runDirFiles{"bot.sock", "bot-notify.sock", "bot.json", "init-bot.lock"} // bot.lock is the polling lock
 	}
-	return "init.sock", "status.json", "init.lock"
+	return runDirFiles{"init.sock", "notify.sock", "status.json", "init.lock"}
 }
 
 // runDirLock says that this init owns its files in RUN_DIR.
 type runDirLock struct {
-	lock         *lockfile.Lock
-	socket, file string
+	lock  *lockfile.Lock
+	files []string // to be removed at the end
 }
 
 // claimRunDir makes this init the owner of its files in RUN_DIR and opens the control socket. What stands in the
@@ -52,8 +57,9 @@ func (w *world) claimRunDir() {
 		fail(err.Error())
 		return
 	}
-	socket, file, lockName := s.mode.fileNames()
-	lock, err := lockfile.Open(filepath.Join(s.runDir, lockName))
+	files := s.mode.files()
+	inRunDir := func(name string) string { return filepath.Join(s.runDir, name) }
+	lock, err := lockfile.Open(inRunDir(files.lock))
 	if err != nil {
 		fail(err.Error())
 		return
@@ -67,7 +73,7 @@ func (w *world) claimRunDir() {
 		free, err = lock.TryLock()
 	}
 	if err == nil && !free {
-		err = fmt.Errorf("another init (%s) owns %s; give this one a RUN_DIR of its own", lockfile.Holder(filepath.Join(s.runDir, lockName)), s.runDir)
+		err = fmt.Errorf("another init (%s) owns %s; give this one a RUN_DIR of its own", lockfile.Holder(inRunDir(files.lock)), s.runDir)
 	}
 	if err != nil {
 		lock.Close()
@@ -75,22 +81,48 @@ func (w *world) claimRunDir() {
 		return
 	}
 	_ = lock.SetHolder(fmt.Sprintf("pid %d", os.Getpid()))
-	w.owned = &runDirLock{lock, filepath.Join(s.runDir, socket), filepath.Join(s.runDir, file)}
-	_ = os.Remove(w.owned.file) // one from before a restart of the container is not to be taken for ours
-	w.publisher.path = w.owned.file
+	w.owned = &runDirLock{lock, []string{inRunDir(files.status), inRunDir(files.socket), inRunDir(files.notify)}}
+	for _, path := range w.owned.files {
+		_ = os.Remove(path) // one from before a restart of the container is not to be taken for ours
+	}
+	w.publisher.path = inRunDir(files.status)
 	if _, _, other := s.otherUser(supervise.Web); other {
 		w.publisher.mode = 0o644
 	}
-	if err := w.control.listen(w.owned.socket); err != nil {
+	if err := w.control.listen(inRunDir(files.socket)); err != nil {
 		w.log.Warn("init runs without control socket", "reason", err.Error())
+	}
+	w.listenToProcesses(inRunDir(files.notify))
+}
+
+// listenToProcesses gives each process that is to be listened to the address for it. Where there is no socket, a process runs as one
+// that is not listened to.
+func (w *world) listenToProcesses(path string) {
+	s := &w.settings
+	if s.notify == [2]bool{} {
+		return
+	}
+	if err := w.notices.listen(path); err != nil {
+		w.log.Warn("init cannot hear whether its processes are ready and alive", "reason", err.Error())
+		return
+	}
+	for id, wanted := range s.notify {
+		if wanted {
+			s.policy.Notify[id] = true
+			s.env[id] = set(s.env[id], sdnotify.SocketVariable, path)
+		}
+	}
+	if s.notify[supervise.Bot] && s.policy.Watchdog > 0 {
+		s.env[supervise.Bot] = set(s.env[supervise.Bot], sdnotify.WatchdogVariable, strconv.FormatInt(s.policy.Watchdog.Microseconds(), 10))
 	}
 }
 
 // releaseRunDir removes what would be taken for a living init.
 func (w *world) releaseRunDir() {
 	if w.owned != nil {
-		_ = os.Remove(w.owned.socket)
-		_ = os.Remove(w.owned.file)
+		for _, path := range w.owned.files {
+			_ = os.Remove(path)
+		}
 		_ = w.owned.lock.Close()
 	}
 }
@@ -128,6 +160,17 @@ func (p *publisher) put(show func() *status.Status, then func()) {
 	case p.wake <- struct{}{}:
 	default:
 	}
+}
+
+// json is the state that was handed over last, as JSON.
+func (p *publisher) json() []byte {
+	p.mu.Lock()
+	show := p.show
+	p.mu.Unlock()
+	if show == nil {
+		return nil
+	}
+	return show().Marshal()
 }
 
 // run is the actor.

@@ -100,6 +100,7 @@ func runGroup(w *world, signals *signalChannels) int {
 	}
 	add("status", w.publisher.run)
 	add("control", w.control.serve)
+	add("notices", w.notices.run)
 	if w.lock != nil {
 		add("lock", w.lock.run)
 	}

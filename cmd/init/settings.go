@@ -14,6 +14,7 @@ import (
 	"tandem/internal/config"
 	"tandem/internal/logline"
 	"tandem/internal/reap"
+	"tandem/internal/sdnotify"
 	"tandem/internal/supervise"
 )
 
@@ -36,7 +37,8 @@ type settings struct {
 	dir            string          // where the processes run: the directory init was started in
 	runDir         string          // "" where there is none
 	runDirProblem  error
-	lockFile       string // "" where there is none
+	lockFile       string  // "" where there is none
+	notify         [2]bool // which of them is to be listened to (sd_notify(3))
 	terminationLog string
 	log            logline.Settings
 	botProblem     string // what is wrong with the bot's settings; never a reason to stop web
@@ -56,7 +58,11 @@ func readSettings(m mode, environ []string) (settings, error) {
 	if s.runDir, s.runDirProblem = env.RunDir(); s.runDir != "" {
 		s.runDir = s.absolute(s.runDir)
 	}
+	// Whoever supervises init does not want to hear its processes.
 	shared := environ
+	for _, name := range []string{sdnotify.SocketVariable, sdnotify.WatchdogVariable, sdnotify.WatchdogPIDVariable} {
+		shared = set(shared, name, "")
+	}
 	if s.runDir != "" {
 		shared = set(shared, "RUN_DIR", s.runDir)
 	}
@@ -64,6 +70,7 @@ func readSettings(m mode, environ []string) (settings, error) {
 		s.policy.Names[supervise.Web] = "web"
 		s.policy.SuccessExit = statuses(env, "WEB_SUCCESS_EXIT")
 		s.args[supervise.Web] = commandLine(env, "WEB_COMMAND", "web")
+		s.notify[supervise.Web] = env.Bool("WEB_NOTIFY", env.String("WEB_COMMAND", "") == "")
 		s.env[supervise.Web] = without(shared, botsOwn, names(env, "WEB_PASS_ENV"))
 		s.confine(env, supervise.Web, "WEB_")
 	}
@@ -85,6 +92,7 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 	}
 	p.ConflictDelay = env.Duration("BOT_CONFLICT_DELAY", 30*time.Second, time.Millisecond)
 	s.args[supervise.Bot] = commandLine(env, "BOT_COMMAND", "bot")
+	s.readNotify(env)
 	pass := names(env, "BOT_PASS_ENV")
 	switch lock := env.String("POLL_LOCK_FILE", ""); {
 	case lock != "":
@@ -107,6 +115,24 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 		p.Disabled, s.botProblem = "ENABLE_TELEGRAM_BOT is "+env.String("ENABLE_TELEGRAM_BOT", ""), ""
 	case s.botProblem != "":
 		p.Broken = s.botProblem
+	}
+}
+
+// readNotify reads whether the bot is listened to, and what is expected of it then. A program of somebody else's may well say that it is
+// ready, but not that it is alive.
+func (s *settings) readNotify(env *config.Env) {
+	ours := env.String("BOT_COMMAND", "") == ""
+	s.notify[supervise.Bot] = env.Bool("BOT_NOTIFY", ours)
+	s.policy.StartTimeout = env.DurationOrOff("BOT_START_TIMEOUT", 2*time.Minute, time.Millisecond)
+	watchdog := 2 * time.Minute
+	if !ours {
+		watchdog = 0
+	}
+	s.policy.Watchdog = env.DurationOrOff("BOT_WATCHDOG", watchdog, time.Millisecond)
+	for name, value := range map[string]time.Duration{"BOT_START_TIMEOUT": s.policy.StartTimeout, "BOT_WATCHDOG": s.policy.Watchdog} {
+		if !s.notify[supervise.Bot] && value > 0 && env.String(name, "") != "" {
+			env.Reject(name, "needs BOT_NOTIFY=true, and a bot that speaks sd_notify(3)")
+		}
 	}
 }
 

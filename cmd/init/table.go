@@ -23,11 +23,11 @@ func table(s *status.Status, name, dir string, now time.Time) string {
 			continue
 		}
 		pid, since := "-", "-"
-		switch {
-		case p.PID != 0 && p.StartedAt != nil:
-			pid, since = fmt.Sprint(p.PID), span(now.Sub(*p.StartedAt))
-		case p.LastEnd != nil:
-			since = span(now.Sub(p.LastEnd.At))
+		if p.PID != 0 {
+			pid = fmt.Sprint(p.PID)
+		}
+		if p.Since != nil {
+			since = span(now.Sub(*p.Since))
 		}
 		line(p.Name, "%-11s%-8s%-8s%d", p.State, since, pid, p.Restarts)
 		why := p.Reason
@@ -42,6 +42,9 @@ func table(s *status.Status, name, dir string, now time.Time) string {
 		}
 		if why != "" {
 			fact("why", "%s", why)
+		}
+		if p.StatusText != "" && p.StatusText != why {
+			fact("says", "%s", p.StatusText)
 		}
 		if e := p.LastEnd; e != nil {
 			said := ": " + e.Reason

@@ -14,7 +14,7 @@ func TestStatusTable(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 24, 3, 20, 0, 0, time.UTC)
 	at := func(ago time.Duration) *time.Time { then := now.Add(-ago); return &then }
-	web := status.Process{Name: "web", State: status.Running, PID: 7, StartedAt: at(3*time.Hour + 12*time.Minute + 9*time.Second)}
+	web := status.Process{Name: "web", State: status.Running, PID: 7, Since: at(3*time.Hour + 12*time.Minute + 9*time.Second)}
 	of := func(bot status.Process, lock status.Lock) *status.Status {
 		bot.Name, lock.Path = "bot", "/run/tandem/bot.lock"
 		return &status.Status{Init: status.Init{PID: 1, StartedAt: *at(76 * time.Hour), Version: "v1.4.0"},
@@ -34,19 +34,19 @@ web   running    3h12m   7       0
 		only string
 		want string
 	}{
-		"runs": {of(status.Process{State: status.Running, PID: 4711, StartedAt: at(250 * time.Second), Restarts: 1, LastEnd: &status.End{At: *at(251 * time.Second), Signal: "SIGKILL", Reason: "killed by SIGKILL", RanMS: 75_000}}, status.Lock{Held: true}), "",
+		"runs": {of(status.Process{State: status.Running, PID: 4711, Since: at(250 * time.Second), Restarts: 1, LastEnd: &status.End{At: *at(251 * time.Second), Signal: "SIGKILL", Reason: "killed by SIGKILL", RanMS: 75_000}}, status.Lock{Held: true}), "",
 			runs + `bot   running    4m10s   4711    1
       last end   2026-11-24 03:15:49 UTC, 4m11s ago, after 1m15s: killed by SIGKILL
 lock  /run/tandem/bot.lock: held by this bot
 ` + init},
-		"waits": {of(status.Process{State: status.Waiting, Reason: conflict.Reason, LastEnd: conflict, NextStartAt: at(-21 * time.Second)}, status.Lock{}), "",
+		"waits": {of(status.Process{State: status.Waiting, Since: at(9 * time.Second), Reason: conflict.Reason, LastEnd: conflict, NextStartAt: at(-21 * time.Second)}, status.Lock{}), "",
 			runs + `bot   waiting    9s      -       0
       why        75: cannot run now
       last end   2026-11-24 03:19:51 UTC, 9s ago
       next start 2026-11-24 03:20:21 UTC, in 21s
 lock  /run/tandem/bot.lock: not held by this bot
 ` + init},
-		"failed": {of(status.Process{State: status.Failed, Reason: "78: cannot run as configured; its own last lines in the log say why", LastEnd: &status.End{At: *at(9 * time.Second), Code: 78, Reason: "78: cannot run as configured", RanMS: 258}}, status.Lock{}), "bot",
+		"failed": {of(status.Process{State: status.Failed, Since: at(9 * time.Second), Reason: "78: cannot run as configured; its own last lines in the log say why", LastEnd: &status.End{At: *at(9 * time.Second), Code: 78, Reason: "78: cannot run as configured", RanMS: 258}}, status.Lock{}), "bot",
 			`      STATE      FOR     PID     RESTARTS
 bot   failed     9s      -       0
       why        TELEGRAM_BOT_TOKEN: not set
@@ -59,11 +59,23 @@ lock  /run/tandem/bot.lock: not held by this bot
       next start 2026-11-24 03:19:59 UTC, in 0s
 lock  /run/tandem/bot.lock: not held by this bot
 ` + init},
-		"stands by": {of(status.Process{State: status.Standby, Reason: "the polling lock is held by pid 9"}, status.Lock{Holder: "pid 9"}), "bot",
+		"stands by": {of(status.Process{State: status.Standby, Since: at(90 * time.Minute), Reason: "the polling lock is held by pid 9"}, status.Lock{Holder: "pid 9"}), "bot",
 			`      STATE      FOR     PID     RESTARTS
-bot   standby    -       -       0
+bot   standby    1h30m   -       0
       why        the polling lock is held by pid 9
 lock  /run/tandem/bot.lock: not held by this bot but by pid 9
+`},
+		"starts": {of(status.Process{State: status.Starting, Since: at(3 * time.Second), PID: 12, StatusText: "waits for Telegram"}, status.Lock{Held: true}), "bot",
+			`      STATE      FOR     PID     RESTARTS
+bot   starting   3s      12      0
+      says       waits for Telegram
+lock  /run/tandem/bot.lock: held by this bot
+`},
+		"stands by for a lock of its own": {of(status.Process{State: status.Standby, Since: at(3 * time.Second), PID: 12, Reason: "bot a:7 has the database", StatusText: "bot a:7 has the database"}, status.Lock{Held: true}), "bot",
+			`      STATE      FOR     PID     RESTARTS
+bot   standby    3s      12      0
+      why        bot a:7 has the database
+lock  /run/tandem/bot.lock: held by this bot
 `},
 		"only web": {of(status.Process{}, status.Lock{}), "web", runs},
 	} {

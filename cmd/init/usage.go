@@ -29,6 +29,10 @@ settings (environment; a duration is written like 500ms, 8s or 5m):
   POLL_LOCK_FILE                a lock on this file is held while the bot runs (default $RUN_DIR/bot.lock)
   RUN_DIR                       for init.sock, status.json and locks (default: the first of /run/tandem,
                                 $XDG_RUNTIME_DIR/tandem and /tmp/tandem-UID that is ours and writable)
+  WEB_NOTIFY, BOT_NOTIFY        true: it says by sd_notify(3) when it is ready, and is "starting" until then (default
+                                true for web and bot beside init, false for another command)
+  BOT_START_TIMEOUT             a bot that has not said READY=1 by then has hung (default 2m; off)
+  BOT_WATCHDOG                  a bot that says no WATCHDOG=1 for so long has hung (default 2m, for another command off)
   WEB_SUCCESS_EXIT              statuses of web that count as 0, like 143
   WEB_PASS_ENV, BOT_PASS_ENV    settings of the other that a process gets after all
   WEB_USER, BOT_USER            whom a process runs as, if init is root: USER or USER:GROUP, names or numbers; it then has
@@ -42,6 +46,9 @@ settings (environment; a duration is written like 500ms, 8s or 5m):
   TERMINATION_LOG               file for the last words, if it is there (default /dev/termination-log)
   LOG_LEVEL                     debug, info, warn or error (default info)
   LOG_FORMAT                    json or text (default json; text on a terminal)
+
+init status ends with 0 while init lives and reports, whatever the state of the process: it is a Pod's probe. The others end with 0 if
+what was asked for is so, 75 if not yet (standby, waiting for its next start), 78 if the bot cannot run as configured, else 1.
 
 TELEGRAM_* and BOT_* reach only the bot, WEB_* only web. The bot gets the lock as an open file; POLL_LOCK_FD is its number.
 

@@ -23,6 +23,7 @@ type world struct {
 	lock      *lockKeeper // nil where no bot is supervised
 	publisher *publisher
 	control   *controlServer
+	notices   *notices
 	tty       *terminal // nil but for `init -- COMMAND` on a terminal
 
 	startedAt time.Time
@@ -40,7 +41,8 @@ func newWorld(s settings, log *logline.Logger) *world {
 		requests: make(chan supervise.Request, 16), done: make(chan struct{}),
 		publisher: &publisher{log: log, mode: 0o600, wake: make(chan struct{}, 1)},
 	}
-	w.control = &controlServer{log: log, ask: w.post}
+	w.control = &controlServer{ask: w.post, show: w.publisher.json, limit: s.policy.StopTimeout + time.Minute}
+	w.notices = &notices{tell: func(e supervise.Event) { w.post(supervise.Request{Event: e}) }}
 	if s.policy.Names[supervise.Bot] != "" && s.lockFile != "" {
 		w.lock = newLockKeeper(s.lockFile, log, func(e supervise.Event) { w.post(supervise.Request{Event: e}) })
 		_, w.lock.group, _ = s.otherUser(supervise.Bot)
@@ -96,7 +98,7 @@ func (w *world) Start(id supervise.ID) supervise.Event {
 		w.setOOMScore(w.oomScore.raise)
 		defer w.setOOMScore(w.oomScore.lower)
 	}
-	pid, err := reap.Start(c)
+	pid, err := w.notices.started(id, func() (int, error) { return reap.Start(c) })
 	if err != nil {
 		f := supervise.StartFailed{ID: id, Code: exitcode.NotExecutable, Reason: err.Error()}
 		var e *reap.StartError
@@ -190,6 +192,7 @@ func (w *world) Peek() (supervise.Child, bool) {
 }
 
 func (w *world) Collect(pid int) {
+	w.notices.ended(pid)
 	reap.Collect(pid)
 	w.tty.takeBack(pid)
 }

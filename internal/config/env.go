@@ -104,6 +104,14 @@ func (e *Env) Duration(name string, def, min time.Duration) time.Duration {
 	return d
 }
 
+// DurationOrOff is Duration, and 0 for "off".
+func (e *Env) DurationOrOff(name string, def, min time.Duration) time.Duration {
+	if strings.EqualFold(e.vars[name], "off") {
+		return 0
+	}
+	return e.Duration(name, def, min)
+}
+
 // Bool reads true, 1, yes, on or false, 0, no, off in any case; def when it is not set or wrong.
 func (e *Env) Bool(name string, def bool) bool {
 	switch strings.ToLower(strings.TrimSpace(e.vars[name])) {

@@ -13,8 +13,9 @@ import (
 type State string
 
 const (
+	Starting State = "starting" // runs, and has not said yet that it is ready; only one that init listens to
 	Running  State = "running"
-	Standby  State = "standby"  // waits for the polling lock
+	Standby  State = "standby"  // waits for the polling lock, by itself or by init
 	Waiting  State = "waiting"  // for its next start
 	Finished State = "finished" // ended with 0
 	Failed   State = "failed"   // ended with 78, or cannot be started
@@ -43,7 +44,9 @@ type Process struct {
 	Name        string     `json:"name"`
 	Critical    bool       `json:"critical"`
 	State       State      `json:"state"`
-	Reason      string     `json:"reason,omitempty"` // why it is in a state in which it does not run
+	Since       *time.Time `json:"since,omitempty"`       // when it came into this state
+	Reason      string     `json:"reason,omitempty"`      // why it is in a state in which it does not run
+	StatusText  string     `json:"status_text,omitempty"` // what it says that it is doing, if init listens to it
 	PID         int        `json:"pid"`
 	StartedAt   *time.Time `json:"started_at"` // of its last start, nil before the first
 	Restarts    int        `json:"restarts"`
@@ -89,6 +92,11 @@ func Read(path string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Parse(b)
+}
+
+// Parse reads what is in a status file.
+func Parse(b []byte) (*Status, error) {
 	var s Status
 	if err := smalljson.Unmarshal(b, s.fields); err != nil {
 		return nil, err
@@ -116,7 +124,9 @@ func (p *Process) fields(f *smalljson.Fields) {
 	f.String("name", &p.Name)
 	f.Bool("critical", &p.Critical)
 	f.String("state", (*string)(&p.State))
+	smalljson.OrOmit(f, "since", &p.Since, f.Time)
 	f.OmitEmpty("reason", &p.Reason)
+	f.OmitEmpty("status_text", &p.StatusText)
 	f.Int("pid", &p.PID)
 	smalljson.OrNull(f, "started_at", &p.StartedAt, f.Time)
 	f.Int("restarts", &p.Restarts)

@@ -42,10 +42,11 @@ type Child struct {
 	LeaderEnded
 }
 
-// Request is an event from another goroutine. Reply, if there is one, is called once with "" or with why not.
+// Request is an event from another goroutine. Reply, if there is one, is called once: for an Ask with what came of it, for
+// any other event once it has been taken in, with the zero Outcome.
 type Request struct {
 	Event Event
-	Reply func(refused string)
+	Reply func(Outcome)
 }
 
 // Loop is the one owner of the state.
@@ -59,16 +60,18 @@ type Loop struct {
 
 	state   State
 	queue   []Event
-	reply   func(string) // of the request that is under way
+	reply   func(Outcome) // of the request that is under way
+	grant   Grant         // of the Ask that is under way
 	waiters []waiter
 	orphans int
 	code    int
 }
 
-// waiter is an operator's request that was granted and is not fulfilled yet.
+// waiter is an operator's request that was granted and is not fulfilled yet; look is when that may change without an event.
 type waiter struct {
-	id    ID
-	reply func(string)
+	Grant
+	look  time.Time
+	reply func(Outcome)
 }
 
 // maxReap bounds what is collected at one go, so that a storm of orphans cannot keep init from a signal.
@@ -89,14 +92,14 @@ func (l *Loop) Run() (code int) {
 		timer.Stop()
 		if again {
 			timer.Reset(0)
-		} else if next := l.state.Next(); !next.IsZero() {
+		} else if next := l.next(); !next.IsZero() {
 			timer.Reset(time.Until(next))
 		}
 		select {
 		case r := <-l.Requests:
 			l.reply = r.Reply
 			l.handle(r.Event)
-			l.answer("")
+			l.answer(Outcome{})
 		case <-l.Children:
 		case sig := <-l.Stop:
 			l.handle(Signal{sig.(syscall.Signal)})
@@ -107,7 +110,7 @@ func (l *Loop) Run() (code int) {
 		}
 	}
 	for _, w := range l.waiters {
-		w.reply("init is stopping")
+		w.reply(refused("init is stopping"))
 	}
 	return l.code
 }
@@ -115,6 +118,9 @@ func (l *Loop) Run() (code int) {
 // handle steps through e and all that follows from it.
 func (l *Loop) handle(e Event) {
 	l.queue = append(l.queue, e)
+	if ask, ok := e.(Ask); ok {
+		l.grant = l.state.Grant(ask, time.Now()) // what it is measured by is what was before it
+	}
 	for len(l.queue) > 0 {
 		e, l.queue = l.queue[0], l.queue[1:]
 		var actions []Action
@@ -142,11 +148,12 @@ func (l *Loop) carryOut(a Action, e Event) {
 	case ReleaseLock:
 		l.World.ReleaseLock()
 	case Answer:
-		if ask, ok := e.(Ask); ok && a.Refused == "" && l.reply != nil {
-			l.waiters = append(l.waiters, waiter{ask.ID, l.reply})
+		if a.Refused != "" {
+			l.answer(refused(a.Refused))
+		} else if l.reply != nil {
+			l.waiters = append(l.waiters, waiter{Grant: l.grant, reply: l.reply})
 			l.reply = nil
 		}
-		l.answer(a.Refused)
 	case Say:
 		l.World.Say(a)
 	case Exit:
@@ -155,9 +162,9 @@ func (l *Loop) carryOut(a Action, e Event) {
 }
 
 // answer replies to the request under way, if nobody did.
-func (l *Loop) answer(refused string) {
+func (l *Loop) answer(o Outcome) {
 	if l.reply != nil {
-		l.reply(refused)
+		l.reply(o)
 		l.reply = nil
 	}
 }
@@ -200,16 +207,18 @@ func (l *Loop) leader(pid int) (ID, bool) {
 	return 0, false
 }
 
-// fulfilled is what answers those whose request is carried out by now; nil for nobody.
+// fulfilled is what answers those whose request is carried out by now, or has come to something else; nil for nobody.
 func (l *Loop) fulfilled() func() {
-	var done []func(string)
-	left := l.waiters[:0]
+	var done []func()
+	var left []waiter
 	for _, w := range l.waiters {
-		if p := l.state.Procs[w.id]; p.Phase == Ending || p.Phase == Emptying || p.Again {
+		o, look := l.state.Outcome(l.Config, w.Grant, time.Now())
+		if o == (Outcome{}) {
+			w.look = look
 			left = append(left, w)
-		} else {
-			done = append(done, w.reply)
+			continue
 		}
+		done = append(done, func() { w.reply(o) })
 	}
 	l.waiters = left
 	if done == nil {
@@ -217,7 +226,18 @@ func (l *Loop) fulfilled() func() {
 	}
 	return func() {
 		for _, reply := range done {
-			reply("")
+			reply()
 		}
 	}
+}
+
+// next is when there is something to do without an event; zero for never.
+func (l *Loop) next() time.Time {
+	next := l.state.Next()
+	for _, w := range l.waiters {
+		if next.IsZero() || w.look.Before(next) {
+			next = w.look
+		}
+	}
+	return next
 }

@@ -45,6 +45,8 @@ func (s State) Step(c *Config, now time.Time, e Event) (State, []Action) {
 		m.lockBusy(e)
 	case LockFailed:
 		m.lockFailed(e)
+	case Noticed:
+		m.noticed(e)
 	case Signal:
 		m.signal(e.Signal)
 	case Ask:
@@ -53,6 +55,11 @@ func (s State) Step(c *Config, now time.Time, e Event) (State, []Action) {
 		m.fault(e.Reason)
 	}
 	m.finish()
+	for id := range m.Procs {
+		if p := &m.Procs[id]; p.Since.IsZero() || p.word(m.Stopping) != s.Procs[id].word(s.Stopping) {
+			p.Since = now
+		}
+	}
 	return m.State, m.actions
 }
 
@@ -107,6 +114,7 @@ func (m *stepper) started(e Started) {
 	p := &m.Procs[e.ID]
 	p.Phase, p.PID, p.StartedAt, p.Reason, p.KillAt, p.PollAt = Alive, e.PID, m.now, "", time.Time{}, time.Time{}
 	p.Starts++
+	m.listen(e.ID)
 	m.say(m.quiet(logline.Info), "process started", m.name(e.ID), logline.Int("pid", e.PID), logline.Int("restarts", p.Starts-1))
 	if m.Stopping {
 		m.terminate(e.ID)
@@ -153,6 +161,11 @@ func (m *stepper) leaderEnded(e LeaderEnded) {
 	if e.Detail != "" {
 		reason += " (" + e.Detail + ")"
 	}
+	hung := p.Hung != ""
+	if hung {
+		reason = p.Hung + " (" + reason + ")"
+	}
+	p.silence()
 	p.Phase, p.Ended = Emptying, true
 	ran := m.now.Sub(p.StartedAt)
 	p.LastEnd = End{At: m.now, Code: e.Code, Signal: e.Signal, Reason: reason, Ran: ran, OOM: e.OOM}
@@ -174,11 +187,11 @@ func (m *stepper) leaderEnded(e LeaderEnded) {
 		m.say(logline.Info, "process ended", attrs...)
 	case wasEnding && p.Again:
 		m.say(logline.Info, "process ended", append(attrs, logline.String("next", "starts again, as an operator asked"))...)
-	case wasEnding:
+	case wasEnding && !hung:
 		p.Rest, p.Reason = status.Stopped, "stopped by an operator"
 		m.say(logline.Info, "process ended", append(attrs, logline.String("next", "stays stopped until told: init start "+m.c.Names[Bot]))...)
 	default:
-		m.botEnded(e, ran, reason, attrs)
+		m.botEnded(e, hung, ran, reason, attrs)
 	}
 }
 
@@ -209,13 +222,15 @@ func (m *stepper) webEnded(e LeaderEnded, reason string, attrs []logline.Attr) {
 	m.stop(m.c.Names[Web]+" ended: "+reason, code)
 }
 
-// botEnded is the exit-code contract for a bot that ended by itself.
-func (m *stepper) botEnded(e LeaderEnded, ran time.Duration, reason string, attrs []logline.Attr) {
+// botEnded is the exit-code contract for a bot that ended by itself. One that hung has crashed, whatever its code.
+func (m *stepper) botEnded(e LeaderEnded, hung bool, ran time.Duration, reason string, attrs []logline.Attr) {
 	p := &m.Procs[Bot]
 	if ran >= goodRun {
 		p.Failures, p.Conflicts = 0, 0
 	}
 	switch {
+	case hung:
+		m.crashed(p, reason, attrs)
 	case e.Signal == 0 && e.Code == exitcode.OK:
 		p.Rest, p.Reason = status.Finished, "it ended with 0"
 		m.say(logline.Info, "process finished", append(attrs, logline.String("next", "stays so until told: init start "+m.c.Names[Bot]))...)
@@ -230,11 +245,15 @@ func (m *stepper) botEnded(e LeaderEnded, ran time.Duration, reason string, attr
 		p.NextStart, p.Reason = m.now.Add(d), reason+inARow("", p.Conflicts)
 		m.say(logline.Warn, "process cannot run now", append(attrs, logline.Int("in_a_row", p.Conflicts), m.next(Bot), m.delay(Bot))...)
 	default:
-		p.Conflicts = 0
-		p.NextStart = m.now.Add(m.backoff(p))
-		p.Reason = reason + inARow("crash loop: ", p.Failures)
-		m.say(logline.Error, "process crashed", append(attrs, logline.Int("in_a_row", p.Failures), m.next(Bot), m.delay(Bot))...)
+		m.crashed(p, reason, attrs)
 	}
+}
+
+func (m *stepper) crashed(p *Proc, reason string, attrs []logline.Attr) {
+	p.Conflicts = 0
+	p.NextStart = m.now.Add(m.backoff(p))
+	p.Reason = reason + inARow("crash loop: ", p.Failures)
+	m.say(logline.Error, "process crashed", append(attrs, logline.Int("in_a_row", p.Failures), m.next(Bot), m.delay(Bot))...)
 }
 
 // manyInARow is from how many ends in a row on they are called so.

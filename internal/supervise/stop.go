@@ -70,6 +70,7 @@ func (m *stepper) stop(cause string, code int) {
 func (m *stepper) terminate(id ID) {
 	p := &m.Procs[id]
 	p.Phase, p.KillAt = Ending, m.now.Add(m.c.StopTimeout)
+	p.StartBy, p.AliveBy = time.Time{}, time.Time{}
 	m.do(Send{id, m.c.StopWith(id)})
 }
 
@@ -159,6 +160,7 @@ func (m *stepper) tick() {
 		}
 		m.startIfDue(ID(id))
 	}
+	m.watch()
 }
 
 // Next is when a Tick is due; zero while nothing is, so that init sleeps until something happens.
@@ -176,6 +178,9 @@ func (s State) Next() time.Time {
 		switch p.Phase {
 		case Waiting:
 			due(p.NextStart)
+		case Alive:
+			due(p.StartBy)
+			due(p.AliveBy)
 		case Emptying:
 			due(p.PollAt)
 			fallthrough
@@ -253,7 +258,7 @@ func (m *stepper) askAgain(id ID) {
 
 func (m *stepper) askStop(id ID) {
 	p := &m.Procs[id]
-	p.Again, p.NextStart = false, time.Time{}
+	p.Again, p.NextStart, p.Hung = false, time.Time{}, ""
 	rest := func() { p.Phase, p.Rest, p.Reason = Resting, status.Stopped, "stopped by an operator" }
 	switch p.Phase {
 	case Resting:

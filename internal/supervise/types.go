@@ -6,6 +6,7 @@ import (
 
 	"tandem/internal/exitcode"
 	"tandem/internal/logline"
+	"tandem/internal/sdnotify"
 	"tandem/internal/status"
 )
 
@@ -32,6 +33,11 @@ type Config struct {
 	ConflictDelay   time.Duration
 	SuccessExit     []int                 // statuses of web that count as 0
 	StopSignal      [count]syscall.Signal // what asks a process to end; 0 for SIGTERM
+
+	// Notify says which process is listened to (sd_notify(3)): it is starting until it says that it is ready.
+	Notify       [count]bool
+	StartTimeout time.Duration // for the bot to say so; 0 for any time
+	Watchdog     time.Duration // within which the bot must show life once it is ready; 0 for no watchdog
 
 	// PlainCommand is for `init -- COMMAND`: no signal means stop, all are the command's.
 	PlainCommand bool
@@ -66,6 +72,7 @@ const (
 // Proc is what is known of one process. It has no pointer into anything that changes.
 type Proc struct {
 	Phase     Phase
+	Since     time.Time    // when it came into the state that View shows
 	Rest      status.State // what a Resting one is called
 	Reason    string       // why it does not run
 	PID       int          // of the leader while Alive or Ending, and of the group while Emptying
@@ -77,7 +84,13 @@ type Proc struct {
 	KillAt    time.Time // when what is left of its group is killed; zero for never
 	PollAt    time.Time // when to look at its group again
 	Again     bool      // start it once it has ended: an operator's restart
-	StandsBy  bool      // Locking, and another has the lock
+	StandsBy  bool      // another has the lock: init waits for it (Locking), or the process says so of another one (Alive)
+	Ready     bool      // Alive, and it has said so or is not listened to
+	Leaving   bool      // Alive, and it has said that it stops
+	Text      string    // what it said last that it is doing
+	StartBy   time.Time // when it must be ready; zero for never
+	AliveBy   time.Time // when it must have shown life, or be gone if Leaving; zero for never
+	Hung      string    // why init ends it although nobody asked for that; "" for no such end
 	Ended     bool      // LastEnd counts
 	LastEnd   End
 }
@@ -154,9 +167,15 @@ type (
 		Wish   int
 		Reason string
 	}
+	// Noticed is what the process with the leader PID said of itself.
+	Noticed struct {
+		ID  ID
+		PID int
+		sdnotify.Notice
+	}
 	// Signal is one that init received.
 	Signal struct{ Signal syscall.Signal }
-	// Ask is an operator's request; Answer says what became of it.
+	// Ask is an operator's request; Answer says whether it is granted, State.Outcome what becomes of it.
 	Ask struct {
 		Verb string // start, stop, restart
 		ID   ID
@@ -175,6 +194,7 @@ func (Childless) event()   {}
 func (LockTaken) event()   {}
 func (LockBusy) event()    {}
 func (LockFailed) event()  {}
+func (Noticed) event()     {}
 func (Signal) event()      {}
 func (Ask) event()         {}
 func (Fault) event()       {}

@@ -15,10 +15,13 @@ func (s State) View(c *Config) []status.Process {
 		}
 		v := status.Process{
 			Name: c.Names[id], Critical: ID(id) == Web, State: p.word(s.Stopping), Reason: p.Reason,
-			Restarts: max(0, p.Starts-1),
+			Since: wall(p.Since), Restarts: max(0, p.Starts-1),
 		}
 		if p.Phase == Alive || p.Phase == Ending {
-			v.PID = p.PID
+			v.PID, v.StatusText = p.PID, p.Text
+		}
+		if p.Phase == Alive && p.StandsBy {
+			v.Reason = p.Text
 		}
 		if p.Starts > 0 {
 			v.StartedAt = wall(p.StartedAt)
@@ -47,6 +50,14 @@ func (p *Proc) word(stopping bool) status.State {
 		}
 		return status.Standby
 	case Alive:
+		switch {
+		case p.Leaving:
+			return status.Stopping
+		case p.StandsBy:
+			return status.Standby
+		case !p.Ready:
+			return status.Starting
+		}
 		return status.Running
 	case Ending:
 		return status.Stopping

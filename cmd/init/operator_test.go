@@ -1,0 +1,300 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tandem/internal/lockfile"
+	"tandem/internal/proctest"
+	"tandem/internal/status"
+	"tandem/internal/supervise"
+)
+
+// What an operator asks for is answered in words, once it is so, and the status of the command tells scripts the same.
+func TestCommandsSayWhatTheyDid(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		dir := t.TempDir()
+		todo := filepath.Join(dir, "todo")
+		next := func(does string) {
+			t.Helper()
+			if err := os.WriteFile(todo, []byte(does), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		next("exec sleep 1000")
+		i := start(t, under, goodWeb, "sh "+todo, "BOT_RESTART_DELAY=1h", "BOT_RESTART_DELAY_MAX=1h", "BOT_CONFLICT_DELAY=1h")
+		i.awaitState("bot", status.Running)
+		says := func(want int, words string, args ...string) {
+			t.Helper()
+			out, err := i.init(args...)
+			if have := code(err); have != want || !strings.Contains(out, words) || strings.Count(out, "\n") != 1 {
+				t.Errorf("init %q ended with %d, want %d, and said %q, want %q", args, have, want, out, words)
+			}
+		}
+		pid := func() string { s, _ := i.readStatus(); p, _ := s.Process("bot"); return fmt.Sprint(p.PID) }
+		says(0, "bot: runs already, pid "+pid(), "start", "bot")
+		says(0, "bot: restarted, pid ", "restart", "bot")
+		says(0, "bot: stopped\n", "stop", "bot")
+		says(0, "bot: stopped\n", "stop", "bot")
+		says(0, "bot: started, pid ", "start", "bot")
+		next("exit 9")
+		says(75, "bot: crashed with 9; next start at ", "restart", "bot")
+		says(75, "bot: crashed with 9; next start at ", "start", "bot")
+		next("exit 78")
+		says(78, "bot: failed: 78: cannot run as configured", "start", "bot")
+		next("exit 75")
+		says(75, "bot: 75: cannot run now; next start at ", "start", "bot")
+		next("exit 0")
+		says(1, "bot: finished: it ended with 0", "start", "bot")
+		says(1, "critical process", "stop", "web")
+		says(64, "no such process", "stop", "nobody")
+		says(0, "bot: stopped\n", "stop", "bot")
+
+		lock, err := lockfile.Open(filepath.Join(i.dir, "bot.lock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lock.Close()
+		if free, err := lock.TryLock(); err != nil || !free {
+			t.Fatalf("the lock of a stopped bot is not free: %v", err)
+		}
+		says(75, "bot: standby: the polling lock is held by ", "start", "bot")
+		says(0, "bot: stopped\n", "stop", "bot")
+
+		says(0, "web: restarted, pid ", "restart", "web")
+		if p := i.awaitState("bot", status.Stopped); p.PID != 0 { // what an operator stopped stays so
+			t.Errorf("have %+v", p)
+		}
+		i.Signal(syscall.SIGTERM)
+		i.ends(0)
+		says(1, "no init can be reached", "start", "bot")
+		says(1, "no init", "status")
+	})
+}
+
+// An operator's stop outlives whatever happens to web and to the lock, but not init itself.
+func TestAnOperatorsStopStays(t *testing.T) {
+	i := start(t, proctest.PID1, goodWeb, goodBot, "BOT_RESTART_DELAY=1ms")
+	i.WaitLine(soon, "bot ready")
+	must := func(args ...string) {
+		t.Helper()
+		if out, err := i.init(args...); err != nil {
+			t.Fatalf("init %q: %v %s", args, err, out)
+		}
+	}
+	must("stop", "bot")
+	lock, err := lockfile.Open(filepath.Join(i.dir, "bot.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	for range 3 {
+		if free, err := lock.TryLock(); err != nil || !free {
+			t.Fatalf("the lock is not free: %v", err)
+		}
+		must("restart", "web")
+		if err := syscall.Flock(int(lock.File().Fd()), syscall.LOCK_UN); err != nil {
+			t.Fatal(err)
+		}
+		i.Signal(syscall.SIGCONT)
+	}
+	if p := i.awaitState("bot", status.Stopped); p.Restarts != 0 || i.Count("bot ready") != 1 {
+		t.Errorf("have %+v", p)
+	}
+	i.Signal(syscall.SIGTERM)
+	i.ends(0)
+	next := start(t, proctest.PID1, goodWeb, goodBot, "RUN_DIR="+i.dir) // the container, started again
+	next.WaitLine(soon, "bot ready")
+	next.Signal(syscall.SIGTERM)
+	next.ends(0)
+}
+
+// `init status NAME` is what Kubernetes probes with: 0 whatever the bot is doing, as long as init itself works.
+func TestProbe(t *testing.T) {
+	crash := "exit 1"
+	for name, c := range map[string]struct {
+		bot, setting string
+		state        status.State
+	}{
+		"disabled": {goodBot, "ENABLE_TELEGRAM_BOT=no", status.Disabled},
+		"failed":   {`sh -c 'exit 78'`, "", status.Failed},
+		"missing":  {"/nowhere", "", status.Failed},
+		"broken":   {goodBot, "BOT_CONFLICT_DELAY=x", status.Failed},
+		"waiting":  {`sh -c '` + crash + `'`, "BOT_RESTART_DELAY=1h", status.Waiting},
+		"starting": {plainBot, "BOT_NOTIFY=true", status.Starting},
+		"standby":  {goodBot, "", status.Standby},
+		"running":  {goodBot, "", status.Running},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := runDir(t, 0)
+			if name == "standby" {
+				lock, err := lockfile.Open(filepath.Join(dir, "bot.lock"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer lock.Close()
+				if free, err := lock.TryLock(); err != nil || !free {
+					t.Fatal(err)
+				}
+			}
+			env := []string{"RUN_DIR=" + dir, "BOT_COMMAND=" + c.bot, "BOT_RESTART_DELAY_MAX=1h"}
+			if c.setting != "" {
+				env = append(env, c.setting)
+			}
+			p := proctest.Start(t, proctest.Options{Path: proctest.Bin(t, "init"), Args: []string{"bot"}, Under: proctest.PID1, Env: env})
+			i := &tandem{p, t, dir}
+			i.awaitState("bot", c.state)
+			if out, err := i.init("status", "bot"); err != nil || !strings.Contains(out, string(c.state)) {
+				t.Errorf("init status bot: %v %s", err, out)
+			}
+			if out, err := i.init("status", "web"); code(err) != 1 {
+				t.Errorf("init status web, which is not there: %v %s", err, out)
+			}
+			if name == "running" { // one that has stopped itself does not report
+				i.Signal(syscall.SIGSTOP)
+				if out, err := i.init("status", "bot"); code(err) != 1 || !strings.Contains(out, "does not answer") {
+					t.Errorf("init status of an init that hangs: %v %s", err, out)
+				}
+				i.Signal(syscall.SIGCONT)
+			}
+			i.Signal(syscall.SIGTERM)
+			i.ends(0)
+		})
+	}
+}
+
+// flood has n clients each abuse the control socket and the one for notices until the test stops it; it returns once all are at it.
+func flood(t testing.TB, i *tandem, n int) (stop func()) {
+	t.Helper()
+	abuse := [][]string{{"status\n"}, {"start bot\n"}, {"garbage\n"}, {strings.Repeat("x", 4096)}, {""}, {"st", "art"}}
+	end := make(chan struct{})
+	var ended []chan struct{}
+	for k := range n {
+		began, done := make(chan struct{}), make(chan struct{})
+		ended = append(ended, done)
+		go func() {
+			defer close(done)
+			datagrams, _ := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_DGRAM|syscall.SOCK_NONBLOCK, 0)
+			defer syscall.Close(datagrams)
+			for first := true; ; first = false {
+				select {
+				case <-end:
+					return
+				default:
+				}
+				fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+				if err != nil {
+					continue
+				}
+				tv := syscall.NsecToTimeval(int64(200 * time.Millisecond))
+				_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &tv)
+				if syscall.Connect(fd, &syscall.SockaddrUnix{Name: filepath.Join(i.dir, "init.sock")}) == nil {
+					for _, part := range abuse[k%len(abuse)] {
+						_ = syscall.Sendto(fd, []byte(part), syscall.MSG_NOSIGNAL, nil)
+					}
+				}
+				for range 20 {
+					_ = syscall.Sendto(datagrams, []byte("READY=1\nSTATUS=flood"), syscall.MSG_NOSIGNAL, &syscall.SockaddrUnix{Name: filepath.Join(i.dir, "notify.sock")})
+				}
+				syscall.Close(fd)
+				if first {
+					close(began)
+				}
+			}
+		}()
+		<-began
+	}
+	return func() {
+		close(end)
+		for _, done := range ended {
+			<-done
+		}
+	}
+}
+
+// Nobody who floods both sockets keeps an operator's word from being done, a SIGTERM from stopping all, or web's end from being init's.
+func TestFlood(t *testing.T) {
+	for name, end := range map[string]func(i *tandem){
+		"SIGTERM": func(i *tandem) { i.Signal(syscall.SIGTERM); i.ends(0) },
+		"web's end": func(i *tandem) {
+			p := i.awaitState("web", status.Starting)
+			if web, ok := i.Find(p.PID); ok {
+				_ = syscall.Kill(web.PID, syscall.SIGKILL)
+			}
+			i.ends(137)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := start(t, proctest.PID1, goodWeb, goodBot, "WEB_NOTIFY=true", "LOG_LEVEL=warn")
+			i.WaitLine(soon, "bot ready")
+			stop := flood(t, i, 6)
+			defer stop()
+			for _, verb := range []string{"stop", "start", "restart"} {
+				if out, err := i.init(verb, "bot"); err != nil && !strings.Contains(out, "started again by another request") {
+					t.Errorf("init %s bot: %v %s", verb, err, out)
+				}
+			}
+			if s, err := i.readStatus(); err != nil {
+				t.Error(err)
+			} else if p, _ := s.Process("web"); p.StatusText != "" || p.State != status.Starting {
+				t.Errorf("the flood changed %+v", p)
+			}
+			began := time.Now()
+			end(i)
+			t.Logf("stopped in %s", time.Since(began))
+		})
+	}
+}
+
+// Whatever a client sends: what reaches the loop is a request that can be, and there is at most one line of answer.
+func FuzzControl(f *testing.F) {
+	for _, seed := range []string{"status\n", "stop bot\n", "start web\n", "restart bot", "\n", "", " \n", "stop bot\nstop bot\n", "stop  bot\n",
+		"status x\n", "STOP bot\n", strings.Repeat("x", 300) + "\n", "stop bot\x00\n", "stop\tbot\n"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		var asked []supervise.Event
+		c := &controlServer{limit: time.Second, show: func() []byte { return []byte("{}") }, ask: func(r supervise.Request) {
+			asked = append(asked, r.Event)
+			r.Reply(supervise.Outcome{Text: "done"})
+		}}
+		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, theirs := os.NewFile(uintptr(fds[0]), "client"), os.NewFile(uintptr(fds[1]), "init")
+		defer ours.Close()
+		_, _ = ours.Write(sent[:min(len(sent), 4096)])
+		_ = syscall.Shutdown(fds[0], syscall.SHUT_WR)
+		c.client(theirs)
+		var answer []byte
+		buf := make([]byte, 4096)
+		for {
+			n, err := ours.Read(buf)
+			if err != nil || n == 0 {
+				break
+			}
+			answer = append(answer, buf[:n]...)
+		}
+		wants := map[string]supervise.Event{"status\n": supervise.Tick{}, "start bot\n": supervise.Ask{Verb: "start", ID: 1}, "stop bot\n": supervise.Ask{Verb: "stop", ID: 1},
+			"restart bot\n": supervise.Ask{Verb: "restart", ID: 1}, "start web\n": supervise.Ask{Verb: "start"}, "stop web\n": supervise.Ask{Verb: "stop"}, "restart web\n": supervise.Ask{Verb: "restart"}}
+		want, ok := wants[string(sent)]
+		switch {
+		case ok && (len(asked) != 1 || asked[0] != want || !strings.HasSuffix(string(answer), "\n")):
+			t.Fatalf("%q asked for %v and was answered %q", sent, asked, answer)
+		case !ok && len(asked) != 0:
+			t.Fatalf("%q asked for %v", sent, asked)
+		case strings.Count(string(answer), "\n") > 1 || !ok && len(answer) > 0 && answer[0] != '1':
+			t.Fatalf("%q was answered %q", sent, answer)
+		}
+		if len(c.silent) != 0 || c.asking != 0 {
+			t.Fatalf("%q left its place taken", sent)
+		}
+	})
+}

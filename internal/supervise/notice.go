@@ -1,0 +1,120 @@
+package supervise
+
+import (
+	"time"
+
+	"tandem/internal/logline"
+)
+
+// slept is by how much init may notice late that a time is over. Beyond it, init did not run itself (a container that was paused),
+// so the process had no chance to show life either.
+const slept = time.Second
+
+// listen begins to listen to a process that was just started, or takes it for ready where nobody does.
+func (m *stepper) listen(id ID) {
+	p := &m.Procs[id]
+	p.silence()
+	p.Ready = !m.c.Notify[id]
+	if id == Bot && !p.Ready && m.c.StartTimeout > 0 {
+		p.StartBy = m.now.Add(m.c.StartTimeout)
+	}
+}
+
+// silence forgets what a process said: it counts for one run only.
+func (p *Proc) silence() {
+	p.Ready, p.Leaving, p.StandsBy, p.Text, p.Hung = false, false, false, "", ""
+	p.StartBy, p.AliveBy = time.Time{}, time.Time{}
+}
+
+// noticed takes in what a process says of itself. Only the bot is held to it: web's hang is for the container's health check to see,
+// because to end web is to end the container (docs/adr/0045).
+func (m *stepper) noticed(e Noticed) {
+	p := &m.Procs[e.ID]
+	if !m.c.Notify[e.ID] || p.PID != e.PID || p.Phase != Alive && p.Phase != Ending {
+		return
+	}
+	if e.Says {
+		p.Text = e.Status
+	}
+	if p.Phase == Ending {
+		return
+	}
+	if e.ID == Bot && e.StandBy && !p.StandsBy {
+		m.say(logline.Info, "process stands by", m.name(e.ID), logline.String("reason", p.Text))
+	}
+	p.StandsBy = e.ID == Bot && (p.StandsBy || e.StandBy) && !e.Works
+	if e.Ready && !p.Ready {
+		p.Ready, p.StartBy = true, time.Time{}
+		m.say(logline.Info, "process is ready", m.name(e.ID), logline.String("after", m.now.Sub(p.StartedAt).Round(time.Millisecond).String()))
+	}
+	if e.ID == Web {
+		p.Leaving = p.Leaving || e.Stopping
+		return
+	}
+	switch {
+	case e.Stopping && !p.Leaving:
+		p.Leaving, p.StartBy = true, time.Time{}
+		p.AliveBy = m.now.Add(m.c.StopTimeout)
+	case p.Leaving:
+		p.AliveBy = later(p.AliveBy, m.now.Add(e.Extend))
+	case p.Ready && m.c.Watchdog > 0:
+		if e.Watchdog || e.Ready || p.AliveBy.IsZero() {
+			p.AliveBy = m.now.Add(m.c.Watchdog)
+		}
+	case !p.StartBy.IsZero():
+		p.StartBy = later(p.StartBy, m.now.Add(e.Extend))
+	}
+	if e.Trigger {
+		reason := "hung: it says so itself"
+		if p.Text != "" {
+			reason += " (" + p.Text + ")"
+		}
+		m.hangs(Bot, reason)
+	}
+}
+
+// watch ends a bot that has not shown life in time.
+func (m *stepper) watch() {
+	p := &m.Procs[Bot]
+	if p.Phase != Alive {
+		return
+	}
+	switch {
+	case m.overdue(&p.StartBy, m.c.StartTimeout):
+		m.hangs(Bot, "hung at its start: it has not said READY=1 within "+m.now.Sub(p.StartedAt).Round(time.Millisecond).String())
+	case p.Leaving && m.overdue(&p.AliveBy, m.c.StopTimeout):
+		m.hangs(Bot, "hung at its end: it said STOPPING=1 and runs on")
+	case !p.Leaving && m.overdue(&p.AliveBy, m.c.Watchdog):
+		m.hangs(Bot, "hung: no WATCHDOG=1 from it for "+m.c.Watchdog.String())
+	}
+}
+
+// overdue says whether by is over. One that is noticed too late is put off once more by again.
+func (m *stepper) overdue(by *time.Time, again time.Duration) bool {
+	if by.IsZero() || m.now.Before(*by) {
+		return false
+	}
+	if m.now.Sub(*by) > slept {
+		*by = m.now.Add(again)
+		return false
+	}
+	return true
+}
+
+func (m *stepper) hangs(id ID, reason string) {
+	p := &m.Procs[id]
+	attrs := []logline.Attr{m.name(id), logline.Int("pid", p.PID), logline.String("reason", reason)}
+	if !p.Ready && !p.Leaving {
+		attrs = append(attrs, logline.String("next", "if it does not speak sd_notify(3), set BOT_NOTIFY=false; if it needs longer, BOT_START_TIMEOUT"))
+	}
+	m.say(logline.Error, "process hangs: it is ended and started again", attrs...)
+	p.Hung, p.Reason = reason, reason
+	m.terminate(id)
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
