@@ -135,6 +135,31 @@ func TestABotByHandStandsBy(t *testing.T) {
 	})
 }
 
+// TestTheSecondHostStandsBy is about a lock that only PostgreSQL guards: the second bot runs, and says itself that it stands by and for whom.
+func TestTheSecondHostStandsBy(t *testing.T) {
+	t.Parallel()
+	tg, database := simtest.Start(t), pgtest.URL(t)
+	own := func() []string { return []string{"POLL_LOCK_FILE=" + filepath.Join(t.TempDir(), "bot.lock"), "BOT_NOTIFY=true", "WEB_NOTIFY=true"} }
+	first := newRigWith(t, tg, database, own()...).start().waitWeb().waitPolling()
+	first.waitBot(status.Running)
+	second := newRigWith(t, tg, database, own()...).start().waitWeb()
+	p := second.waitBot(status.Standby)
+	if host, _ := os.Hostname(); p.PID == 0 || !strings.Contains(p.Reason, "the polling lock is held by") || !strings.Contains(p.Reason, host) {
+		t.Errorf("have %+v, want a process that says who holds the lock", p)
+	}
+	bot, _ := first.Find(first.process("bot").PID)
+	kill(t, bot.PID, "KILL")
+	if p := second.waitBot(status.Running); p.Restarts != 0 || p.Reason != "" {
+		t.Errorf("have %+v", p)
+	}
+	first.waitBot(status.Standby)
+	second.bearer = first.bearer
+	second.roundTrip(7, "to the second")
+	neverTwo(t, tg)
+	first.stop()
+	second.stop()
+}
+
 // TestTwoHostsNeverPollAtOnce plays two hosts by two lock files: only PostgreSQL stands between them. The server
 // ends the holder's session again and again.
 func TestTwoHostsNeverPollAtOnce(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"tandem/internal/buildinfo"
 	"tandem/internal/config"
 	"tandem/internal/exitcode"
+	"tandem/internal/inbox"
 	"tandem/internal/logging"
 	"tandem/internal/ops"
 	"tandem/internal/status"
@@ -63,8 +64,10 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) error {
 		return err
 	}
 	defer lock.Close()
+	tell := newTeller(cfg.notify, log)
 	bot := telegram.New(telegram.Options{
 		Token: cfg.token, APIURL: cfg.apiURL, Instance: instance(), Store: db, Guard: lock.Replaced, Log: log,
+		Changed: tell.changed,
 	})
 
 	var g run.Group
@@ -76,11 +79,12 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) error {
 			return err
 		}
 		close(locked)
+		tell.changed(telegram.Condition{State: inbox.BotStarting, Reason: "waiting for the database"})
 		if err := db.WaitReady(botCtx); err != nil {
 			return err
 		}
 		return bot.Run(botCtx)
-	}, func(error) { stopBot() })
+	}, func(error) { tell.stopping(); stopBot() })
 
 	g.Add(run.ContextHandler(ctx))
 
@@ -96,6 +100,9 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) error {
 
 	opsCtx, stopOps := context.WithCancel(context.Background())
 	g.Add(func() error { ops.Serve(opsCtx, cfg.opsAddr, routes(bot, db), log); return nil }, func(error) { stopOps() })
+
+	watchCtx, stopWatch := context.WithCancel(context.Background())
+	g.Add(func() error { tell.alive(watchCtx, bot.Alive); return nil }, func(error) { stopWatch() })
 
 	err = g.Run()
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {

@@ -15,6 +15,7 @@ import (
 	"tandem/internal/config"
 	"tandem/internal/logging"
 	"tandem/internal/ops"
+	"tandem/internal/sdnotify"
 	"tandem/internal/store"
 	"tandem/internal/telegram"
 )
@@ -34,6 +35,8 @@ It runs alone or beside web under init. Settings are environment variables; an e
   LOG_LEVEL            info; debug, warn or error
   LOG_FORMAT           json; text (the default on a terminal)
   POLL_LOCK_FD         set by init: the number of the open file on which it holds the lock for the bot
+  NOTIFY_SOCKET        set by init or systemd: where the bot says that it is ready, stands by or stops
+  WATCHDOG_USEC        set by init or systemd: within how many microseconds it says that it is alive
 
 Options: -version, -help. SIGTERM and SIGINT stop it: what is in hand is finished within a few seconds.
 
@@ -56,11 +59,13 @@ type settings struct {
 	lockFile string
 	lockFD   int // -1 when there is none
 	log      logging.Settings
-	secrets  []string // for the logger, known as far as they could be read
+	notify   *sdnotify.Sender // nil when nobody listens
+	secrets  []string         // for the logger, known as far as they could be read
 }
 
 func readSettings(env *config.Env) settings {
 	s := settings{log: logging.Read(env), lockFD: -1}
+	s.notify = sdnotify.New(func(name string) string { return env.String(name, "") })
 	s.readToken(env)
 	s.apiURL = env.String("TELEGRAM_API_URL", "https://api.telegram.org")
 	if rule := badAPIURL(s.apiURL); rule != "" {

@@ -47,6 +47,7 @@ settings (environment variables; an empty one counts as not set):
   WEB_BASE_URL            where browsers find the inbox, for sign-in links; https makes cookies Secure;
                           default: http://localhost and the port of WEB_ADDR
   RUN_DIR                 where init keeps status.json, to say why the bot is down
+  NOTIFY_SOCKET           set by init or systemd: where web says that it is ready or stops
   LOG_LEVEL               debug, info, warn or error; default info
   LOG_FORMAT              json or text; default json, on a terminal text. Logs go to standard error
 

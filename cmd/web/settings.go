@@ -15,6 +15,7 @@ import (
 	"tandem/internal/config"
 	"tandem/internal/exitcode"
 	"tandem/internal/logging"
+	"tandem/internal/sdnotify"
 	"tandem/internal/store"
 )
 
@@ -25,6 +26,7 @@ type settings struct {
 	database      string
 	databaseErr   error  // why database could not be read; it never ends web
 	statusFile    string // of init, "" when there can be none
+	notify        *sdnotify.Sender
 }
 
 // readSettings reads them all. The logger is usable whatever is wrong with the rest.
@@ -35,6 +37,7 @@ func readSettings(environ []string, stderr io.Writer) (settings, *slog.Logger, e
 		addr:    env.Address("WEB_ADDR", ":8080", false),
 		opsAddr: env.Address("WEB_OPS_ADDR", ":9090", true),
 		base:    readBase(env),
+		notify:  sdnotify.New(func(name string) string { return env.String(name, "") }),
 	}
 	// Apart, because a database that is configured wrongly is said on the page and never ends web.
 	database := config.New(environ)

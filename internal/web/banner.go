@@ -81,7 +81,11 @@ func (v botView) alive() bool {
 	if v.word == nil || !v.word.Alive(v.now) {
 		return false
 	}
-	if v.init == nil || v.init.State == status.Running || v.init.State == status.Stopping || v.init.State == status.Standby {
+	if v.init == nil {
+		return true
+	}
+	switch v.init.State {
+	case status.Starting, status.Running, status.Stopping, status.Standby:
 		return true
 	}
 	known := v.since
@@ -146,6 +150,8 @@ func (v botView) initBanner() *banner {
 		said = v.word.Reason
 	}
 	switch p.State {
+	case status.Starting:
+		return &banner{Level: "info", Title: "The bot is starting", Text: or(p.StatusText, "It has not reported yet.")}
 	case status.Disabled:
 		return &banner{Level: "info", Title: "The bot is switched off", Text: or(why, "ENABLE_TELEGRAM_BOT is false. Set it to true and start a new container to switch it on.")}
 	case status.Failed:

@@ -48,6 +48,8 @@ func TestBanner(t *testing.T) {
 		"stopped by an operator":      {word(inbox.BotStopped, "", 11*time.Second), bot(status.Stopped, "", end(0, "")), []string{"was stopped", "init start bot"}},
 		"finished":                    {nil, bot(status.Finished, "", end(0, "ended with 0")), []string{"has ended"}},
 		"starting for the first time": {nil, bot(status.Running, "", nil), []string{"is starting"}},
+		"starting, and says so":       {word(inbox.BotStopped, "", time.Minute), &status.Process{Name: "bot", State: status.Starting, StatusText: "reads the book"}, []string{"is starting", "Reads the book"}},
+		"starts again, runs already":  {word(inbox.BotPolling, "", time.Second), bot(status.Starting, "", nil), nil},
 		"starting":                    {word(inbox.BotStarting, "", time.Second), nil, []string{"is starting"}},
 		"unreachable":                 {word(inbox.BotUnreachable, "api.telegram.org: no such host", time.Second), bot(status.Running, "", nil), []string{"cannot reach Telegram", "no such host", "keeps trying"}},
 		"silent":                      {word(inbox.BotPolling, "", 10*time.Minute), nil, []string{"silent", "10 minutes ago"}},
