@@ -17,7 +17,7 @@ import (
 )
 
 // errNoFile : PostgreSQL has tools of its own for this.
-var errNoFile = errors.New("DATABASE_URL names PostgreSQL, which has its own tools for this: pg_dump and pg_restore")
+var errNoFile = errors.New("DATABASE_URL names PostgreSQL, which has its own tools for this: pg_dump and pg_restore (docs/operations.md)")
 
 // Backup makes the new file path, with mode 0600, a copy of the SQLite database that url names, as of one moment and
 // checked, while others go on using that. It needs room for it where path is. A file that is there is not touched.

@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	psa "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
@@ -151,23 +152,27 @@ func TestSeparateIsADeploymentEachAndTheBotTwice(t *testing.T) {
 	}
 }
 
-// By the code with which a cluster decides.
-func TestPodSecurityRestricted(t *testing.T) {
+// wantRestricted asks the code with which a cluster decides.
+func wantRestricted(t *testing.T, meta metav1.ObjectMeta, spec corev1.PodSpec) {
+	t.Helper()
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks())
 	if err != nil {
 		t.Fatal(err)
 	}
-	restricted := psa.LevelVersion{Level: psa.LevelRestricted, Version: psa.LatestVersion()}
+	for _, r := range evaluator.EvaluatePod(psa.LevelVersion{Level: psa.LevelRestricted, Version: psa.LatestVersion()}, &meta, &spec) {
+		if !r.Allowed {
+			t.Errorf("%s: %s", r.ForbiddenReason, r.ForbiddenDetail)
+		}
+	}
+}
+
+func TestPodSecurityRestricted(t *testing.T) {
 	each(t, func(t *testing.T, m manifests) {
 		if len(m.Namespaces) != 1 || m.Namespaces[0].Name != namespace || m.Namespaces[0].Labels[psa.EnforceLevelLabel] != "restricted" {
 			t.Errorf("the namespace does not enforce it: %+v", m.Namespaces)
 		}
 		for _, p := range m.pods() {
-			for _, r := range evaluator.EvaluatePod(restricted, &p.Deployment.Spec.Template.ObjectMeta, &p.Spec) {
-				if !r.Allowed {
-					t.Errorf("%s: %s: %s", p.Name, r.ForbiddenReason, r.ForbiddenDetail)
-				}
-			}
+			wantRestricted(t, p.Deployment.Spec.Template.ObjectMeta, p.Spec)
 			if s := p.Spec.ShareProcessNamespace; s != nil && *s {
 				t.Errorf("%s: the containers see each other's processes", p.Name)
 			}

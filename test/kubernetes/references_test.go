@@ -279,3 +279,28 @@ func TestOwnKustomizationOfTheDocs(t *testing.T) {
 		}
 	}
 }
+
+// The Pod that restores a backup writes the database that `single` reads, as strictly confined as the others.
+func TestRestorePodWritesWhatSingleReads(t *testing.T) {
+	text, err := os.ReadFile(root + "/deploy/kubernetes/restore-sqlite.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []corev1.Pod
+	decode(t, text, &list)
+	m := overlay(t, "single")
+	p, single := pod{Spec: list[0].Spec}, m.pods()[0]
+	c, web := p.Spec.Containers[0], single.Spec.Containers[0]
+	url := setting(c, "DATABASE_URL")
+	v, at := p.mount(c, strings.TrimPrefix(url, "sqlite:"))
+	if url != setting(web, "DATABASE_URL") || v.PersistentVolumeClaim == nil || v.PersistentVolumeClaim.ClaimName != m.Claims[0].Name || at.ReadOnly {
+		t.Errorf("%s on %+v", url, v)
+	}
+	if !slices.Equal(c.Command, []string{"/web", "restore"}) || !c.Stdin || !c.StdinOnce || list[0].Spec.RestartPolicy != corev1.RestartPolicyNever {
+		t.Errorf("it does not run web restore once, on what it is sent: %q", c.Command)
+	}
+	if got, want := *p.Spec.SecurityContext.FSGroup, *single.Spec.SecurityContext.FSGroup; got != want || list[0].Namespace != namespace || c.Image != web.Image {
+		t.Errorf("group %d, want %d; namespace %s; image %s", got, want, list[0].Namespace, c.Image)
+	}
+	wantRestricted(t, list[0].ObjectMeta, list[0].Spec)
+}
