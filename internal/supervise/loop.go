@@ -106,6 +106,7 @@ func (l *Loop) Run() (code int) {
 		case sig := <-l.Others:
 			l.handle(Signal{sig.(syscall.Signal)})
 		case <-timer.C:
+			l.lookAtGroups() // before a signal for one whose last member another has collected
 			l.handle(Tick{})
 		}
 	}
@@ -186,16 +187,20 @@ func (l *Loop) settle() (again bool) {
 		}
 		l.World.Collect(child.PID)
 	}
-	for id := range l.state.Procs {
-		if p := l.state.Procs[id]; p.Phase == Emptying && l.World.GroupEmpty(p.PID) {
-			l.handle(GroupEmpty{ID(id)})
-		}
-	}
+	l.lookAtGroups()
 	if l.state.Stopping && !again && l.World.Childless() {
 		l.handle(Childless{})
 	}
 	l.World.Publish(l.state, l.orphans, l.fulfilled())
 	return again
+}
+
+func (l *Loop) lookAtGroups() {
+	for id := range l.state.Procs {
+		if p := l.state.Procs[id]; p.Phase == Emptying && l.World.GroupEmpty(p.PID) {
+			l.handle(GroupEmpty{ID(id)})
+		}
+	}
 }
 
 func (l *Loop) leader(pid int) (ID, bool) {

@@ -173,6 +173,8 @@ func (m *model) begin(kind byte) {
 		m.outcomes[Web] = 2
 	case 10:
 		m.outcomes[Bot] = 1
+	case 11:
+		m.c.StopSignal = [count]syscall.Signal{syscall.SIGQUIT, syscall.SIGINT}
 	}
 	m.note("begin %+v", *m.c)
 	m.handle(Begin{})
@@ -537,7 +539,7 @@ func (m *model) carryOut(a Action) Event {
 		if l == nil || !l.alive && !l.zombie || m.s.Procs[a.ID].PID != l.pid {
 			m.fail(11, "%s to the leader of %d, which is nobody", SignalName(a.Signal), a.ID)
 		}
-		if a.Signal == syscall.SIGTERM && l.asked.IsZero() && (m.s.Stopping || !m.c.PlainCommand) {
+		if a.Signal == m.c.StopWith(a.ID) && l.asked.IsZero() && (m.s.Stopping || !m.c.PlainCommand) {
 			l.asked = m.now
 		}
 		m.signalLeader(l, a.Signal)
@@ -606,18 +608,23 @@ func (m *model) signalLeader(l *life, sig syscall.Signal) {
 		l.killed = l.killed || sig == syscall.SIGKILL
 		return
 	}
-	if sig == syscall.SIGTERM && l.temper == obeys {
+	if sig != syscall.SIGKILL && l.temper == obeys {
 		m.end(l.id, 0)
 	} else {
 		m.end(l.id, -int(sig))
 	}
 }
 
+// asksToEnd is for SIGTERM and what else a process may have for it (WEB_STOP_SIGNAL).
+func asksToEnd(sig syscall.Signal) bool {
+	return sig == syscall.SIGTERM || sig == syscall.SIGQUIT || sig == syscall.SIGINT
+}
+
 // survivors are those of a group that sig does not end.
 func survivors(group []temper, sig syscall.Signal) []temper {
 	var left []temper
 	for _, t := range group {
-		ends := t != stuck && (sig == syscall.SIGKILL || sig == syscall.SIGTERM && t != deaf)
+		ends := t != stuck && (sig == syscall.SIGKILL || asksToEnd(sig) && t != deaf)
 		if !ends {
 			left = append(left, t)
 		}
@@ -763,7 +770,7 @@ func (m *model) checkStep(before State, e Event, actions []Action) {
 			}
 		case Send:
 			touched = a.ID
-			if a.ID == Bot && a.Signal != syscall.SIGTERM {
+			if a.ID == Bot && a.Signal != m.c.StopWith(Bot) {
 				m.fail(1, "the bot is sent %s", SignalName(a.Signal))
 			}
 		case SendGroup:
