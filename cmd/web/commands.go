@@ -115,6 +115,9 @@ func operatorCommand(ctx context.Context, args, environ []string, stdout, stderr
 			if err != nil {
 				return err
 			}
+			if len(operators) == 0 {
+				fmt.Fprintln(stderr, "There are no operators yet; make one: web operator add NAME")
+			}
 			table := tabwriter.NewWriter(stdout, 0, 8, 2, ' ', 0)
 			for _, o := range operators {
 				fmt.Fprintf(table, "%s\tsince %s\n", o.Name, o.CreatedAt.UTC().Format(time.DateOnly))

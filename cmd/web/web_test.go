@@ -164,6 +164,9 @@ func TestCommandsAndServing(t *testing.T) {
 	var line struct{ Addr string }
 	parseLine(t, p.WaitLine(soon, `"msg":"operations port"`), &line)
 
+	if code, out, errs := runWeb(t, []string{db}, "operator", "list"); code != 0 || out != "" || !strings.Contains(errs, "operator add NAME") {
+		t.Errorf("operator list without any: %d %q %q", code, out, errs)
+	}
 	code, link, errs := runWeb(t, []string{db, "WEB_ADDR=:9999"}, "operator", "add", "alice")
 	if code != 0 || !strings.HasPrefix(link, "http://localhost:9999/sign-in/") || !strings.Contains(errs, "alice") {
 		t.Fatalf("operator add: %d %q %q", code, link, errs)

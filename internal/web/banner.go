@@ -153,7 +153,8 @@ func (v botView) initBanner() *banner {
 	case status.Starting:
 		return &banner{Level: "info", Title: "The bot is starting", Text: or(p.StatusText, "It has not reported yet.")}
 	case status.Disabled:
-		return &banner{Level: "info", Title: "The bot is switched off", Text: or(why, "ENABLE_TELEGRAM_BOT is false. Set it to true and start a new container to switch it on.")}
+		return &banner{Level: "info", Title: "The bot is switched off",
+			Text: sentence(or(why, "ENABLE_TELEGRAM_BOT is false")) + " To switch it on, set that to true and start a new container."}
 	case status.Failed:
 		return &banner{Title: "The bot cannot run as it is configured",
 			Text: both(said, why) + " Mend the setting and start a new container, or run: init start bot."}

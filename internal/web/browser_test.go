@@ -366,3 +366,25 @@ func TestTheKeyboardKeepsItsPlace(t *testing.T) {
 	focused("the same conversation", `document.activeElement.classList.contains("current")`)
 	do(t, tab, chromedp.Navigate("about:blank"))
 }
+
+// On a phone a conversation has the whole screen, but for the word that nothing comes in any more.
+func TestAPhoneSaysThatTheLineIsDown(t *testing.T) {
+	tab := newTab(t)
+	r := newRig(t)
+	r.customer(7, "Ana", "hello")
+	s := screen{t, tab}
+	s.do(chromedp.EmulateViewport(390, 844))
+	s.do(chromedp.Navigate(r.http.URL+"/sign-in/"+r.link("alice")), chromedp.Click(chromedp.CSS("button.primary")), chromedp.WaitReady(chromedp.CSS("#list .item")))
+	s.do(chromedp.Navigate(fmt.Sprintf("%s/conversations/%d", r.http.URL, r.conversation(7).ID)))
+	s.eventually("the stream is open", "#live", "Live")
+	seen := func() bool {
+		return run(t, tab, chromedp.Evaluate[bool](`document.querySelector("#live").checkVisibility()`))
+	}
+	if seen() {
+		t.Error("the bar takes room while all is well")
+	}
+	r.web.StopStreams() // and refuses new ones
+	s.eventually("the page notices", "#live", "Reconnecting")
+	eventually(t, "the word is seen", seen)
+	do(t, tab, chromedp.Navigate("about:blank"))
+}
