@@ -44,6 +44,8 @@ settings (environment variables; an empty one counts as not set):
   WEB_ADDR                the page and the API; default :8080
   WEB_OPS_ADDR            /metrics (Prometheus) and /status (JSON); default :9090; off switches it off. If it is
                           taken, that is a warning
+  WEB_DRAIN               how long it serves on when it is asked to stop, with /readyz at 503, for a load
+                          balancer to notice; default 0s, and shorter than STOP_TIMEOUT of init
   WEB_BASE_URL            where browsers find the inbox, for sign-in links; https makes cookies Secure;
                           default: http://localhost and the port of WEB_ADDR
   RUN_DIR                 where init keeps status.json, to say why the bot is down

@@ -80,7 +80,7 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	// The interrupts run in this order, one after the other: requests get their answers before the database goes.
 	var g run.Group
 	g.Add(run.ContextHandler(ctx))
-	g.Add(serveInbox(inbox, listener, log))
+	g.Add(serveInbox(inbox, listener, settings.drain, log))
 	g.Add(until(func(ctx context.Context) { ops.Serve(ctx, settings.opsAddr, inbox.OpsHandler(), log) }))
 	g.Add(until(inbox.Janitor))
 	g.Add(until(inbox.Run))

@@ -21,7 +21,7 @@ const (
 )
 
 // serveInbox is the actor of the HTTP server. Its interrupt returns when all requests have their answers.
-func serveInbox(inbox *web.Server, listener net.Listener, log *slog.Logger) (execute func() error, interrupt func(error)) {
+func serveInbox(inbox *web.Server, listener net.Listener, drain time.Duration, log *slog.Logger) (execute func() error, interrupt func(error)) {
 	fresh := &freshConns{conns: map[net.Conn]struct{}{}}
 	server := &http.Server{
 		Handler:           inbox,
@@ -38,6 +38,11 @@ func serveInbox(inbox *web.Server, listener net.Listener, log *slog.Logger) (exe
 			}
 			return err
 		}, func(error) {
+			if drain > 0 {
+				log.Info("serving on until load balancers have seen that /readyz says 503", "for", drain)
+				inbox.Drain()
+				time.Sleep(drain)
+			}
 			inbox.StopStreams()
 			ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 			defer cancel()

@@ -22,7 +22,8 @@ import (
 // settings of web, from the environment.
 type settings struct {
 	addr, opsAddr string
-	base          *url.URL // nil when it is not set
+	drain         time.Duration // between the request to stop and the stop
+	base          *url.URL      // nil when it is not set
 	database      string
 	databaseErr   error  // why database could not be read; it never ends web
 	statusFile    string // of init, "" when there can be none
@@ -36,6 +37,7 @@ func readSettings(environ []string, stderr io.Writer) (settings, *slog.Logger, e
 	s := settings{
 		addr:    env.Address("WEB_ADDR", ":8080", false),
 		opsAddr: env.Address("WEB_OPS_ADDR", ":9090", true),
+		drain:   env.Duration("WEB_DRAIN", 0, 0),
 		base:    readBase(env),
 		notify:  sdnotify.New(func(name string) string { return env.String(name, "") }),
 	}

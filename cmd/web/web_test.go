@@ -112,7 +112,7 @@ func runWeb(t *testing.T, env []string, args ...string) (code int, out, errs str
 func TestHelpVersionAndMisuse(t *testing.T) {
 	t.Parallel()
 	code, out, _ := runWeb(t, nil, "-help")
-	for _, word := range []string{"WEB_ADDR", "WEB_OPS_ADDR", "WEB_BASE_URL", "DATABASE_URL", "DATABASE_URL_FILE", "LOG_LEVEL", "LOG_FORMAT", "RUN_DIR", "healthcheck", "64", "78"} {
+	for _, word := range []string{"WEB_ADDR", "WEB_OPS_ADDR", "WEB_BASE_URL", "WEB_DRAIN", "DATABASE_URL", "DATABASE_URL_FILE", "LOG_LEVEL", "LOG_FORMAT", "RUN_DIR", "healthcheck", "64", "78"} {
 		if code != 0 || !strings.Contains(out, word) {
 			t.Errorf("-help: %d, without %s", code, word)
 		}

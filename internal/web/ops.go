@@ -104,7 +104,7 @@ func (s *Server) OpsHandler() http.Handler {
 	m.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
 	m.HandleFunc("GET /status", s.status)
 	m.HandleFunc("GET /healthz", ops.Healthz)
-	m.HandleFunc("GET /readyz", ops.Readyz(s.store.Ready))
+	m.HandleFunc("GET /readyz", ops.Readyz(s.ready))
 	return m
 }
 

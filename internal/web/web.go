@@ -10,9 +10,11 @@ package web
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -53,6 +55,7 @@ type Server struct {
 	handler  http.Handler
 	started  time.Time
 
+	draining    atomic.Bool
 	stopping    context.Context
 	stopStreams context.CancelFunc
 }
@@ -89,6 +92,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 
 // Run reads events for the streams until ctx ends.
 func (s *Server) Run(ctx context.Context) { s.hub.run(ctx) }
+
+// Drain prepares a stop behind a load balancer: from now on /readyz says 503, and each answer asks for its connection to
+// be closed, so that none is left on which the next request could be on its way when the server ends. All else goes on.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// ready is what /readyz says.
+func (s *Server) ready() error {
+	if s.draining.Load() {
+		return errors.New("this web is about to stop: send requests to another")
+	}
+	return s.store.Ready()
+}
 
 // StopStreams ends all streams at once and refuses new ones; other requests go on.
 func (s *Server) StopStreams() { s.stopStreams() }

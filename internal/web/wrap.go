@@ -36,6 +36,9 @@ func (s *Server) outer(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 		h.Set("Cache-Control", "no-store")
+		if s.draining.Load() {
+			h.Set("Connection", "close")
+		}
 		if s.https() {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
