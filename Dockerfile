@@ -16,9 +16,10 @@ COPY cmd cmd
 COPY internal internal
 ARG VERSION=dev
 ARG COMMIT=unknown
-RUN go build -trimpath -o /out/root/ \
-    -ldflags "-s -w -X tandem/internal/buildinfo.Version=$VERSION -X tandem/internal/buildinfo.Commit=$COMMIT" \
-    ./cmd/init ./cmd/web ./cmd/bot
+# PID 1 is rather small than fast (docs/adr/0009); the same in the Makefile.
+RUN flags="-s -w -X tandem/internal/buildinfo.Version=$VERSION -X tandem/internal/buildinfo.Commit=$COMMIT" \
+ && go build -trimpath -o /out/root/ -ldflags "$flags" ./cmd/web ./cmd/bot \
+ && go build -trimpath -o /out/root/ -ldflags "-funcalign=8 $flags" -gcflags 'tandem/...=-l' ./cmd/init
 # Programs that their own user may run and not read have their /proc files closed to that user by the kernel: the
 # bot's token stays out of web's sight.
 RUN cd /out/root && chmod 0755 init && chmod 0711 web bot \

@@ -5,9 +5,10 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 export VERSION COMMIT
 
-PROGRAMS := init web bot
 LDFLAGS  := -s -w -X tandem/internal/buildinfo.Version=$(VERSION) -X tandem/internal/buildinfo.Commit=$(COMMIT)
 BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/
+# PID 1 is rather small than fast: its memory is its executable (docs/adr/0009). The same in Dockerfile.
+SMALL    := -gcflags 'tandem/...=-l' -ldflags '-funcalign=8 $(LDFLAGS)'
 # How long make soak takes; in make check the same test takes half a minute.
 soak: SOAK ?= 30m
 # Two packages at a time: their tests start processes and watch the clock.
@@ -52,7 +53,8 @@ image: ## the container image tandem:dev
 	@scripts/image
 
 build: ## bin/init, bin/web and bin/bot: static, stripped, with version and commit inside
-	@$(BUILD) $(addprefix ./cmd/,$(PROGRAMS))
+	@$(BUILD) ./cmd/web ./cmd/bot
+	@$(BUILD) $(SMALL) ./cmd/init
 
 fmt: ## formats the Go files
 	@gofmt -w cmd internal test
