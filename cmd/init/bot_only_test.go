@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -125,4 +126,22 @@ func TestInitBotEndsWith0HoweverItsBotEnds(t *testing.T) {
 		i.Signal(syscall.SIGTERM)
 		i.ends(0)
 	}
+}
+
+// A bot that hangs is ended and started again, and that is a state and a count: no probe ever notices.
+func TestInitBotIsReadyWhileItsBotHangs(t *testing.T) {
+	hangs := `sh -c 'trap "" TERM; echo bot ready; while :; do sleep 1000; done'`
+	i := alone(t, hangs, "BOT_NOTIFY=true", "BOT_START_TIMEOUT=300ms", "STOP_TIMEOUT=300ms", "BOT_RESTART_DELAY=1ms", "BOT_RESTART_DELAY_MAX=10ms")
+	for {
+		p := i.await("bot", "was started", func(p status.Process) bool { return p.StartedAt != nil })
+		i.probe()
+		if p.Restarts >= 2 {
+			if p.LastEnd == nil || !strings.Contains(p.LastEnd.Reason, "hung") {
+				t.Errorf("%+v", p.LastEnd)
+			}
+			break
+		}
+	}
+	i.Signal(syscall.SIGTERM)
+	i.ends(0)
 }

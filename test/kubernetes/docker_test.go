@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	imageName = "tandem:test" // as in test/docker: Docker's cache has it
+	imageName = "tandem:test-kubernetes" // made of the layers that test/docker leaves in Docker's cache
 	token     = "123456789:AAF0simulated-token-for-tests-000000"
 	soon      = 60 * time.Second
 )
