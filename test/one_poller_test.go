@@ -139,7 +139,9 @@ func TestABotByHandStandsBy(t *testing.T) {
 func TestTheSecondHostStandsBy(t *testing.T) {
 	t.Parallel()
 	tg, database := simtest.Start(t), pgtest.URL(t)
-	own := func() []string { return []string{"POLL_LOCK_FILE=" + filepath.Join(t.TempDir(), "bot.lock"), "BOT_NOTIFY=true", "WEB_NOTIFY=true"} }
+	own := func() []string {
+		return []string{"POLL_LOCK_FILE=" + filepath.Join(t.TempDir(), "bot.lock"), "BOT_NOTIFY=true", "WEB_NOTIFY=true"}
+	}
 	first := newRigWith(t, tg, database, own()...).start().waitWeb().waitPolling()
 	first.waitBot(status.Running)
 	second := newRigWith(t, tg, database, own()...).start().waitWeb()
