@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tandem/internal/sdnotify"
 	"tandem/internal/status"
 	"tandem/internal/testenv"
 )
@@ -30,6 +31,7 @@ import (
 //	10 an operator's request has one answer, and what was granted happens
 //	11 no signal goes to a number that is nobody's any more
 //	12 what was asked to end, and what an ended leader left in its group, lives no longer than STOP_TIMEOUT
+//	13 a bot that init listens to is asked to end when it has been silent for too long, and for no less
 
 // temper is what a process makes of a SIGTERM.
 type temper uint8
@@ -54,6 +56,11 @@ type life struct {
 	members []temper
 	copies  bool      // of the lock's descriptor are in the group: its launcher did not close it
 	asked   time.Time // when init asked it to end
+	hung    bool      // and that for its silence
+	silent  time.Time // when it has been silent for too long; zero for never
+	ready   bool
+	waits   bool      // and said so
+	leaves  bool      // and said so
 	ended   time.Time // when init saw its end
 	over    bool      // and that nobody is left of it
 	killed  bool      // is dead as soon as it is not stuck any more
@@ -105,6 +112,7 @@ type model struct {
 	granted   time.Time // a start of the bot that an operator was promised
 	answers   int
 	exit      int
+	hung      bool // the step under way may end the bot for its silence
 }
 
 // broken is the panic with which a run ends that breaks an invariant.
@@ -175,6 +183,14 @@ func (m *model) begin(kind byte) {
 		m.outcomes[Bot] = 1
 	case 11:
 		m.c.StopSignal = [count]syscall.Signal{syscall.SIGQUIT, syscall.SIGINT}
+	case 12, 13, 14, 15:
+		m.c.Notify, m.c.StartTimeout, m.c.Watchdog = [count]bool{true, true}, 5*time.Second, 20*time.Second
+		if kind%16 == 13 {
+			m.c.StartTimeout = 0
+		}
+		if kind%16 == 14 {
+			m.c.Watchdog = 0
+		}
 	}
 	m.note("begin %+v", *m.c)
 	m.handle(Begin{})
@@ -200,16 +216,20 @@ const (
 	temperChanges
 	startsChange
 	initFails
+	somebodySpeaks
 )
 
 // likely is how often each comes: most runs should get somewhere.
-var likely = [32]int{
+var likely = [40]int{
 	botEnds, botEnds, botEnds, botEnds, webEnds, botForks, botForks, webForks, somebodyLeaves, somebodyLeaves, signalComes, signalComes,
 	operatorAsks, operatorAsks, operatorAsks, operatorAsks, lockMoves, lockMoves, lockMoves, keeperWorks, keeperIsHeard, initLooks,
 	timePasses, timePasses, untilDue, untilDue, untilDue, untilDue, temperChanges, temperChanges, startsChange, initFails,
+	somebodySpeaks, somebodySpeaks, somebodySpeaks, somebodySpeaks, somebodySpeaks, somebodySpeaks, untilDue, untilDue,
 }
 
 var (
+	notices = []sdnotify.Notice{{Ready: true}, {Ready: true}, {Watchdog: true}, {Watchdog: true}, {Stopping: true}, {StandBy: true, Says: true, Status: "waits"},
+		{Works: true}, {Trigger: true}, {Extend: 20 * time.Second}, {Ready: true, StandBy: true}, {Says: true, Status: "works"}}
 	endings  = []int{0, 1, 75, 78, 2, 255, -15, -9}
 	signals  = []syscall.Signal{15, 15, 2, 3, 1, 10, 20, 21, 28, 40}
 	requests = []Ask{{"start", Bot}, {"stop", Bot}, {"restart", Bot}, {"restart", Web}, {"stop", Web}, {"start", Web}}
@@ -219,7 +239,7 @@ var (
 
 func (m *model) happen(what, how byte) {
 	n := int(how)
-	switch likely[what%32] {
+	switch likely[int(what)%len(likely)] {
 	case botEnds:
 		m.end(Bot, endings[n%len(endings)])
 	case webEnds:
@@ -268,6 +288,8 @@ func (m *model) happen(what, how byte) {
 	case startsChange:
 		m.outcomes[n%2] = uint8(n / 2 % 3)
 		m.note("the next start of %d: %d", n%2, m.outcomes[n%2])
+	case somebodySpeaks:
+		m.speak(ID(n%2), notices[n/2%len(notices)], n&128 != 0)
 	case initFails:
 		if n%8 == 0 { // seldom, as it ends all
 			m.note("init fails")
@@ -275,6 +297,52 @@ func (m *model) happen(what, how byte) {
 			m.handle(Fault{"a panic"})
 			m.settle()
 		}
+	}
+}
+
+// speak has a process say something of itself, or one that had its number before.
+func (m *model) speak(id ID, n sdnotify.Notice, another bool) {
+	l := m.lives[id]
+	if l == nil {
+		return
+	}
+	pid := l.pid
+	if another {
+		pid--
+	}
+	m.note("%d says %+v", pid, n)
+	before := m.s
+	m.handle(Noticed{ID: id, PID: pid, Notice: n})
+	if (another || !m.c.Notify[id] || !l.ended.IsZero()) && m.s != before {
+		m.fail(11, "what %d says is taken for the word of %d", pid, l.pid)
+	}
+	m.settle()
+}
+
+// hear keeps what the bot said, and by when it has to say more.
+func (m *model) hear(l *life, n sdnotify.Notice) {
+	if !l.asked.IsZero() {
+		return
+	}
+	l.waits = l.id == Bot && (l.waits || n.StandBy) && !n.Works
+	wasReady, extended := l.ready, m.now.Add(n.Extend)
+	l.ready = l.ready || n.Ready
+	switch {
+	case n.Stopping && !l.leaves:
+		l.leaves, l.silent = true, m.now.Add(m.c.StopTimeout)
+	case l.leaves:
+		if extended.After(l.silent) {
+			l.silent = extended
+		}
+	case l.ready && (n.Ready || n.Watchdog || !wasReady):
+		if l.silent = (time.Time{}); m.c.Watchdog > 0 {
+			l.silent = m.now.Add(m.c.Watchdog)
+		}
+	case !l.ready && !l.silent.IsZero() && extended.After(l.silent):
+		l.silent = extended
+	}
+	if l.id == Web {
+		l.silent = time.Time{}
 	}
 }
 
@@ -454,7 +522,16 @@ func (m *model) kindly() {
 	if m.exit >= 0 {
 		return
 	}
-	m.pass(m.c.RestartDelayMax + conflictMax + 2*m.c.StopTimeout)
+	for end := m.now.Add(m.c.RestartDelayMax + conflictMax + 2*m.c.StopTimeout); m.exit < 0 && m.now.Before(end); {
+		step := end.Sub(m.now)
+		if m.c.Notify[Bot] {
+			m.speak(Bot, sdnotify.Notice{Ready: true, Watchdog: true, Works: true}, false)
+			step = 4 * time.Second
+		}
+		if m.exit < 0 {
+			m.pass(step)
+		}
+	}
 	if m.exit < 0 && m.c.Names[Bot] != "" {
 		if p := m.s.Procs[Bot]; p.Phase != Resting && p.Phase != Alive {
 			m.fail(7, "the bot is %s (%s) for ever", p.word(false), p.Reason)
@@ -541,6 +618,7 @@ func (m *model) carryOut(a Action) Event {
 		}
 		if a.Signal == m.c.StopWith(a.ID) && l.asked.IsZero() && (m.s.Stopping || !m.c.PlainCommand) {
 			l.asked = m.now
+			l.hung = m.hung
 		}
 		m.signalLeader(l, a.Signal)
 	case SendGroup:
@@ -599,7 +677,10 @@ func (m *model) start(id ID) Event {
 		return StartFailed{ID: id, Code: 125 + int(o), Temporary: o == 1, Reason: "it cannot be started"}
 	}
 	m.pid++
-	m.lives[id] = &life{id: id, pid: m.pid, temper: m.tempers[id], alive: true, copies: !m.closes}
+	m.lives[id] = &life{id: id, pid: m.pid, temper: m.tempers[id], alive: true, copies: !m.closes, ready: !m.c.Notify[id]}
+	if id == Bot && m.c.Notify[id] && m.c.StartTimeout > 0 {
+		m.lives[id].silent = m.now.Add(m.c.StartTimeout)
+	}
 	return Started{ID: id, PID: m.pid}
 }
 
@@ -637,6 +718,10 @@ func (m *model) remember(before State, e Event, actions []Action, wish int) {
 	bot := m.lives[Bot]
 	over := bot == nil || bot.over
 	switch e := e.(type) {
+	case Noticed:
+		if l := m.lives[e.ID]; m.c.Notify[e.ID] && e.PID == l.pid && l.ended.IsZero() {
+			m.hear(l, e.Notice)
+		}
 	case LockBusy:
 		if wish == e.Wish && m.word == status.Waiting && !m.scheduled && over && !before.Stopping {
 			m.word = status.Standby
@@ -669,10 +754,12 @@ func (m *model) remember(before State, e Event, actions []Action, wish int) {
 				m.web = 0
 			}
 		case e.ID == Web:
-		case before.Stopping, !bot.asked.IsZero() && !m.again:
+		case before.Stopping, !bot.asked.IsZero() && !m.again && !bot.hung:
 			m.word = status.Stopped
 		case m.again:
 			m.word = status.Waiting
+		case bot.hung:
+			m.word, m.scheduled = status.Waiting, true
 		case e.Signal == 0 && e.Code == 0:
 			m.word = status.Finished
 		case e.Signal == 0 && e.Code == 78:
@@ -711,6 +798,9 @@ func (m *model) rememberAsk(verb string, bot *life, over bool) {
 	ending := !over && (!bot.alive && !bot.zombie || !bot.asked.IsZero())
 	switch {
 	case verb == "stop":
+		if bot != nil {
+			bot.hung = false
+		}
 		m.again, m.scheduled, m.granted = false, false, time.Time{}
 		if m.word != status.Disabled {
 			m.word = status.Stopped
@@ -734,12 +824,16 @@ func attr(s Say, key string) string {
 // checkStep looks at one step of the policy.
 func (m *model) checkStep(before State, e Event, actions []Action) {
 	mayTouchWeb := false
+	m.hung = false
 	switch e := e.(type) {
 	case Begin, Fault, Signal:
 		mayTouchWeb = true
 	case Ask:
 		mayTouchWeb = e.ID == Web
 		m.answers++
+	case Noticed:
+		mayTouchWeb = e.ID == Web
+		m.hung = e.ID == Bot && e.Trigger
 	case Started:
 		mayTouchWeb = e.ID == Web
 	case StartFailed:
@@ -750,6 +844,8 @@ func (m *model) checkStep(before State, e Event, actions []Action) {
 		mayTouchWeb = e.ID == Web
 	case Tick:
 		phase := before.Procs[Web].Phase
+		bot := m.lives[Bot]
+		m.hung = !before.Stopping && bot != nil && !bot.silent.IsZero() && !m.now.Before(bot.silent)
 		mayTouchWeb = before.Stopping || phase == Ending || phase == Emptying
 	}
 	if !mayTouchWeb && (m.s.Procs[Web] != before.Procs[Web] || m.s.Stopping != before.Stopping || m.s.Code != before.Code) {
@@ -770,6 +866,15 @@ func (m *model) checkStep(before State, e Event, actions []Action) {
 			}
 		case Send:
 			touched = a.ID
+			switch e.(type) {
+			case Tick, Noticed:
+				if a.ID == Web && !m.s.Stopping {
+					m.fail(13, "web is ended for what it said or did not say")
+				}
+				if a.ID == Bot && !m.hung {
+					m.fail(13, "the bot is taken for hung")
+				}
+			}
 			if a.ID == Bot && a.Signal != m.c.StopWith(Bot) {
 				m.fail(1, "the bot is sent %s", SignalName(a.Signal))
 			}
@@ -837,6 +942,9 @@ func (m *model) checkOverdue() {
 		if l == nil {
 			continue
 		}
+		if l.alive && l.asked.IsZero() && !l.silent.IsZero() && m.now.After(l.silent) {
+			m.fail(13, "%d has been silent since %s, and was not asked to end", id, l.silent)
+		}
 		if l.alive && !l.asked.IsZero() && l.temper != stuck && m.now.Sub(l.asked) > m.c.StopTimeout {
 			m.fail(12, "%d was asked to end %s ago", id, m.now.Sub(l.asked))
 		}
@@ -860,8 +968,15 @@ func (m *model) checkView(next time.Time) {
 		switch {
 		case l != nil && l.alive:
 			want.PID = l.pid
-			if want.State = status.Running; !l.asked.IsZero() {
+			switch {
+			case !l.asked.IsZero() || l.leaves:
 				want.State = status.Stopping
+			case l.waits:
+				want.State = status.Standby
+			case l.ready:
+				want.State = status.Running
+			default:
+				want.State = status.Starting
 			}
 		case l != nil && !l.empty():
 			if want.State = status.Stopping; id == Bot && m.scheduled {
@@ -949,6 +1064,9 @@ func TestModel(t *testing.T) {
 		input := make([]byte, 1+2*random.IntN(100))
 		for i := range input {
 			input[i] = byte(random.UintN(256))
+		}
+		if random.IntN(2) == 0 { // often both run at once, as they mostly do
+			input = slices.Insert(input, 1, 19, 0, 20, 0)
 		}
 		if _, err := play(input); err != nil {
 			report(t, input, err)
