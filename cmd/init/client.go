@@ -66,7 +66,16 @@ func modeOf(name string) mode {
 }
 
 // request sends line to the init at socket and returns its answer; limit is how long that may take, 0 for any time.
-func request(socket, line string, limit time.Duration) (string, error) {
+func request(socket, line string, limit time.Duration) (answer string, err error) {
+	for range 3 { // one that is slow to speak, on a busy machine, is cut off before anything was asked
+		if answer, err = requestOnce(socket, line, limit); !errors.Is(err, syscall.EPIPE) {
+			break
+		}
+	}
+	return answer, err
+}
+
+func requestOnce(socket, line string, limit time.Duration) (string, error) {
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return "", err
