@@ -19,7 +19,7 @@ func main() {
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(8 << 20)
 	runtime.GOMAXPROCS(2)
-	os.Exit(dispatch(os.Args[1:]))
+	os.Exit(before(func() int { return dispatch(os.Args[1:]) }))
 }
 
 // dispatch chooses what the command line asks for and returns the status to end with.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"tandem/internal/proctest"
-	"tandem/internal/reap"
 	"tandem/internal/status"
 )
 
@@ -180,29 +179,6 @@ func reports([]string) {
 		}
 		fmt.Println("got", int(sig.(syscall.Signal)))
 	}
-}
-
-// faulty is an init with a bug: in its policy, or in the actor that serves the control socket.
-func faulty(args []string) {
-	signals := notify(nil)
-	s, err := readSettings(pair, os.Environ())
-	if err != nil {
-		panic(err)
-	}
-	log, flush := newLog(2, s.log)
-	if args[0] == "policy" {
-		s.policy.Jitter = func() float64 { panic("a bug") }
-	}
-	w := newWorld(s, log)
-	if args[0] == "actor" {
-		w.control = nil
-	}
-	if err := reap.Adopt(); err != nil {
-		panic(err)
-	}
-	code := runGroup(w, signals)
-	flush()
-	os.Exit(code)
 }
 
 // pollers is a bot that proves that it is alone: it fails when the file that it makes at its start and holds

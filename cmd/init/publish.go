@@ -252,6 +252,9 @@ func (w *world) lastWords(code int) {
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "init ended with %d.", code)
+	if w.failure != "" {
+		fmt.Fprintf(&text, " %s.", w.failure)
+	}
 	for _, p := range show().Processes {
 		fmt.Fprintf(&text, " %s: %s", p.Name, p.State)
 		if p.Reason != "" {
@@ -273,16 +276,19 @@ func writeLastWords(path, words string) {
 	if len(words) > 4000 {
 		words = words[:4000]
 	}
-	written := make(chan struct{})
+	written := make(chan any, 1)
 	go func() {
-		defer close(written)
+		defer func() { written <- recover() }()
 		if f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0); err == nil {
 			_, _ = f.WriteString(words + "\n")
 			_ = f.Close()
 		}
 	}()
 	select {
-	case <-written:
+	case r := <-written:
+		if r != nil {
+			panic(r)
+		}
 	case <-time.After(200 * time.Millisecond):
 	}
 }

@@ -307,27 +307,3 @@ func TestRaces(t *testing.T) {
 		t.Error("a race")
 	}
 }
-
-// Edges 14 and 50: a bug in init ends both processes properly, and then init with its own status, never leaving a
-// container half alive.
-func TestFault(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, where := range []string{"policy", "actor"} {
-		both(t, func(t *testing.T, under proctest.Under) {
-			dir := runDir(t, 0)
-			// The bot crashes as soon as web is ready, which has the policy ask for a random number.
-			bot := `sh -c 'while ! [ -e "$RUN_DIR/go" ]; do sleep 0.01; done; exit 1'`
-			web := `sh -c 'echo web ready; touch "$RUN_DIR/go"; exec sleep 1000'`
-			p := proctest.Start(t, proctest.Options{Path: self, Args: []string{"@faulty", where}, Under: under,
-				Env: []string{"RUN_DIR=" + dir, "WEB_COMMAND=" + web, "BOT_COMMAND=" + bot, "STOP_TIMEOUT=15s"}})
-			i := &tandem{p, t, dir}
-			began := time.Now()
-			i.ends(70)
-			takes(t, began, 0, 12*time.Second)
-			i.WaitLine(soon, "init failed", "panic")
-		})
-	}
-}

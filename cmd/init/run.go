@@ -98,6 +98,7 @@ func runGroup(w *world, signals *signalChannels) int {
 	add := func(name string, actor func(done <-chan struct{})) {
 		g.Add(w.guard(name, actor), func(error) {})
 	}
+	add("log", w.watchLog)
 	add("status", w.publisher.run)
 	add("control", w.control.serve)
 	add("notices", w.notices.run)
@@ -107,6 +108,7 @@ func runGroup(w *world, signals *signalChannels) int {
 	group := make(chan struct{})
 	go func() {
 		defer close(group)
+		defer w.caught("group")
 		_ = g.Run()
 	}()
 
@@ -116,12 +118,11 @@ func runGroup(w *world, signals *signalChannels) int {
 		Children: signals.children, Stop: signals.stop, Others: signals.others,
 	}).Run()
 
-	w.lastWords(code)
+	code = w.after("last words", code, func() { w.lastWords(code) })
 	close(w.done)
 	select {
 	case <-group:
 	case <-time.After(300 * time.Millisecond): // a file system that hangs must not keep init
 	}
-	w.releaseRunDir()
-	return code
+	return w.after("end", code, w.releaseRunDir)
 }

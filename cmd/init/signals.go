@@ -1,12 +1,15 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"tandem/internal/exitcode"
 )
 
 // signalChannels are what init receives. Each kind has its own channel, because a full one drops: a burst of
@@ -32,6 +35,11 @@ const firstRealtime, lastRealtime = 35, 64
 func notify(keep []os.Signal) *signalChannels {
 	c := &signalChannels{make(chan os.Signal, 1), make(chan os.Signal, 8), make(chan os.Signal, 64), make(chan struct{})}
 	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				os.Exit(fail(exitcode.Software, fmt.Sprint("failed: panic: ", r))) // there is no process yet
+			}
+		}()
 		defer close(c.caught)
 		c.catch(keep)
 	}()

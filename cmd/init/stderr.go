@@ -33,7 +33,10 @@ const maxLines = 256
 func newLog(fd int, s logline.Settings) (log *logline.Logger, flush func()) {
 	w := &lineWriter{fd: fd, lines: make(chan entry, maxLines)}
 	w.direct = logline.New(directWriter{w}, s, "init")
-	go w.run()
+	go func() {
+		for w.run() {
+		}
+	}()
 	return logline.New(w, s, "init"), func() { w.flush(200 * time.Millisecond) }
 }
 
@@ -50,7 +53,18 @@ func (w *lineWriter) Write(line []byte) (int, error) {
 // run has a thread of its own that blocks SIGPIPE: one that its own write causes must not be taken for one that
 // somebody sent, which would be passed on to web. It writes by system call, because os.Stderr raises the signal
 // itself.
-func (w *lineWriter) run() {
+//
+// True says that it failed and is to go on: its panic is told to watchLog.
+func (w *lineWriter) run() (failed bool) {
+	defer func() {
+		if r := recover(); r != nil {
+			failed = true
+			select {
+			case logFailed <- r:
+			default:
+			}
+		}
+	}()
 	runtime.LockOSThread()
 	blockSIGPIPE()
 	for e := range w.lines {
@@ -62,6 +76,20 @@ func (w *lineWriter) run() {
 		if n := w.dropped.Swap(0); n > 0 {
 			w.direct.Warn("lines of this log were lost: nobody took them", "lines", n)
 		}
+	}
+	return false
+}
+
+// logFailed has the first panic of the log's writer, which is there before there is anybody to tell it to.
+var logFailed = make(chan any, 1)
+
+// watchLog is the actor that makes it init's failure.
+func (w *world) watchLog(done <-chan struct{}) {
+	select {
+	case r := <-logFailed:
+		w.fault("log", r)
+		<-done
+	case <-done:
 	}
 }
 

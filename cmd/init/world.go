@@ -2,8 +2,8 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -31,7 +31,9 @@ type world struct {
 	pids      [2]int // leaders, for Emergency
 	oom       *oomWatch
 	oomScore  *oomScore
-	killed    int // what init itself sent SIGKILL last: a process, -n for a group, -1 for all
+	reserve   sync.Once
+	failure   string // why init itself failed, if it did
+	killed    int    // what init itself sent SIGKILL last: a process, -n for a group, -1 for all
 	owned     *runDirLock
 }
 
@@ -71,11 +73,7 @@ func (w *world) post(r supervise.Request) {
 func (w *world) guard(name string, actor func(done <-chan struct{})) func() error {
 	return func() error {
 		defer func() { <-w.done }()
-		defer func() {
-			if r := recover(); r != nil {
-				w.post(supervise.Request{Event: supervise.Fault{Reason: fmt.Sprintf("panic in %s: %v", name, r)}})
-			}
-		}()
+		defer w.caught(name)
 		actor(w.done)
 		return nil
 	}
@@ -106,6 +104,9 @@ func (w *world) Start(id supervise.ID) supervise.Event {
 			f.Code, f.Temporary = e.Code, e.Temporary
 		}
 		return f
+	}
+	if id == supervise.Web {
+		w.reserve.Do(func() { go w.reserveThreads() })
 	}
 	w.pids[id], w.killed = pid, 0
 	w.tty.handOver(pid)
@@ -205,6 +206,9 @@ func (w *world) Childless() bool {
 func (w *world) GroupEmpty(pgid int) bool { return reap.GroupEmpty(pgid) }
 
 func (w *world) Publish(s supervise.State, orphans int, then func()) {
+	if s.Fault {
+		w.failure = s.Cause
+	}
 	w.publisher.put(w.view(s, orphans), then)
 }
 
@@ -226,6 +230,7 @@ func (w *world) view(s supervise.State, orphans int) func() *status.Status {
 
 // Emergency is for a policy that failed: it knows no state but the processes themselves.
 func (w *world) Emergency(reason string) int {
+	w.failure = "init failed: " + reason
 	w.log.Error("init failed: both processes are asked to end", "reason", reason)
 	deadline := time.Now().Add(w.settings.policy.StopTimeout)
 	for id, pid := range w.pids {

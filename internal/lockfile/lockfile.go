@@ -38,6 +38,7 @@ type Lock struct {
 type attempt struct {
 	done   chan struct{} // closed at its end; err counts from then on
 	err    error
+	failed any  // a panic, which is its waiter's
 	wanted bool // under Lock.mu
 }
 
@@ -154,6 +155,9 @@ func (l *Lock) Lock(ctx context.Context) error {
 
 	select {
 	case <-a.done:
+		if a.failed != nil {
+			panic(a.failed)
+		}
 		return a.err
 	case <-ctx.Done():
 	}
@@ -172,7 +176,7 @@ func (l *Lock) acquire(a *attempt, file *os.File) {
 	var err error
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("lock %s: panic: %v", l.path, r)
+			err, a.failed = fmt.Errorf("lock %s: panic: %v", l.path, r), r
 		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -312,9 +316,11 @@ func (l *Lock) Close() error {
 }
 
 func flock(fd, how int) error {
-	_, err := retry(func() (int, error) { return 0, syscall.Flock(fd, how) })
+	_, err := retry(func() (int, error) { return 0, systemFlock(fd, how) })
 	return err
 }
+
+var systemFlock = syscall.Flock // a test has it fail
 
 // retry repeats a call that a signal interrupted.
 func retry(call func() (int, error)) (int, error) {

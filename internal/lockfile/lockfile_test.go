@@ -286,3 +286,21 @@ func TestGuardsNothing(t *testing.T) {
 		t.Errorf("a tmpfs was taken for the image's file system: %s", have)
 	}
 }
+
+// A panic in the thread that waits is its waiter's, where somebody looks for it.
+func TestPanicOfAWait(t *testing.T) {
+	defer func(f func(int, int) error) { systemFlock = f }(systemFlock)
+	systemFlock = func(int, int) error { panic("a bug") }
+	lock, err := Open(filepath.Join(t.TempDir(), "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	defer func() {
+		if r := recover(); r != "a bug" {
+			t.Errorf("recovered %v", r)
+		}
+	}()
+	_ = lock.Lock(context.Background())
+	t.Error("the panic was swallowed")
+}

@@ -101,7 +101,7 @@ func (m *stepper) kill() {
 func (m *stepper) fault(reason string) {
 	m.say(logline.Error, "init failed: both processes are asked to end", logline.String("reason", reason))
 	m.stop("init failed: "+reason, exitcode.Software)
-	m.Fault, m.Code = true, exitcode.Software
+	m.Fault, m.Code, m.Cause = true, exitcode.Software, "init failed: "+reason
 }
 
 // finish is what may be due after any event while init stops.

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tandem/internal/cgroup"
+	"tandem/internal/logline"
+	"tandem/internal/proctest"
+	"tandem/internal/reap"
+	"tandem/internal/status"
+	"tandem/internal/supervise"
+)
+
+// faulty is an init with a bug, which shows when the file RUN_DIR/go is there.
+func faulty(args []string) {
+	code := before(func() int {
+		signals := notify(nil)
+		s, err := readSettings(pair, os.Environ())
+		if err != nil {
+			panic(err)
+		}
+		lines := &lineWriter{fd: 2, lines: make(chan entry, maxLines)}
+		go func() {
+			for lines.run() {
+			}
+		}()
+		log := logline.New(lines, s.log, "init")
+		w := newWorld(s, log)
+		w.oom = newOOMWatch(cgroup.Own().OOMKills)
+		switch args[0] {
+		case "policy":
+			w.settings.policy.Jitter = func() float64 { panic("a bug") }
+		case "loop":
+			w.oom = nil
+		case "lock":
+			w.lock.tell = func(supervise.Event) { awaitGo(); panic("a bug") }
+		case "client":
+			w.control.ask = func(supervise.Request) {
+				w.control.ask = w.post
+				panic("a bug")
+			}
+		case "status":
+			go func() {
+				awaitGo()
+				w.publisher.put(func() *status.Status { panic("a bug") }, nil)
+			}()
+		case "signals":
+			go func() { awaitGo(); close(signals.others) }()
+		case "log":
+			go func() {
+				awaitGo()
+				lines.dropped.Store(1) // which has it use lines.direct, of which there is none
+				log.Info("one more line")
+			}()
+		}
+		if err := reap.Adopt(); err != nil {
+			panic(err)
+		}
+		w.claimRunDir()
+		if args[0] == "end" {
+			w.owned.lock = nil
+		}
+		code := runGroup(w, signals)
+		lines.flush(time.Second)
+		return code
+	})
+	os.Exit(code)
+}
+
+func awaitGo() {
+	for {
+		if _, err := os.Stat(filepath.Join(os.Getenv("RUN_DIR"), "go")); err == nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Edges 14 and 50: wherever a bug in init shows, both processes get their signal and their time, and then init ends with its
+// own status and says why, never leaving a container half alive.
+func TestFault(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for where, trigger := range map[string]func(*tandem){
+		"policy":  func(i *tandem) { kill(t, i, i.awaitState("bot", status.Running).PID) }, // it asks for a random number then
+		"loop":    func(i *tandem) { kill(t, i, i.awaitState("bot", status.Running).PID) },
+		"lock":    nil,
+		"client":  func(i *tandem) { _, _ = i.init("restart", "bot") },
+		"status":  nil,
+		"signals": nil,
+		"log":     nil,
+		"end":     func(i *tandem) { i.Signal(syscall.SIGTERM) },
+	} {
+		t.Run(where, func(t *testing.T) {
+			both(t, func(t *testing.T, under proctest.Under) {
+				dir := runDir(t, 0)
+				words := filepath.Join(dir, "words")
+				if err := os.WriteFile(words, nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				p := proctest.Start(t, proctest.Options{Path: self, Args: []string{"@faulty", where}, Under: under, Env: []string{"RUN_DIR=" + dir,
+					"WEB_COMMAND=" + proctest.Command("good", "web", "300ms"), "BOT_COMMAND=" + proctest.Command("good", "bot", "300ms"),
+					"STOP_TIMEOUT=30s", "TERMINATION_LOG=" + words}})
+				i := &tandem{p, t, dir}
+				i.WaitLine(soon, "web ready")
+				if where != "lock" {
+					i.WaitLine(soon, "bot ready")
+				}
+				if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if trigger != nil {
+					trigger(i)
+				}
+				i.ends(70)
+				i.WaitLine(soon, "init failed", "panic")
+				if i.Count("web stops") != 1 {
+					t.Error("web did not get its signal, or not its time")
+				}
+				if killed := where == "policy" || where == "loop" || where == "lock"; !killed && i.Count("bot stops") != 1 {
+					t.Error("the bot did not get its signal, or not its time")
+				}
+				if b, err := os.ReadFile(words); err != nil || !strings.Contains(string(b), "init ended with 70") || !strings.Contains(string(b), "panic") {
+					if where != "status" && where != "end" { // there the last words themselves fail, or are written before
+						t.Errorf("last words: %q, %v", b, err)
+					}
+				}
+			})
+		})
+	}
+	if code := before(func() int { panic("a bug") }); code != 70 {
+		t.Errorf("a panic before the loop: %d", code)
+	}
+	w := &world{log: logline.New(os.Stderr, logline.Settings{Level: logline.Error}, "init")}
+	if code := w.after("test", 3, func() { panic("a bug") }); code != 70 {
+		t.Errorf("a panic after the loop: %d", code)
+	}
+	if code := w.after("test", 3, func() {}); code != 3 {
+		t.Errorf("no panic after the loop: %d", code)
+	}
+}
+
+// Edge 50: no goroutine of init is without a recover. One that is started where nothing can go wrong, to wait and close, needs none.
+func TestEveryGoroutineRecovers(t *testing.T) {
+	started := 0
+	for _, dir := range []string{".", "../../internal/lockfile", "../../internal/supervise", "../../internal/reap"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		bodies := map[string]*ast.BlockStmt{}
+		var parsed []*ast.File
+		set := token.NewFileSet()
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			f, err := parser.ParseFile(set, file, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parsed = append(parsed, f)
+			for _, d := range f.Decls {
+				if fn, ok := d.(*ast.FuncDecl); ok && fn.Body != nil {
+					bodies[fn.Name.Name] = fn.Body
+				}
+			}
+		}
+		for _, f := range parsed {
+			ast.Inspect(f, func(n ast.Node) bool {
+				if g, ok := n.(*ast.GoStmt); ok {
+					started++
+					if body := bodyOf(g.Call, bodies); body == nil || !safe(body, bodies) {
+						t.Errorf("%s: a goroutine whose panic would end init", set.Position(g.Pos()))
+					}
+				}
+				return true
+			})
+		}
+	}
+	if started < 5 {
+		t.Errorf("found only %d goroutines", started)
+	}
+}
+
+func bodyOf(call *ast.CallExpr, bodies map[string]*ast.BlockStmt) *ast.BlockStmt {
+	switch f := call.Fun.(type) {
+	case *ast.FuncLit:
+		return f.Body
+	case *ast.Ident:
+		return bodies[f.Name]
+	case *ast.SelectorExpr:
+		return bodies[f.Sel.Name]
+	}
+	return nil
+}
+
+// safe says that body recovers, or does nothing but wait, close, and call what recovers.
+func safe(body *ast.BlockStmt, bodies map[string]*ast.BlockStmt) bool {
+	if recovers(body) {
+		return true
+	}
+	for _, s := range body.List {
+		switch s := s.(type) {
+		case *ast.DeferStmt:
+		case *ast.ForStmt: // for f() {}
+			call, ok := s.Cond.(*ast.CallExpr)
+			if !ok || len(s.Body.List) > 0 || bodyOf(call, bodies) == nil || !recovers(bodyOf(call, bodies)) {
+				return false
+			}
+		case *ast.ExprStmt:
+			if _, receives := s.X.(*ast.UnaryExpr); receives {
+				continue
+			}
+			call, ok := s.X.(*ast.CallExpr)
+			if !ok {
+				return false
+			}
+			if sel, ok := call.Fun.(*ast.SelectorExpr); ok && sel.Sel.Name == "Close" {
+				continue
+			}
+			if called := bodyOf(call, bodies); called == nil || !recovers(called) {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func recovers(body *ast.BlockStmt) bool {
+	found := false
+	for _, s := range body.List {
+		d, ok := s.(*ast.DeferStmt)
+		if !ok {
+			continue
+		}
+		if sel, ok := d.Call.Fun.(*ast.SelectorExpr); ok && sel.Sel.Name == "caught" {
+			return true
+		}
+		if lit, ok := d.Call.Fun.(*ast.FuncLit); ok {
+			ast.Inspect(lit, func(n ast.Node) bool {
+				if id, ok := n.(*ast.Ident); ok && id.Name == "recover" {
+					found = true
+				}
+				return true
+			})
+		}
+	}
+	return found
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tandem/internal/proctest"
+	"tandem/internal/status"
+)
+
+// Edge 33: where there is no further process and no further thread to be had, which is what a bot does that fills the
+// container's pids.max, a start of the bot is a failed try; init, which is a program with threads itself, stays alive, obeys and
+// starts the bot when there is room again.
+func TestNoProcessesLeft(t *testing.T) {
+	needsRoot(t)
+	both(t, func(t *testing.T, under proctest.Under) {
+		const user = 64733 // nobody else's, as the limit counts all of a user's
+		i := startWith(t, proctest.Options{Under: under, User: user}, `sh -c 'echo web ready; exec sleep 1000'`, plainBot,
+			"BOT_RESTART_DELAY=50ms", "BOT_RESTART_DELAY_MAX=50ms", "WEB_SUCCESS_EXIT=143")
+		i.WaitLine(soon, "web ready")
+		i.WaitLine(soon, "bot ready")
+		p := i.awaitState("bot", status.Running)
+		proctest.Eventually(t, soon, "init has its threads", func() bool { return threads(t, i.PID) >= spareThreads+5 })
+		before := limit(t, i.PID, user, 1)
+		kill(t, i, p.PID)
+		i.WaitLine(soon, "cannot be started now", "resource temporarily unavailable")
+		for range 20 {
+			if out, err := i.init("status"); err != nil || !strings.Contains(out, "web ") {
+				t.Fatalf("init status: %v %s", err, out)
+			}
+			i.Signal(syscall.SIGWINCH)
+			time.Sleep(10 * time.Millisecond) // what happens meanwhile is the test
+		}
+		i.await("bot", "waits and says why", func(p status.Process) bool {
+			return p.State == status.Waiting && strings.Contains(p.Reason, "cannot be started")
+		})
+		limit(t, i.PID, user, before)
+		i.awaitState("bot", status.Running)
+		i.Signal(syscall.SIGTERM)
+		i.ends(0)
+	})
+}
+
+func threads(t *testing.T, pid int) int {
+	t.Helper()
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(tasks)
+}
+
+// limit bounds how many processes and threads the user of pid may have, and returns what the bound was. It does so as that
+// user, on a thread that ends with it, because root in a container may not.
+func limit(t *testing.T, pid, user int, n uint64) uint64 {
+	t.Helper()
+	var old unix.Rlimit
+	failed := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		for _, call := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} {
+			if _, _, errno := syscall.RawSyscall(call, uintptr(user), uintptr(user), uintptr(user)); errno != 0 {
+				failed <- errno
+				return
+			}
+		}
+		err := unix.Prlimit(pid, unix.RLIMIT_NPROC, nil, &old)
+		if err == nil {
+			err = unix.Prlimit(pid, unix.RLIMIT_NPROC, &unix.Rlimit{Cur: n, Max: old.Max}, nil)
+		}
+		failed <- err
+	}()
+	if err := <-failed; err != nil {
+		t.Fatal(err)
+	}
+	return old.Cur
+}
