@@ -311,6 +311,23 @@ func TestGracePeriodIsLongerThanTheStopBudget(t *testing.T) {
 	})
 }
 
+// Drained, requests in hand have 6 s more, all within the budget of the stop.
+func TestWebDrainsWithinTheStopBudget(t *testing.T) {
+	eachContainer(t, func(t *testing.T, p pod, c corev1.Container) {
+		drain, err := time.ParseDuration(setting(c, "WEB_DRAIN"))
+		if p.Deployment.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType || !runsWeb(c) {
+			if err == nil {
+				t.Errorf("WEB_DRAIN is %s where nobody takes over", drain)
+			}
+			return
+		}
+		stop, _ := time.ParseDuration(setting(c, "STOP_TIMEOUT"))
+		if err != nil || drain < time.Second || drain+6*time.Second >= stop {
+			t.Errorf("WEB_DRAIN is %s within a STOP_TIMEOUT of %s: %v", drain, stop, err)
+		}
+	})
+}
+
 func TestMaxUnavailableIsZero(t *testing.T) {
 	each(t, func(t *testing.T, m manifests) {
 		for _, d := range m.Deployments {
