@@ -128,7 +128,7 @@ func TestAStopAtAnyMoment(t *testing.T) {
 	})
 	t.Run("twice", func(t *testing.T) {
 		t.Parallel()
-		r := newRig(t, "sqlite", "WEB_COMMAND=sh -c 'trap \"\" TERM; while :; do sleep 1; done'", "ENABLE_TELEGRAM_BOT=off", "STOP_TIMEOUT=1m").start()
+		r := newRig(t, "sqlite", "WEB_COMMAND=sh -c 'trap \"\" TERM; while :; do sleep 1; done'", "ENABLE_TELEGRAM_BOT=off", "STOP_TIMEOUT=1m", "WEB_NOTIFY=false").start()
 		proctest.Eventually(t, soon, "web runs", func() bool { return r.process("web").State == status.Running })
 		ignoresTERM(t, r)
 		r.Signal(syscall.SIGTERM)

@@ -175,6 +175,9 @@ func askStatus(socket string) (*status.Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	if words, refused := strings.CutPrefix(answer, "1 "); refused {
+		return nil, errors.New(words)
+	}
 	return status.Parse([]byte(answer))
 }
 

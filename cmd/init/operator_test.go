@@ -293,7 +293,7 @@ func FuzzControl(f *testing.F) {
 		case strings.Count(string(answer), "\n") > 1 || !ok && len(answer) > 0 && answer[0] != '1':
 			t.Fatalf("%q was answered %q", sent, answer)
 		}
-		if len(c.silent) != 0 || c.asking != 0 {
+		if len(c.silent) != 0 || c.asking != 0 || c.looks != 0 {
 			t.Fatalf("%q left its place taken", sent)
 		}
 	})
