@@ -110,8 +110,10 @@ var tools struct {
 	dir string
 }
 
-// snoop is the path of the static program of that name, which containers mount.
-func snoop(t testing.TB) string {
+func snoop(t testing.TB) string { return tool(t, "snoop") }
+
+// tool is the path of the static program of that name, which containers mount.
+func tool(t testing.TB, name string) string {
 	t.Helper()
 	tools.Lock()
 	defer tools.Unlock()
@@ -124,13 +126,17 @@ func snoop(t testing.TB) string {
 			t.Fatal(err)
 		}
 		tools.dir = dir
-		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "snoop"), "./snoop")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("build snoop: %v\n%s", err, out)
-		}
 	}
-	return filepath.Join(tools.dir, "snoop")
+	path := filepath.Join(tools.dir, name)
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	cmd := exec.Command("go", "build", "-o", path, "./"+name)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", name, err, out)
+	}
+	return path
 }
 
 var names atomic.Int32
