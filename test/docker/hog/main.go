@@ -14,12 +14,13 @@ import (
 	"syscall"
 )
 
+var eaten [][]byte // package-wide, so that no compiler and no collector thinks it is of no use
+
 func main() {
 	switch {
 	case len(os.Args) == 2 && os.Args[1] == "eat":
 		fmt.Println("hog: GOMEMLIMIT", os.Getenv("GOMEMLIMIT"))
 		debug.SetMemoryLimit(math.MaxInt64) // which would have it collect garbage first, of which there is none
-		var eaten [][]byte
 		for {
 			b := make([]byte, 1<<20)
 			for i := 0; i < len(b); i += 4096 {
