@@ -64,11 +64,17 @@ func (c *controlServer) serve(done <-chan struct{}) {
 	var pace pacer
 	for {
 		f, err := accept(c.socket)
+		select {
+		case <-done: // and not an error of its own: package os leaves that of a closed socket nameless here
+			if err == nil {
+				f.Close()
+			}
+			return
+		default:
+		}
 		switch {
 		case err == nil:
 			go c.client(f)
-		case errors.Is(err, os.ErrClosed):
-			return
 		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.ENOBUFS):
 			time.Sleep(100 * time.Millisecond)
 		}

@@ -21,7 +21,7 @@ type contestant struct {
 	slow  bool           // it takes so long to start that few rounds must do
 }
 
-const ours, floor, bare, plain, barestS6 = "init", "fork+exec", "bare Go", "init --", "s6, no scripts"
+const ours, floor, bare, plain, barestS6 = "init", "fork+exec", "bare Go", "init --", "s6 without scripts"
 
 // contestants are the inits that are here, and the names of those that are missing.
 func contestants(bin, own string) (list []*contestant, missing []string) {
