@@ -73,7 +73,7 @@ var cases = []testCase{
 		if code, ended := s.code(6 * time.Second); ended {
 			return fmt.Sprintf("no, %d", code), nil
 		}
-		if _, err := s.next("bot", "started", 0); err == nil {
+		if _, err := s.next("bot", "started", 100*time.Millisecond); err == nil {
 			return "yes, starts it again", nil
 		}
 		return "yes", nil
