@@ -65,14 +65,17 @@ func modeOf(name string) mode {
 	return botOnly
 }
 
-// request sends line to the init at socket and returns its answer; limit is how long that may take, 0 for any time.
+// request sends line to the init at socket and returns its answer; limit is how long that may take, 0 for any time. What was
+// not even asked, because others crowd the socket, is asked again for a while: an operator's word has to get through.
 func request(socket, line string, limit time.Duration) (answer string, err error) {
-	for range 3 { // one that is slow to speak, on a busy machine, is cut off before anything was asked
-		if answer, err = requestOnce(socket, line, limit); !errors.Is(err, syscall.EPIPE) {
-			break
+	for until := time.Now().Add(probeLimit); ; {
+		answer, err = requestOnce(socket, line, limit)
+		crowdedOut := errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || err == nil && answer == strings.TrimSpace(tooMany)
+		if !crowdedOut || time.Now().After(until) {
+			return answer, err
 		}
+		time.Sleep(20 * time.Millisecond)
 	}
-	return answer, err
 }
 
 func requestOnce(socket, line string, limit time.Duration) (string, error) {
@@ -138,7 +141,7 @@ func showStatus(args []string) int {
 	return exitcode.OK
 }
 
-// probeLimit is how long a living init may take to tell its status.
+// probeLimit is how long a living init may take to tell its status, and how long it may be too busy to be asked anything.
 const probeLimit = 5 * time.Second
 
 // liveStatus is the status of a running init which has the process name, or of any if it is "". It asks init itself, and

@@ -31,6 +31,9 @@ const (
 	patience  = 2 * time.Second // for a client to say what it wants and to take the answer, and for the loop to turn
 )
 
+// tooMany is the answer to a request that was not looked at.
+const tooMany = "1 too many requests are being carried out: try again\n"
+
 type controlServer struct {
 	ask    func(supervise.Request)
 	show   func() []byte // the status as JSON
@@ -144,7 +147,7 @@ func (c *controlServer) answer(line string) []byte {
 	}
 	c.mu.Unlock()
 	if !free {
-		return say(supervise.Outcome{Code: 1, Text: "too many requests are being carried out: try again"})
+		return []byte(tooMany)
 	}
 	defer func() {
 		c.mu.Lock()
