@@ -12,7 +12,7 @@ SMALL    := -gcflags 'tandem/...=-l' -ldflags '-funcalign=8 $(LDFLAGS)'
 # How long make soak takes; in make check the same test takes half a minute.
 soak: SOAK ?= 30m
 # Two packages at a time: their tests start processes and watch the clock.
-TEST     := scripts/test -p 2 -timeout 20m
+TEST     := scripts/test -p 2 -timeout 40m
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test check soak bench bench-init image build fmt setup clean

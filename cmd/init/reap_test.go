@@ -24,8 +24,8 @@ func spawner(name string, n int) string {
 func TestOrphans(t *testing.T) {
 	both(t, func(t *testing.T, under proctest.Under) {
 		i := start(t, under, spawner("web", 2000), spawner("bot", 2000), "WEB_SUCCESS_EXIT=143")
-		i.WaitLine(2*soon, "web spawned")
-		i.WaitLine(2*soon, "bot spawned")
+		i.WaitLine(6*soon, "web spawned")
+		i.WaitLine(6*soon, "bot spawned")
 		proctest.Eventually(t, soon, "no zombie is left", func() bool { return len(i.Zombies()) == 0 })
 		proctest.Eventually(t, soon, "4,000 orphans are counted", func() bool {
 			s, err := i.readStatus()
@@ -113,7 +113,7 @@ func TestReusedNumbers(t *testing.T) {
 	bot := `sh -c '(exec sleep 1000) & for n in 1 2 3 4 5 6 7 8 9 10; do /bin/true; done; exit 1'`
 	i := start(t, proctest.PID1, web, bot, "BOT_RESTART_DELAY=1ms", "BOT_RESTART_DELAY_MAX=1ms", "STOP_TIMEOUT=1s")
 	i.WaitLine(soon, "bystander ready")
-	i.await("bot", "was started 100 times", func(p status.Process) bool { return p.Restarts >= 100 })
+	i.await("bot", "was started 50 times", func(p status.Process) bool { return p.Restarts >= 50 })
 	if err := os.WriteFile(filepath.Join(i.dir, "end"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

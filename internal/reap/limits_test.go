@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -58,7 +59,9 @@ func TestLimits(t *testing.T) {
 		limits Limits
 		want   []string
 	}{
-		"nothing": {Limits{}, strings.Split(strings.TrimSpace(plain), "\n")},
+		"nothing": {Limits{}, slices.DeleteFunc(strings.Split(strings.TrimSpace(plain), "\n"), func(line string) bool {
+			return strings.HasPrefix(line, "SigIgn") // a limited start sets all to the default, what make ignores too
+		})},
 		"user": {Limits{User: &User{1234, 2345, []int{2345, 77}}, Capabilities: &none, NoNewPrivs: true}, []string{
 			"Uid: 1234 1234 1234 1234", "Gid: 2345 2345 2345 2345", "Groups: 77 2345", "CapInh: 0000000000000000", "CapPrm: 0000000000000000",
 			"CapEff: 0000000000000000", "CapBnd: 0000000000000000", "CapAmb: 0000000000000000", "NoNewPrivs: 1"}},
