@@ -142,7 +142,8 @@ func TestTheSecondHostStandsBy(t *testing.T) {
 	own := func() []string {
 		return []string{"POLL_LOCK_FILE=" + filepath.Join(t.TempDir(), "bot.lock"), "BOT_NOTIFY=true", "WEB_NOTIFY=true"}
 	}
-	first := newRigWith(t, tg, database, own()...).start().waitWeb().waitPolling()
+	// Its next bot comes late enough for the second one to be first.
+	first := newRigWith(t, tg, database, append(own(), "BOT_RESTART_DELAY=8s", "BOT_RESTART_DELAY_MAX=8s")...).start().waitWeb().waitPolling()
 	first.waitBot(status.Running)
 	second := newRigWith(t, tg, database, own()...).start().waitWeb()
 	p := second.waitBot(status.Standby)
