@@ -18,6 +18,7 @@ type spec struct {
 	Args, Env []string
 	Become    bool // become the program, else be its parent
 	Namespace bool // it is PID 1 of a new namespace
+	Terminal  bool // its standard input controls its session
 	Mounts    []Mount
 	User      int
 	Status    int  // descriptor for the program's number and its end
@@ -86,7 +87,7 @@ func parent(s spec, status *os.File) {
 		files = append(files, uintptr(fd))
 	}
 	pid, err := syscall.ForkExec(s.Path, append([]string{s.Path}, s.Args...), &syscall.ProcAttr{
-		Env: s.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
+		Env: s.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true, Setctty: s.Terminal},
 	})
 	if err != nil {
 		fail(status, err)

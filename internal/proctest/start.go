@@ -34,17 +34,18 @@ const (
 // one counts; an Env without PATH gets the one of the test, and one without GORACE a value that spares race builds
 // a second at their end.
 type Options struct {
-	Path   string
-	Args   []string // without the program's own name
-	Env    []string
-	Dir    string
-	Under  Under
-	Files  []*os.File // descriptors from 3 on
-	Stdin  *os.File   // else /dev/null
-	Stderr *os.File   // else collected with standard output; see Process.Lines
-	User   int        // user and group to run as, when not 0; a test that is not root is skipped
-	Mounts []Mount    // made before the program starts; a machine that forbids them skips the test
-	Net    string     // file of the network namespace to run in, like /run/netns/NAME; "" for the test's own
+	Path     string
+	Args     []string // without the program's own name
+	Env      []string
+	Dir      string
+	Under    Under
+	Files    []*os.File // descriptors from 3 on
+	Stdin    *os.File   // else /dev/null
+	Stderr   *os.File   // else collected with standard output; see Process.Lines
+	User     int        // user and group to run as, when not 0; a test that is not root is skipped
+	Mounts   []Mount    // made before the program starts; a machine that forbids them skips the test
+	Terminal bool       // its standard files are a terminal that controls its session; see Process.Type
+	Net      string     // file of the network namespace to run in, like /run/netns/NAME; "" for the test's own
 }
 
 // Mount is a file system in the program's own mount namespace; see mount(2).
@@ -69,12 +70,13 @@ type Process struct {
 	cmd  *exec.Cmd
 	root int // the first process of the namespace: the program itself under PID1
 
-	mu    sync.Mutex
-	lines []string
-	more  chan struct{} // closed and replaced at each line
-	out   *os.File      // the writing end of what is collected; see drain
-	marks int           // written by drain
-	seen  int           // of these, collected
+	mu     sync.Mutex
+	lines  []string
+	more   chan struct{} // closed and replaced at each line
+	screen *os.File      // of its terminal, if it has one
+	out    *os.File      // the writing end of what is collected; see drain
+	marks  int           // written by drain
+	seen   int           // of these, collected
 
 	ended chan struct{} // closed when end counts
 	end   End
@@ -99,7 +101,16 @@ func Start(t testing.TB, o Options) *Process {
 	p.cmd = firstCommand(specOf(o, ns == nil), ns == nil)
 	p.cmd.Dir, p.cmd.Stdin = o.Dir, o.Stdin
 	p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, o.Files...)
-	outR, outW := pipe(t)
+	var outR, outW *os.File
+	if o.Terminal {
+		outR, outW = openTerminal(t)
+		p.screen, p.cmd.Stdin = outR, outW
+		if o.Under == PID1 {
+			p.cmd.SysProcAttr.Setctty = true
+		}
+	} else {
+		outR, outW = pipe(t)
+	}
 	statusR, statusW := pipe(t)
 	p.cmd.Stdout, p.cmd.Stderr = outW, outW
 	if o.Stderr != nil {
@@ -293,7 +304,7 @@ func (p *Process) collect(r *os.File) {
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
-		text, _, marked := strings.Cut(s.Text(), mark)
+		text, _, marked := strings.Cut(strings.TrimSuffix(s.Text(), "\r"), mark)
 		p.mu.Lock()
 		if marked {
 			p.seen++
@@ -353,7 +364,7 @@ func specOf(o Options, namespace bool) spec {
 	}
 	return spec{
 		Path: o.Path, Args: o.Args, Env: env, Become: o.Under == PID1, User: o.User,
-		Namespace: namespace, Mounts: o.Mounts, Status: 3 + len(o.Files),
+		Namespace: namespace, Terminal: o.Terminal, Mounts: o.Mounts, Status: 3 + len(o.Files),
 	}
 }
 
