@@ -112,24 +112,8 @@ func TestSuccessExit(t *testing.T) {
 	}
 }
 
-// `init -- COMMAND` is a plain PID 1: all signals are the command's, and none has a meaning of its own.
-func TestPlainCommand(t *testing.T) {
-	both(t, func(t *testing.T, under proctest.Under) {
-		o := proctest.Options{Path: proctest.Bin(t, "init"), Under: under, Env: []string{"TELEGRAM_X=1", "WEB_X=2", "STOP_TIMEOUT=200ms"},
-			Args: []string{"--", "sh", "-c", `setsid sh -c "trap '' TERM; while :; do sleep 1000; done" & exec ` + proctest.Command("reports")}}
-		i := &tandem{proctest.Start(t, o), t, ""}
-		i.WaitLine(soon, "ready 12")
-		i.Signal(syscall.SIGTERM)
-		i.WaitLine(soon, "got 15")
-		i.Signal(syscall.SIGUSR1)
-		i.WaitLine(soon, "got 10")
-		i.Signal(syscall.SIGHUP)
-		i.ends(5) // the stubborn one in its own session included
-	})
-}
-
 func TestMisuse(t *testing.T) {
-	for _, args := range [][]string{{"--"}, {"-x"}, {"nonsense"}, {"web", "x"}, {"start"}, {"stop", "nothing"}, {"status", "nothing"}} {
+	for _, args := range [][]string{{"--"}, {"-x"}, {"--rewrite", "x", "--", "true"}, {"--single-child"}, {"nonsense"}, {"web", "x"}, {"start"}, {"stop", "nothing"}, {"status", "nothing"}} {
 		out, err := exec.Command(proctest.Bin(t, "init"), args...).CombinedOutput()
 		var e *exec.ExitError
 		if !errors.As(err, &e) || e.ExitCode() != 64 || strings.Count(string(out), "\n") != 1 {

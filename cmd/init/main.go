@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 )
 
 func init() {
@@ -36,8 +37,6 @@ func dispatch(args []string) int {
 			return supervised(webOnly)
 		}
 		return supervised(botOnly)
-	case "--":
-		return command(rest)
 	case "status":
 		return showStatus(rest)
 	case "start", "stop", "restart":
@@ -46,6 +45,9 @@ func dispatch(args []string) int {
 		return printVersion()
 	case "-help", "--help", "-h", "help":
 		return printHelp()
+	}
+	if strings.HasPrefix(args[0], "-") {
+		return runPlain(args)
 	}
 	return misuse("unknown argument " + quote(args[0]) + "; to run a program: init -- " + args[0])
 }

@@ -142,6 +142,7 @@ var helpers = proctest.Helpers{
 	"faulty":  faulty,
 	"pollers": pollers,
 	"obeys":   obeys,
+	"hears":   hears,
 }
 
 // good obeys SIGTERM as a well-behaved program does, after the time in its second argument.
@@ -178,6 +179,17 @@ func reports([]string) {
 			os.Exit(5)
 		}
 		fmt.Println("got", int(sig.(syscall.Signal)))
+	}
+}
+
+// hears tells of every signal that comes; its argument is its name.
+func hears(args []string) {
+	got := make(chan os.Signal, 100)
+	signal.Notify(got)
+	signal.Reset(syscall.SIGCHLD, syscall.SIGURG)
+	fmt.Println(args[0], "ready")
+	for sig := range got {
+		fmt.Printf("%s got %d.\n", args[0], int(sig.(syscall.Signal)))
 	}
 }
 

@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/oklog/run"
@@ -57,36 +55,6 @@ func supervised(m mode) int {
 		log.Warn("init cannot leave its working directory", "reason", err.Error())
 	}
 	w.claimRunDir()
-	return runGroup(w, signals)
-}
-
-// command runs one program as a plain PID 1 would.
-func command(args []string) int {
-	if len(args) == 0 {
-		return misuse("want a command after --")
-	}
-	// A signal that the program is to find ignored must stay ignored here.
-	var keep []os.Signal
-	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
-		if signal.Ignored(sig) {
-			keep = append(keep, sig)
-		}
-	}
-	signals := notify(keep)
-	s, err := readCommandSettings(args, os.Environ())
-	log, flush := newLog(2, s.log)
-	defer flush()
-	if err != nil {
-		log.Error("settings are wrong: nothing was started", "reason", err.Error())
-		return exitcode.Usage
-	}
-	if err := reap.Adopt(); err != nil {
-		log.Warn("init cannot collect orphans", "reason", err.Error())
-	}
-	w := newWorld(s, log)
-	if err := os.Chdir("/"); err != nil {
-		log.Warn("init cannot leave its working directory", "reason", err.Error())
-	}
 	return runGroup(w, signals)
 }
 

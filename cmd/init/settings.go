@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/kballard/go-shellquote"
@@ -41,7 +42,9 @@ type settings struct {
 	notify         [2]bool // which of them is to be listened to (sd_notify(3))
 	terminationLog string
 	log            logline.Settings
-	botProblem     string // what is wrong with the bot's settings; never a reason to stop web
+	ignored        []syscall.Signal // by the command, as init was started
+	warnOnReap     bool             // each orphan is a line of the log
+	botProblem     string           // what is wrong with the bot's settings; never a reason to stop web
 }
 
 // readSettings reads the environment. The error has all that is wrong with init's and web's settings; what is
@@ -134,21 +137,6 @@ func (s *settings) readNotify(env *config.Env) {
 			env.Reject(name, "needs BOT_NOTIFY=true, and a bot that speaks sd_notify(3)")
 		}
 	}
-}
-
-// readCommandSettings reads what counts for `init -- COMMAND`: the program gets the environment as it is.
-func readCommandSettings(args, environ []string) (settings, error) {
-	env := config.New(environ)
-	s := settings{mode: plainCommand, log: logline.Read(env)}
-	s.dir, _ = os.Getwd()
-	s.policy = supervise.Config{
-		StopTimeout:  env.Duration("STOP_TIMEOUT", 8*time.Second, time.Millisecond),
-		PlainCommand: true,
-		Jitter:       rand.Float64,
-	}
-	s.policy.Names[supervise.Web] = filepath.Base(args[0])
-	s.args[supervise.Web], s.env[supervise.Web] = args, environ
-	return s, env.Err()
 }
 
 // absolute is path as it is meant where init was started: init itself then leaves that directory.

@@ -1,31 +1,46 @@
 package main
 
 import (
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"tandem/internal/reap"
 )
 
-// terminal is the terminal that `init -- COMMAND` was started on: the command becomes its foreground process
-// group, so that Ctrl-C and a shell's job control are the command's. nil is none.
-type terminal struct{ own int }
-
-// openTerminal is nil unless standard input is a terminal whose foreground is init itself.
-func openTerminal() *terminal {
-	fg, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
-	if own := syscall.Getpgrp(); err == nil && fg == own {
-		return &terminal{own}
-	}
-	return nil
+// terminal is the terminal that `init -- COMMAND` has as standard input: wherever init's own process group would be in
+// its foreground the command's group is, so that Ctrl-C, Ctrl-Z and a shell's job control are the command's. nil is none.
+type terminal struct {
+	own       int  // init's process group: the job, for the shell that init was started from
+	suspended bool // init has followed the command into a stop, and no SIGCONT has come since
 }
 
-// handOver gives the terminal to the group pgid.
-func (t *terminal) handOver(pgid int) {
-	if t == nil {
-		return
+// openTerminal is nil unless standard input is the terminal that controls init's session.
+func openTerminal() *terminal {
+	if _, err := unix.IoctlGetInt(0, unix.TIOCGPGRP); err != nil {
+		return nil
 	}
-	_ = unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, pgid)
-	_ = syscall.Kill(-pgid, syscall.SIGCONT) // it may have read before, and been stopped for it
+	return &terminal{own: syscall.Getpgrp()}
+}
+
+// foreground says whether the terminal is init's to hand on.
+func (t *terminal) foreground() bool {
+	if t == nil {
+		return false
+	}
+	group, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
+	return err == nil && group == t.own
+}
+
+// handOver gives the terminal to the group pgid, if it is init's: the shell said fg.
+func (t *terminal) handOver(pgid int) {
+	if t.foreground() {
+		_ = unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, pgid)
+	}
+	if t != nil {
+		t.suspended = false
+	}
 }
 
 // takeBack gives the terminal back after the group pgid has ended. SIGTTOU, which the kernel answers that with
@@ -42,4 +57,25 @@ func (t *terminal) takeBack(pgid int) {
 	_ = unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old)
 	_ = unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, t.own)
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
+}
+
+// follow stops init when the command pid was stopped, by Ctrl-Z or for reading in the background: the shell that init was
+// started from sees its job stop, and says fg later. A container has no such shell, nor has the leader of a session.
+func (t *terminal) follow(pid int) {
+	if t == nil || pid == 0 || !reap.Stopped(pid) || t.suspended {
+		return
+	}
+	if session, err := unix.Getsid(0); err == nil && session != os.Getpid() {
+		t.suspend()
+	}
+}
+
+// suspend stops init until somebody sends SIGCONT.
+func (t *terminal) suspend() {
+	if t != nil {
+		t.suspended = true
+	}
+	if self := os.Getpid(); self != 1 {
+		_ = syscall.Kill(self, syscall.SIGSTOP)
+	}
 }

@@ -13,7 +13,8 @@ bot's end never touches web.
 usage:
   init                          run web and bot: the container's entrypoint
   init web | init bot           run just that one with the same care; init bot stays alive when the bot cannot run
-  init -- COMMAND [ARG...]      run one command as a plain PID 1
+  init [FLAGS] -- COMMAND [ARG...]
+                                run one command as a plain PID 1, as tini and dumb-init do
   init status [NAME] [--json]   what runs, since when, restarts, last end, next start, the polling lock
   init start|stop|restart NAME  NAME is web or bot; web can only be restarted
   init -version | -help
@@ -65,7 +66,16 @@ init ends with web's status, 128+n if signal n ended it (init bot: 0), and with
   127   web was not found
 
 SIGTERM, SIGINT and SIGQUIT stop both; a second one, 250 ms later or more, kills at once. Other signals go to web.
-After "init --" every signal goes to the command.
+
+With "init --" no signal has a meaning: each goes to the command's process group, and its end, not a signal, begins STOP_TIMEOUT for the
+others in that group. On a terminal the command is in the foreground. The environment is the command's; of the settings only
+STOP_TIMEOUT and LOG_... count. Flags end at the first word that is none:
+  -c, --single-child            signals go to the command alone (-g, to its group, is what happens without)
+  -r, --rewrite FROM:TO         passes TO on for FROM, names or numbers, 0 for nothing; may be given again
+  -e, --success-exit CODE       this status of the command becomes 0; may be given again
+  -p, --pdeathsig SIGNAL        the end of init's parent sends init this signal
+  -s, --subreaper               orphans come to init, or it does not start (without: if that can be, and always to PID 1)
+  -w, --warn-on-reap            logs each orphan that was collected
 `
 
 func printHelp() int {

@@ -54,9 +54,6 @@ func newWorld(s settings, log *logline.Logger) *world {
 	} else { // an image without /dev: the processes get what init got
 		log.Warn("the processes inherit init's standard input", "reason", err.Error())
 	}
-	if s.mode == plainCommand {
-		w.tty = openTerminal()
-	}
 	return w
 }
 
@@ -83,6 +80,7 @@ func (w *world) Start(id supervise.ID) supervise.Event {
 	c := reap.Command{
 		Args: w.settings.args[id], Env: w.settings.env[id], Dir: w.settings.dir,
 		DieWithParent: os.Getpid() != 1 && w.settings.mode != plainCommand, Limits: w.settings.limits[id],
+		Foreground: w.tty.foreground(), Ignored: w.settings.ignored,
 	}
 	if w.devNull != nil && w.settings.mode != plainCommand {
 		c.Stdin = w.devNull.Fd()
@@ -109,7 +107,6 @@ func (w *world) Start(id supervise.ID) supervise.Event {
 		w.reserve.Do(func() { go w.reserveThreads() })
 	}
 	w.pids[id], w.killed = pid, 0
-	w.tty.handOver(pid)
 	return supervise.Started{ID: id, PID: pid}
 }
 
@@ -121,10 +118,21 @@ func (w *world) setOOMScore(set func() error) {
 
 func (w *world) Send(pid int, a supervise.Send) {
 	w.log.Debug("signal sent", "name", w.settings.policy.Names[a.ID], "signal", supervise.SignalName(a.Signal))
+	if a.Signal == syscall.SIGCONT && w.tty != nil { // it was the group that Ctrl-Z stopped
+		w.SendGroup(pid, supervise.SendGroup(a))
+		return
+	}
 	w.kill(pid, a.Signal)
 }
 
-func (w *world) SendGroup(pgid int, a supervise.SendGroup) { w.kill(-pgid, a.Signal) }
+func (w *world) SendGroup(pgid int, a supervise.SendGroup) {
+	if a.Signal == syscall.SIGCONT {
+		w.tty.handOver(pgid)
+	}
+	w.kill(-pgid, a.Signal)
+}
+
+func (w *world) Suspend() { w.tty.suspend() }
 
 func (w *world) kill(pid int, sig syscall.Signal) {
 	if sig == syscall.SIGKILL {
@@ -176,6 +184,7 @@ func (w *world) Say(s supervise.Say) { w.log.Log(s.Level, s.Text, s.Attrs...) }
 func (w *world) Peek() (supervise.Child, bool) {
 	c, found, _ := reap.Peek()
 	if !found {
+		w.tty.follow(w.pids[supervise.Web])
 		return supervise.Child{}, false
 	}
 	e := supervise.LeaderEnded{Code: c.Code, Signal: c.Signal}
@@ -196,6 +205,12 @@ func (w *world) Collect(pid int) {
 	w.notices.ended(pid)
 	reap.Collect(pid)
 	w.tty.takeBack(pid)
+	switch {
+	case pid == w.pids[supervise.Web] && w.settings.mode == plainCommand:
+		w.pids[supervise.Web] = 0
+	case w.settings.warnOnReap:
+		w.log.Warn("collected an orphan", "pid", pid)
+	}
 }
 
 func (w *world) Childless() bool {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -35,7 +36,7 @@ type call struct {
 }
 
 // startLimited is Start for what syscall.ForkExec cannot do: no_new_privs, capabilities and limits of resources have
-// to be set between fork and exec, in an order of their own.
+// to be set between fork and exec, in an order of their own, and a terminal's foreground with SIGTTOU blocked.
 //
 // The parent writes down the system calls that the child has to make, and the child makes them one by one, because
 // after a fork without exec there is no Go runtime to rely on. No second program in between: one that confines itself
@@ -63,6 +64,7 @@ type script struct {
 	failed [2]int32 // which call, and its errno
 	report int      // the descriptor that tells the parent; closed by exec
 	result int      // the parent's end of it
+	child  int32    // the kernel writes its number here, in the child's memory
 	mask   uint64   // this thread's signal mask
 	all    uint64   // a mask of all signals
 }
@@ -84,12 +86,17 @@ func newScript(path string, c Command) (_ *script, err error) {
 	if c.Dir != "" {
 		s.add("working directory "+c.Dir, syscall.SYS_CHDIR, s.text(c.Dir))
 	}
-	s.limits(c.Limits)
+	if c.Foreground { // with every signal blocked, or SIGTTOU would stop it; a terminal that has gone is none to have
+		s.add("terminal", syscall.SYS_IOCTL, 0, unix.TIOCSPGRP, uintptr(unsafe.Pointer(&s.child))).lenient = true
+	}
+	if c.Limits != nil {
+		s.limits(c.Limits)
+	}
 	if c.DieWithParent { // after the change of user, which clears it
 		s.add("parent-death signal", syscall.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL))
 		s.add("parent", syscall.SYS_GETPPID).want = uintptr(os.Getpid())
 	}
-	s.signals()
+	s.signals(c.Ignored)
 	s.add("", syscall.SYS_EXECVE, s.text(path), s.list(c.Args), s.list(c.Env))
 	return s, nil
 }
@@ -203,11 +210,11 @@ func (s *script) capabilities(kept uint64) {
 
 // signals takes away this process's handlers, which exec would do too, but which must not run in the child, and
 // then unblocks.
-func (s *script) signals() {
+func (s *script) signals(ignored []syscall.Signal) {
 	byDefault := data(s, [4]uint64{})
-	for sig := uintptr(1); sig <= 64; sig++ {
-		if sig != uintptr(syscall.SIGKILL) && sig != uintptr(syscall.SIGSTOP) {
-			s.add("signals", syscall.SYS_RT_SIGACTION, sig, byDefault, 0, 8)
+	for sig := syscall.Signal(1); sig <= 64; sig++ {
+		if sig != syscall.SIGKILL && sig != syscall.SIGSTOP && !slices.Contains(ignored, sig) {
+			s.add("signals", syscall.SYS_RT_SIGACTION, uintptr(sig), byDefault, 0, 8)
 		}
 	}
 	s.add("signals", syscall.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&s.mask)), 0, 8)
@@ -220,7 +227,7 @@ func (s *script) run() (pid int, err error) {
 	syscall.ForkLock.Lock()
 	// With every signal blocked the child cannot run a handler of Go's, nor this goroutine lose its thread.
 	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&s.all)), 0, 8, 0, 0)
-	child, errno := fork(calls, &s.failed, failed, uintptr(s.report))
+	child, errno := fork(calls, &s.failed, failed, uintptr(s.report), uintptr(unsafe.Pointer(&s.child)))
 	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&s.mask)), 0, 8, 0, 0)
 	syscall.ForkLock.Unlock()
 	if errno != 0 {
@@ -246,12 +253,12 @@ func (s *script) run() (pid int, err error) {
 }
 
 // fork is fork(2): the child makes calls, of which the last one is exec, or reports which one failed and ends. It must
-// not allocate, grow its stack or touch anything of the runtime.
+// not allocate, grow its stack or touch anything of the runtime. childAt is given twice: the processors differ in where clone(2) has it.
 //
 //go:norace
 //go:nosplit
-func fork(calls []call, failed *[2]int32, failedAt, report uintptr) (pid uintptr, errno syscall.Errno) {
-	pid, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
+func fork(calls []call, failed *[2]int32, failedAt, report, childAt uintptr) (pid uintptr, errno syscall.Errno) {
+	pid, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD)|syscall.CLONE_CHILD_SETTID, 0, 0, childAt, childAt, 0)
 	if errno != 0 || pid != 0 {
 		return pid, errno
 	}

@@ -74,6 +74,18 @@ func Collect(pid int) {
 	}
 }
 
+// Stopped says whether the child pid has been stopped by a signal since this was asked last.
+func Stopped(pid int) bool {
+	var info siginfo
+	for {
+		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, unix.P_PID, uintptr(pid), uintptr(unsafe.Pointer(&info)),
+			unix.WSTOPPED|unix.WNOHANG, 0, 0)
+		if errno != syscall.EINTR {
+			return errno == 0 && info.pid != 0
+		}
+	}
+}
+
 // GroupEmpty says whether nobody is left in the group pgid, whose leader has ended and was collected. A zombie
 // that another process has not collected counts as somebody.
 func GroupEmpty(pgid int) bool {

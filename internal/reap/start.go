@@ -24,7 +24,9 @@ type Command struct {
 	Extra []uintptr // descriptors 3 and on
 	// DieWithParent has the kernel kill the process when this one ends: for an init that is not PID 1.
 	DieWithParent bool
-	Limits        *Limits // nil for none
+	Foreground    bool             // its group becomes the foreground of the terminal that Stdin is
+	Ignored       []syscall.Signal // stay so, as they are here
+	Limits        *Limits          // nil for none
 }
 
 // StartError says why a program could not be started.
@@ -44,7 +46,7 @@ func Start(c Command) (int, error) {
 	if err != nil {
 		return 0, explain(c, path, err)
 	}
-	if c.Limits != nil {
+	if c.Limits != nil || c.Foreground {
 		pid, err := startLimited(path, c)
 		if err != nil {
 			return 0, explain(c, path, err)

@@ -11,9 +11,10 @@ import (
 type World interface {
 	// Start starts the process and returns Started or StartFailed.
 	Start(ID) Event
-	// Send, SendGroup, SendStrays and KillAll are the actions of these names. Whoever has gone is no error.
+	// Send, SendGroup, Suspend, SendStrays and KillAll are the actions of these names. Whoever has gone is no error.
 	Send(pid int, a Send)
 	SendGroup(pgid int, a SendGroup)
+	Suspend()
 	SendStrays()
 	KillAll()
 	// TakeLock and ReleaseLock return at once; answers come as events.
@@ -140,6 +141,8 @@ func (l *Loop) carryOut(a Action, e Event) {
 		l.World.Send(l.state.Procs[a.ID].PID, a)
 	case SendGroup:
 		l.World.SendGroup(l.state.Procs[a.ID].PID, a)
+	case Suspend:
+		l.World.Suspend()
 	case SendStrays:
 		l.World.SendStrays()
 	case KillAll:

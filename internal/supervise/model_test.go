@@ -170,7 +170,7 @@ func (m *model) begin(kind byte) {
 	case 4:
 		m.c.Names[Web] = ""
 	case 5:
-		m.c.Names[Bot], m.c.PlainCommand = "", true
+		m.c.Names[Bot], m.c.PlainCommand, m.c.SingleChild = "", true, kind&16 != 0
 	case 6:
 		m.c.SuccessExit = []int{143}
 	case 7:

@@ -414,7 +414,13 @@ func TestSignalsToWeb(t *testing.T) {
 		plain.do(Signal{sig})
 		plain.after(time.Hour)
 	}
-	plain.wantActions("Send{0 terminated}", "Send{0 terminated}", "Send{0 stopped}")
+	plain.wantActions("SendGroup{0 terminated}", "SendGroup{0 terminated}", "SendGroup{0 stopped}", "Suspend{}")
+	plain.c.SingleChild, plain.c.Rewrite = true, map[syscall.Signal]syscall.Signal{syscall.SIGTERM: syscall.SIGQUIT, syscall.SIGTSTP: 0}
+	plain.actions = nil
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGTSTP} {
+		plain.do(Signal{sig})
+	}
+	plain.wantActions("Send{0 quit}", "Send{0 quit}")
 }
 
 func TestOperator(t *testing.T) {

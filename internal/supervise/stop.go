@@ -11,7 +11,7 @@ import (
 
 func (m *stepper) signal(sig syscall.Signal) {
 	if m.c.PlainCommand {
-		m.pass(sig)
+		m.passPlainly(sig)
 		return
 	}
 	switch sig {
@@ -39,6 +39,28 @@ func (m *stepper) signal(sig syscall.Signal) {
 func (m *stepper) pass(sig syscall.Signal) {
 	if p := &m.Procs[Web]; p.Phase == Alive || p.Phase == Ending {
 		m.do(Send{Web, sig})
+	}
+}
+
+// passPlainly is what `init -- COMMAND` does with a signal. One of job control stops init as well, or the shell that it was
+// started from would not see its job stopped; one that was rewritten is no longer one of these.
+func (m *stepper) passPlainly(sig syscall.Signal) {
+	as, rewritten := m.c.Rewrite[sig]
+	if !rewritten {
+		as = sig
+	}
+	if p := &m.Procs[Web]; as != 0 && (p.Phase == Alive || p.Phase == Ending) {
+		if m.c.SingleChild {
+			m.do(Send{Web, as})
+		} else {
+			m.do(SendGroup{Web, as})
+		}
+	}
+	switch sig {
+	case syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU:
+		if !rewritten {
+			m.do(Suspend{})
+		}
 	}
 }
 

@@ -39,8 +39,10 @@ type Config struct {
 	StartTimeout time.Duration // for the bot to say so; 0 for any time
 	Watchdog     time.Duration // within which the bot must show life once it is ready; 0 for no watchdog
 
-	// PlainCommand is for `init -- COMMAND`: no signal means stop, all are the command's.
+	// PlainCommand is for `init -- COMMAND`: no signal means stop, all go to the command's group.
 	PlainCommand bool
+	SingleChild  bool                              // they go to the command alone
+	Rewrite      map[syscall.Signal]syscall.Signal // what is passed on in place of a signal, 0 for nothing
 	// Jitter returns a number from [0,1). It is the only thing from outside that Step asks for.
 	Jitter func() float64
 }
@@ -215,6 +217,8 @@ type (
 		ID     ID
 		Signal syscall.Signal
 	}
+	// Suspend stops init itself, as a signal of job control wants; PID 1 cannot be stopped.
+	Suspend struct{}
 	// SendStrays asks every descendant to end.
 	SendStrays struct{}
 	// KillAll kills every descendant.
@@ -238,6 +242,7 @@ type (
 func (Start) action()       {}
 func (Send) action()        {}
 func (SendGroup) action()   {}
+func (Suspend) action()     {}
 func (SendStrays) action()  {}
 func (KillAll) action()     {}
 func (TakeLock) action()    {}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tandem/internal/config"
+	"tandem/internal/exitcode"
+	"tandem/internal/logline"
+	"tandem/internal/reap"
+	"tandem/internal/supervise"
+)
+
+// plain is what the command line of `init [FLAGS] -- COMMAND [ARG...]` says.
+type plain struct {
+	args        []string // the command
+	singleChild bool
+	rewrite     map[syscall.Signal]syscall.Signal
+	success     []int
+	parentDeath syscall.Signal // 0 for none
+	subreaper   bool           // or else init does not start
+	warnOnReap  bool
+}
+
+// parsePlain reads the words after init. Flags end at the first word that is not one.
+func parsePlain(words []string) (plain, error) {
+	p := plain{rewrite: map[syscall.Signal]syscall.Signal{}}
+	for len(words) > 0 && strings.HasPrefix(words[0], "-") {
+		word := words[0]
+		words = words[1:]
+		if word == "--" {
+			break
+		}
+		flag, value, hasValue := strings.Cut(word, "=")
+		unused := hasValue
+		next := func() string { // of those that have a value
+			if !hasValue && len(words) > 0 {
+				value, words = words[0], words[1:]
+			}
+			unused = false
+			return value
+		}
+		var err error
+		switch flag {
+		case "-g": // as tini's, and what init does anyway
+		case "-c", "--single-child":
+			p.singleChild = true
+		case "-s", "--subreaper":
+			p.subreaper = true
+		case "-w", "--warn-on-reap":
+			p.warnOnReap = true
+		case "-r", "--rewrite":
+			err = p.addRewrite(next())
+		case "-e", "--success-exit":
+			var code int
+			if code, err = strconv.Atoi(next()); err != nil || code < 0 || code > 255 {
+				err = errors.New("want an exit status from 0 to 255")
+			}
+			p.success = append(p.success, code)
+		case "-p", "--pdeathsig":
+			p.parentDeath, err = supervise.ParseSignal(next())
+		default:
+			return p, errors.New("unknown flag " + quote(flag))
+		}
+		switch {
+		case err != nil:
+			return p, errors.New(flag + " " + quote(value) + ": " + err.Error())
+		case unused:
+			return p, errors.New(flag + " takes no value")
+		}
+	}
+	if p.args = words; len(words) == 0 {
+		return p, errors.New("want a command after --")
+	}
+	return p, nil
+}
+
+// addRewrite reads FROM:TO.
+func (p *plain) addRewrite(rule string) error {
+	from, to, ok := strings.Cut(rule, ":")
+	if !ok {
+		return errors.New("want FROM:TO, like TERM:QUIT, or HUP:0 to drop it")
+	}
+	sig, err := supervise.ParseSignal(from)
+	if err != nil {
+		return err
+	}
+	if uncaught[sig] || sig == syscall.SIGCHLD || sig == firstRealtime-1 {
+		return errors.New(supervise.SignalName(sig) + " is none that init can pass on")
+	}
+	var as syscall.Signal
+	if to != "0" {
+		if as, err = supervise.ParseSignal(to); err != nil {
+			return err
+		}
+	}
+	p.rewrite[sig] = as
+	return nil
+}
+
+// runPlain runs one program as a plain PID 1 would. See docs/adr/0005.
+func runPlain(words []string) int {
+	p, err := parsePlain(words)
+	if err != nil {
+		return misuse(err.Error())
+	}
+	// A signal that the program is to find ignored must stay ignored here. Of others Go's runtime has lost that by now.
+	var keep []os.Signal
+	var ignored []syscall.Signal
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(sig) {
+			keep, ignored = append(keep, sig), append(ignored, sig)
+		}
+	}
+	signals := notify(keep)
+	restoreMask()
+	s, err := p.settings(os.Environ())
+	s.ignored = ignored
+	log, flush := newLog(2, s.log)
+	defer flush()
+	if err != nil {
+		log.Error("settings are wrong: nothing was started", "reason", err.Error())
+		return exitcode.Usage
+	}
+	if p.parentDeath != 0 {
+		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(p.parentDeath), 0, 0, 0); err != nil {
+			return fail(exitcode.Software, "the end of its parent cannot be made to signal init: "+err.Error())
+		}
+	}
+	if err := p.adopt(); err != nil {
+		if p.subreaper {
+			return fail(exitcode.Software, "init cannot collect orphans: "+err.Error())
+		}
+		log.Warn("init cannot collect orphans", "reason", err.Error())
+	}
+	w := newWorld(s, log)
+	w.tty = openTerminal()
+	if err := os.Chdir("/"); err != nil {
+		log.Warn("init cannot leave its working directory", "reason", err.Error())
+	}
+	return runGroup(w, signals)
+}
+
+// adopt makes orphans come to init: by itself where it is not PID 1, and on demand also where it is.
+func (p *plain) adopt() error {
+	if p.subreaper {
+		return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	}
+	return reap.Adopt()
+}
+
+// settings are what counts for one command, which gets the environment as it is.
+func (p *plain) settings(environ []string) (settings, error) {
+	env := config.New(environ)
+	s := settings{mode: plainCommand, log: logline.Read(env), warnOnReap: p.warnOnReap}
+	s.dir, _ = os.Getwd()
+	s.policy = supervise.Config{
+		StopTimeout:  env.Duration("STOP_TIMEOUT", 8*time.Second, time.Millisecond),
+		SuccessExit:  p.success,
+		PlainCommand: true,
+		SingleChild:  p.singleChild,
+		Rewrite:      p.rewrite,
+		Jitter:       rand.Float64,
+	}
+	s.policy.Names[supervise.Web] = filepath.Base(p.args[0])
+	s.args[supervise.Web], s.env[supervise.Web] = p.args, environ
+	return s, env.Err()
+}

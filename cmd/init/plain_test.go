@@ -1,0 +1,324 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"tandem/internal/proctest"
+)
+
+// plainInit starts `init` with the words given.
+func plainInit(t *testing.T, under proctest.Under, words []string, settings ...string) *tandem {
+	t.Helper()
+	o := proctest.Options{Path: proctest.Bin(t, "init"), Under: under, Args: words, Env: settings}
+	return &tandem{proctest.Start(t, o), t, ""}
+}
+
+// `init -- COMMAND` is a plain PID 1: all signals are the command's, and none has a meaning of its own.
+func TestPlainCommand(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		i := plainInit(t, under, []string{"--", "sh", "-c", `setsid sh -c "trap '' TERM; while :; do sleep 1000; done" & exec ` + proctest.Command("reports")},
+			"TELEGRAM_X=1", "WEB_X=2", "STOP_TIMEOUT=200ms")
+		i.WaitLine(soon, "ready 12")
+		i.Signal(syscall.SIGTERM)
+		i.WaitLine(soon, "got 15")
+		i.Signal(syscall.SIGUSR1)
+		i.WaitLine(soon, "got 10")
+		i.Signal(syscall.SIGHUP)
+		i.ends(5) // the stubborn one in its own session included
+	})
+}
+
+// With one command every signal that can be caught goes to its whole group, or to it alone.
+func TestPlainSignals(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		for flag, group := range map[string]bool{"": true, "--single-child": false, "-c": false} {
+			words := []string{"--", "sh", "-c", proctest.Command("hears", "child") + " & exec " + proctest.Command("hears", "command")}
+			if flag != "" {
+				words = append([]string{flag}, words...)
+			}
+			i := plainInit(t, under, words)
+			i.WaitLine(soon, "command ready")
+			i.WaitLine(soon, "child ready")
+			n := 0
+			for sig := syscall.Signal(1); sig <= lastRealtime; sig++ {
+				switch {
+				case uncaught[sig], sig == syscall.SIGCHLD, sig >= 32 && sig < firstRealtime, // they are nobody's to send
+					sig == syscall.SIGTSTP, sig == syscall.SIGTTIN, sig == syscall.SIGTTOU, sig == syscall.SIGCONT: // see TestPlainJobControl
+					continue
+				}
+				n++
+				i.Signal(sig)
+				i.WaitLine(soon, fmt.Sprintf("command got %d.", int(sig)))
+				if group {
+					i.WaitLine(soon, fmt.Sprintf("child got %d.", int(sig)))
+				}
+			}
+			if have := i.Count("child got"); !group && have != 0 || n < 50 {
+				t.Errorf("of %d signals the command's child got %d", n, have)
+			}
+			i.Kill()
+		}
+	})
+}
+
+func TestPlainRewrite(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		i := plainInit(t, under, []string{"--rewrite", "TERM:QUIT", "-r", "10:0", "--rewrite=SIGTSTP:RTMIN+3", "--", "sh", "-c", "exec " + proctest.Command("hears", "command")})
+		i.WaitLine(soon, "command ready")
+		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGTSTP, syscall.SIGUSR2} {
+			i.Signal(sig)
+		}
+		for _, want := range []string{"command got 3.", "command got 37.", "command got 12."} {
+			i.WaitLine(soon, want)
+		}
+		if have := i.Count("command got"); have != 3 {
+			t.Errorf("%d signals came through: %q", have, i.Lines())
+		}
+	})
+}
+
+// The status is the command's, whichever it is; those given count as 0.
+func TestPlainStatus(t *testing.T) {
+	for _, c := range []struct {
+		words []string
+		code  int
+	}{
+		{[]string{"--", "sh", "-c", "exit 0"}, 0},
+		{[]string{"--", "sh", "-c", "exit 255"}, 255},
+		{[]string{"--", "sh", "-c", "kill -9 $$"}, 137},
+		{[]string{"-e", "143", "--success-exit", "7", "sh", "-c", "exit 7"}, 0},
+		{[]string{"-e", "143", "--", "sh", "-c", "kill -15 $$"}, 0},
+		{[]string{"-e", "143", "--", "sh", "-c", "exit 8"}, 8},
+		{[]string{"--", "/nowhere"}, 127},
+		{[]string{"--", "/etc/passwd"}, 126},
+		{[]string{"-g", "--", "--no-flag-of-init"}, 127},
+	} {
+		both(t, func(t *testing.T, under proctest.Under) {
+			i := plainInit(t, under, c.words)
+			i.ends(c.code)
+		})
+	}
+}
+
+// The signals of job control stop the command and then init, which as PID 1 cannot be stopped; SIGCONT wakes both.
+func TestPlainJobControl(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		i := plainInit(t, under, []string{"--", "sh", "-c", "exec " + proctest.Command("good", "web")})
+		i.WaitLine(soon, "web ready")
+		states := func() string {
+			s := ""
+			for _, p := range i.Tree() {
+				if p.State != 'T' {
+					p.State = 'R' // or asleep
+				}
+				s += string(p.State)
+			}
+			return s
+		}
+		for _, sig := range []syscall.Signal{syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU} {
+			want := "TT"
+			if under == proctest.PID1 {
+				want = "RT"
+			}
+			i.Signal(sig)
+			proctest.Eventually(t, soon, fmt.Sprintf("%s makes %s of %s", sig, want, states()), func() bool { return states() == want })
+			i.Signal(syscall.SIGCONT)
+			proctest.Eventually(t, soon, "all run again", func() bool { return states() == "RR" })
+		}
+		i.Signal(syscall.SIGTERM)
+		i.ends(0)
+	})
+}
+
+// The command has the mask that init was started with, every signal of it, and the ignored ones that Go can know of.
+func TestMask(t *testing.T) {
+	for _, blocked := range []uint64{0, 1 << (syscall.SIGUSR1 - 1), 1<<(syscall.SIGCHLD-1) | 1<<(syscall.SIGSEGV-1), 1<<(syscall.SIGTERM-1) | 1<<(syscall.SIGUSR2-1), ^uint64(0)} {
+		for _, command := range []string{"init", "probe"} {
+			words := []string{"--", "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"}
+			cmd := exec.Command(proctest.Bin(t, "init"), words...)
+			if command == "probe" {
+				cmd = exec.Command(words[1], words[2:]...)
+			}
+			out, err := withMask(blocked, cmd)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := blocked &^ (1<<(syscall.SIGKILL-1) | 1<<(syscall.SIGSTOP-1))
+			if !strings.Contains(string(out), fmt.Sprintf("SigBlk:\t%016x", want)) {
+				t.Errorf("%s, started with %016x: %s", command, want, out)
+			}
+		}
+	}
+}
+
+// withMask starts cmd from a thread with a signal mask of its own, which a new process inherits.
+func withMask(blocked uint64, cmd *exec.Cmd) ([]byte, error) {
+	type result struct {
+		out []byte
+		err error
+	}
+	done := make(chan result)
+	go func() {
+		// The thread ends with this goroutine, which stays locked to it.
+		runtime.LockOSThread()
+		var set unix.Sigset_t
+		set.Val[0] = blocked
+		if err := unix.PthreadSigmask(unix.SIG_SETMASK, &set, nil); err != nil {
+			done <- result{nil, err}
+			return
+		}
+		out, err := cmd.CombinedOutput()
+		done <- result{out, err}
+	}()
+	r := <-done
+	return r.out, r.err
+}
+
+func TestIgnoredSignalsStayIgnored(t *testing.T) {
+	out, err := exec.Command("sh", "-c", `trap "" HUP INT; exec "$0" -- grep SigIgn /proc/self/status`, proctest.Bin(t, "init")).CombinedOutput()
+	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(out)), "3") {
+		t.Errorf("%v %s, want SIGHUP and SIGINT ignored", err, out)
+	}
+}
+
+// The command has its caller's directory and descriptors; init sits in /.
+func TestPlainDirectory(t *testing.T) {
+	dir := runDir(t, 0)
+	i := &tandem{proctest.Start(t, proctest.Options{Path: proctest.Bin(t, "init"), Dir: dir,
+		Args: []string{"--", "sh", "-c", `echo "in $(pwd)"; exec sleep 1000`}}), t, ""}
+	i.WaitLine(soon, "in "+dir)
+	if cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", i.PID)); err != nil || cwd != "/" {
+		t.Errorf("init sits in %s: %v", cwd, err)
+	}
+}
+
+func TestPlainFlags(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		i := plainInit(t, under, []string{"-w", "-s", "--", "sh", "-c", `sh -c "sleep 0.01 &"; echo ready; exec sleep 1000`})
+		i.WaitLine(soon, "collected an orphan")
+		i.WaitLine(soon, "ready")
+		i.Signal(syscall.SIGTERM)
+		i.ends(143)
+	})
+}
+
+// --pdeathsig: the end of init's parent is a signal for init.
+func TestParentDeath(t *testing.T) {
+	end := filepath.Join(runDir(t, 0), "end")
+	i := &tandem{proctest.Start(t, proctest.Options{Path: "/bin/sh", Args: []string{"-c",
+		`"$0" --pdeathsig USR1 -- ` + proctest.Command("hears", "command") + ` & until [ -e "$1" ]; do sleep 0.01; done`, proctest.Bin(t, "init"), end}}), t, ""}
+	i.WaitLine(soon, "command ready")
+	if err := os.WriteFile(end, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	i.WaitLine(soon, "command got 10.")
+}
+
+func TestParsePlain(t *testing.T) {
+	all, err := parsePlain([]string{"-c", "-g", "--subreaper", "-w", "-p", "KILL", "-r", "15:3", "--rewrite=HUP:0", "-e=1", "-e", "2", "a", "-c", "--"})
+	want := plain{args: []string{"a", "-c", "--"}, singleChild: true, subreaper: true, warnOnReap: true, parentDeath: syscall.SIGKILL,
+		rewrite: map[syscall.Signal]syscall.Signal{15: 3, 1: 0}, success: []int{1, 2}}
+	if err != nil || !reflect.DeepEqual(all, want) {
+		t.Errorf("have %+v, %v", all, err)
+	}
+	for words, says := range map[string]string{
+		"--": "want a command", "": "want a command", "-c": "want a command", "-x a": "unknown flag", "-r a": "FROM:TO", "-r": "FROM:TO",
+		"-r TERM:X -- a": "want the name or the number", "-r X:1 -- a": "want the name or the number", "-r KILL:TERM -- a": "SIGKILL", "-r CHLD:0 -- a": "SIGCHLD", "-r URG:0 -- a": "SIGURG",
+		"-r RTMIN:0 -- a": "SIGRTMIN", "-e 256 -- a": "0 to 255", "-e x -- a": "0 to 255", "-p x -- a": "want the name", "-c=1 -- a": "takes no value", "--single-child=no a": "takes no value",
+	} {
+		if p, err := parsePlain(strings.Fields(words)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %+v, %v; want %q", words, p, err, says)
+		}
+	}
+}
+
+// shell is a bash at a terminal, under or above init. It says "prompt" when it listens.
+type shell struct {
+	*tandem
+	from int // the line to wait from
+}
+
+func startShell(t *testing.T, o proctest.Options) *shell {
+	t.Helper()
+	o.Terminal = true
+	o.Args = append(o.Args, "--norc", "--noprofile", "-i")
+	s := &shell{&tandem{proctest.Start(t, o), t, ""}, 0}
+	s.Type("stty -echo; PS1= PROMPT_COMMAND=\"echo pro''mpt\"\n")
+	s.wait("prompt")
+	return s
+}
+
+func (s *shell) wait(part string) {
+	s.t.Helper()
+	_, s.from = s.WaitLineFrom(s.from, soon, part)
+}
+
+// A shell as the command has job control, as under `docker run -it`.
+func TestTerminalOfAContainer(t *testing.T) {
+	s := startShell(t, proctest.Options{Path: proctest.Bin(t, "init"), Under: proctest.PID1, Args: []string{"--", "bash"}})
+	s.Type("sh -c 'echo sleeping; exec sleep 1000'\n")
+	s.wait("sleeping")
+	s.Type("\x1a")
+	s.wait("Stopped")
+	s.wait("prompt")
+	s.Type("fg\n")
+	s.wait("exec sleep 1000'")
+	s.Type("\x03")
+	s.wait("prompt")
+	s.Type("echo status $?\n")
+	s.wait("status 130")
+	if n := s.Count("no job control"); n > 0 {
+		t.Errorf("%q", s.Lines())
+	}
+	s.Type("exit 7\n")
+	s.ends(7)
+}
+
+// Started from a shell init is its job, and so is the command: Ctrl-Z, fg and Ctrl-C reach both, and a command in the background that
+// reads is stopped until it is in the foreground.
+func TestTerminalOfAShell(t *testing.T) {
+	s := startShell(t, proctest.Options{Path: "/bin/bash", Env: []string{"INIT=" + proctest.Bin(t, "init")}})
+	for _, flag := range []string{"", "--single-child "} {
+		s.Type("$INIT " + flag + "-- sh -c 'echo started; exec cat'\n")
+		s.wait("started")
+		s.Type("first\n")
+		s.wait("first")
+		s.Type("\x1a")
+		s.wait("Stopped")
+		s.wait("prompt")
+		s.Type("fg\n")
+		s.wait("INIT") // it names the job
+		s.Type("second\n")
+		s.wait("second")
+		s.Type("\x03")
+		s.wait("prompt")
+		s.Type("echo status $?\n")
+		s.wait("status 130")
+		s.wait("prompt")
+		s.Type("$INIT " + flag + "-- cat &\n")
+		proctest.Eventually(t, soon, "cat is stopped for reading", func() bool {
+			s.Type("jobs\n")
+			s.wait("prompt")
+			return strings.Contains(s.Lines()[s.from-2], "Stopped")
+		})
+		s.Type("fg\n")
+		s.wait("-- cat")
+		s.Type("third\n")
+		s.wait("third")
+		s.Type("\x04")
+		s.wait("prompt")
+		s.Type("echo status $?\n")
+		s.wait("status 0")
+		s.wait("prompt")
+	}
+}
