@@ -4,9 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -50,17 +53,45 @@ func TestPostgresThatComesLater(t *testing.T) {
 	r.stop()
 }
 
-func TestAHostNameThatDoesNotResolveIsWaitedFor(t *testing.T) {
+func TestAHostNameThatResolvesLater(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, "postgres://tandem:x@no-such-host.invalid:5432/tandem").start()
+	pg, err := url.Parse(pgtest.URL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "tandem-db.invalid"
+	pg.Host = net.JoinHostPort(name, pg.Port())
+	// Names as the container has them: from a file, and from a server that answers nothing.
+	dir := t.TempDir()
+	hosts, resolver := filepath.Join(dir, "hosts"), filepath.Join(dir, "resolv.conf")
+	for path, text := range map[string]string{hosts: "127.0.0.1 localhost\n", resolver: "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := newRig(t, pg.String())
+	r.mounts = []proctest.Mount{{Source: hosts, Target: "/etc/hosts", Flags: syscall.MS_BIND}, {Source: resolver, Target: "/etc/resolv.conf", Flags: syscall.MS_BIND}}
+	r.start()
 	stays := r.webMustStay()
 	r.waitBot(status.Running)
 	proctest.Eventually(t, soon, "/readyz says why", func() bool {
 		code, body := r.get("/readyz")
-		return code == 503 && strings.Contains(body, "no-such-host.invalid")
+		return code == 503 && strings.Contains(body, name)
 	})
 	if p := r.process("bot"); p.State != status.Running || p.Restarts != 0 {
 		t.Errorf("the bot: %+v, want it to wait", p)
+	}
+	r.tg.Customer(7, "while the name is unknown")
+	f, err := os.OpenFile(hosts, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(f, "127.0.0.1", name)
+	f.Close()
+	r.waitPolling()
+	r.nothingLost(7, []string{"while the name is unknown"})
+	if p := r.process("bot"); p.Restarts != 0 {
+		t.Errorf("the bot was started again: %+v", p)
 	}
 	stays()
 	r.stop()

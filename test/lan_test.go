@@ -167,10 +167,8 @@ func (h *host) startWeb() *host {
 
 func (h *host) init(name string) *proctest.Process {
 	h.t.Helper()
-	p := proctest.Start(h.t, proctest.Options{Path: bin(h.t, "init"), Args: []string{name}, Env: h.env, Under: proctest.PID1,
+	return proctest.Start(h.t, proctest.Options{Path: bin(h.t, "init"), Args: []string{name}, Env: h.env, Under: proctest.PID1,
 		Net: filepath.Join("/run/netns", h.ns)})
-	h.t.Cleanup(func() { h.mustKeepSecrets(p) })
-	return p
 }
 
 // signal sends it to every process of the bot's container.

@@ -18,7 +18,10 @@ import (
 	"tandem/internal/simulator/simtest"
 )
 
-func TestMain(m *testing.M) { proctest.Main(m, nil) }
+func TestMain(m *testing.M) {
+	proctest.Secret = secretHalf
+	proctest.Main(m, nil)
+}
 
 const patience = 15 * time.Second
 
@@ -31,13 +34,6 @@ func bot(t *testing.T, dir, api string, env ...string) *proctest.Process {
 		"TELEGRAM_BOT_TOKEN=" + simtest.Token, "TELEGRAM_API_URL=" + api,
 		"DATABASE_URL=sqlite:" + filepath.Join(dir, "inbox.db"), "RUN_DIR=" + dir, "BOT_OPS_ADDR=127.0.0.1:0",
 	}, env...)})
-	t.Cleanup(func() {
-		for _, line := range p.Lines() {
-			if strings.Contains(line, secretHalf) {
-				t.Errorf("the token is in a line: %s", line)
-			}
-		}
-	})
 	return p
 }
 

@@ -73,15 +73,18 @@ func (t *teller) stopping() {
 	t.to.Send("STOPPING=1")
 }
 
-// alive says that the bot is alive twice in each interval that is asked for, until ctx ends. A bot that is not asks to be ended.
+// look is how often the bot looks whether it is alive, which wakes nobody else.
+const look = 30 * time.Second
+
+// alive says that the bot is alive twice in each interval that is asked for, until ctx ends. A bot that is not asks to be ended at once.
 func (t *teller) alive(ctx context.Context, alive func() error) {
 	if t.to == nil || t.to.Interval == 0 {
 		<-ctx.Done()
 		return
 	}
-	tick := time.NewTicker(t.to.Interval / 2)
+	tick := time.NewTicker(min(look, t.to.Interval/2))
 	defer tick.Stop()
-	for {
+	for said := time.Now(); ; {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -92,6 +95,10 @@ func (t *teller) alive(ctx context.Context, alive func() error) {
 			t.to.Send(sdnotify.Status(err.Error()), "WATCHDOG=trigger")
 			continue
 		}
+		if time.Since(said) < t.to.Interval/2-look/10 { // the next look is nearer to the half than this one
+			continue
+		}
+		said = time.Now()
 		t.mu.Lock()
 		if !t.ended { // with its condition, in case that was not heard
 			t.to.Send(append([]string{"WATCHDOG=1"}, t.last...)...)

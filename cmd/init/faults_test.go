@@ -34,7 +34,8 @@ func faulty(args []string) {
 		}()
 		log := logline.New(lines, s.log, "init")
 		w := newWorld(s, log)
-		w.oom = newOOMWatch(cgroup.Own().OOMKills)
+		memory, _ := cgroup.Own()
+		w.oom = newOOMWatch(memory.OOMKills)
 		switch args[0] {
 		case "policy":
 			w.settings.policy.Jitter = func() float64 { panic("a bug") }

@@ -185,19 +185,38 @@ func (p *publisher) run(done <-chan struct{}) {
 		show, then := p.show, p.then
 		p.then = nil
 		p.mu.Unlock()
+		s := show()
+		changed := p.path == "" && p.writes == 0
 		if p.path != "" {
-			p.write(show())
+			changed = p.write(s)
+		} else {
+			p.writes++
 		}
 		for _, f := range then {
 			f()
 		}
+		if changed && lasting(s) {
+			releasePages()
+		}
 	}
 }
 
-func (p *publisher) write(s *status.Status) {
+// lasting says whether all processes are in states that may last.
+func lasting(s *status.Status) bool {
+	for _, p := range s.Processes {
+		switch p.State {
+		case status.Starting, status.Stopping, status.Waiting:
+			return false
+		}
+	}
+	return true
+}
+
+// write says whether s differs from what was written last.
+func (p *publisher) write(s *status.Status) (changed bool) {
 	b := s.Marshal()
 	if bytes.Equal(b, p.last) {
-		return
+		return false
 	}
 	err := replaceFile(p.path, append(b, '\n'), p.mode)
 	if err == nil {
@@ -205,7 +224,7 @@ func (p *publisher) write(s *status.Status) {
 		if p.writes++; p.writes%collectAfter == 0 {
 			debug.FreeOSMemory()
 		}
-		return
+		return true
 	}
 	// A reader must not take the old state for the present one.
 	_ = os.Remove(p.path)
@@ -214,6 +233,7 @@ func (p *publisher) write(s *status.Status) {
 		p.warned = true
 		p.log.Warn("the status file cannot be written", "reason", err.Error())
 	}
+	return true
 }
 
 // replaceFile gives path its new content at one instant. It needs no fsync: after a power cut there is no init

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/oklog/run"
@@ -47,10 +48,10 @@ func supervised(m mode) int {
 		log.Warn("init cannot collect orphans", "reason", err.Error())
 	}
 
-	memory := cgroup.Own()
+	memory, processes := cgroup.Own()
 	s.shareMemory(memory.Limit())
 	w := newWorld(s, log)
-	w.oom, w.oomScore = newOOMWatch(memory.OOMKills), score
+	w.oom, w.oomScore, w.processesLeft = newOOMWatch(memory.OOMKills), score, processes.Left
 	if err := os.Chdir("/"); err != nil { // so that init pins no mount
 		log.Warn("init cannot leave its working directory", "reason", err.Error())
 	}
@@ -74,11 +75,17 @@ func runGroup(w *world, signals *signalChannels) int {
 		add("lock", w.lock.run)
 	}
 	group := make(chan struct{})
-	go func() {
-		defer close(group)
-		defer w.caught("group")
-		_ = g.Run()
-	}()
+	w.begin = sync.OnceFunc(func() {
+		go func() {
+			defer close(group)
+			defer w.caught("group")
+			_ = g.Run()
+		}()
+		time.AfterFunc(reserveAfter, w.reserveThreads)
+	})
+	if w.settings.policy.Names[supervise.Web] == "" {
+		w.begin()
+	}
 
 	<-signals.caught
 	code := (&supervise.Loop{

@@ -127,7 +127,7 @@ func (s *settings) readNotify(env *config.Env) {
 	ours := env.String("BOT_COMMAND", "") == ""
 	s.notify[supervise.Bot] = env.Bool("BOT_NOTIFY", ours)
 	s.policy.StartTimeout = env.DurationOrOff("BOT_START_TIMEOUT", 2*time.Minute, time.Millisecond)
-	watchdog := 2 * time.Minute
+	watchdog := 5 * time.Minute // a bot whose poll loop hangs says so itself; this is for one that says nothing any more
 	if !ours {
 		watchdog = 0
 	}

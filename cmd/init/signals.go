@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -18,13 +19,20 @@ type signalChannels struct {
 	children chan os.Signal
 	stop     chan os.Signal
 	others   chan os.Signal
-	caught   chan struct{} // closed once all are caught: no process is started before
+	caught   chan struct{} // closed once those are that would end init or be missed: no process is started before
 }
 
 // Not to be caught: KILL and STOP cannot be, and URG and PROF are what Go's runtime sends itself (golang/go#37942).
 // 32 to 34 belong to C libraries.
 var uncaught = map[syscall.Signal]bool{
 	syscall.SIGKILL: true, syscall.SIGSTOP: true, syscall.SIGURG: true, syscall.SIGPROF: true,
+}
+
+// deadly are the signals that end a Go program which does not catch them. Others that come before they are caught are lost, as they
+// would be on a web that has not begun to listen.
+var deadly = map[syscall.Signal]bool{
+	syscall.SIGHUP: true, syscall.SIGINT: true, syscall.SIGQUIT: true, syscall.SIGILL: true, syscall.SIGTRAP: true, syscall.SIGABRT: true,
+	syscall.SIGBUS: true, syscall.SIGFPE: true, syscall.SIGSEGV: true, syscall.SIGTERM: true, syscall.SIGSTKFLT: true, syscall.SIGSYS: true,
 }
 
 const firstRealtime, lastRealtime = 35, 64
@@ -40,27 +48,33 @@ func notify(keep []os.Signal) *signalChannels {
 				os.Exit(fail(exitcode.Software, fmt.Sprint("failed: panic: ", r))) // there is no process yet
 			}
 		}()
-		defer close(c.caught)
 		c.catch(keep)
 	}()
 	return c
 }
 
 func (c *signalChannels) catch(keep []os.Signal) {
-	kept := map[os.Signal]bool{}
-	for _, sig := range keep {
-		kept[sig] = true
-	}
-	for n := syscall.Signal(1); n <= lastRealtime; n++ {
-		switch {
-		case n == syscall.SIGCHLD:
-			signal.Notify(c.children, n)
-		case uncaught[n] || kept[n] || n > 31 && n < firstRealtime:
-		case n == syscall.SIGTERM || n == syscall.SIGINT || n == syscall.SIGQUIT:
-			signal.Notify(c.stop, n)
-		default:
-			signal.Notify(c.others, n)
+	signal.Notify(c.children, syscall.SIGCHLD)
+	for n := syscall.Signal(1); n <= syscall.SIGSYS; n++ {
+		if deadly[n] {
+			c.add(n, keep)
 		}
+	}
+	close(c.caught)
+	for n := syscall.Signal(1); n <= lastRealtime; n++ {
+		if !deadly[n] {
+			c.add(n, keep)
+		}
+	}
+}
+
+func (c *signalChannels) add(n syscall.Signal, keep []os.Signal) {
+	switch {
+	case n == syscall.SIGCHLD || uncaught[n] || n > 31 && n < firstRealtime || slices.Contains(keep, os.Signal(n)):
+	case n == syscall.SIGTERM || n == syscall.SIGINT || n == syscall.SIGQUIT:
+		signal.Notify(c.stop, n)
+	default:
+		signal.Notify(c.others, n)
 	}
 }
 

@@ -33,7 +33,7 @@ settings (environment; a duration is written like 500ms, 8s or 5m):
   WEB_NOTIFY, BOT_NOTIFY        true: it says by sd_notify(3) when it is ready, and is "starting" until then (default
                                 true for web and bot beside init, false for another command)
   BOT_START_TIMEOUT             a bot that has not said READY=1 by then has hung (default 2m; off)
-  BOT_WATCHDOG                  a bot that says no WATCHDOG=1 for so long has hung (default 2m, for another command off)
+  BOT_WATCHDOG                  a bot that says no WATCHDOG=1 for so long has hung (default 5m, for another command off)
   WEB_SUCCESS_EXIT              statuses of web that count as 0, like 143
   WEB_PASS_ENV, BOT_PASS_ENV    settings of the other that a process gets after all
   WEB_USER, BOT_USER            whom a process runs as, if init is root: USER or USER:GROUP, names or numbers; it then has

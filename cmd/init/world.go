@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"os"
-	"sync"
 	"syscall"
 	"time"
 
@@ -30,17 +29,20 @@ type world struct {
 	devNull   *os.File
 	pids      [2]int // leaders, for Emergency
 	oom       *oomWatch
-	oomScore  *oomScore
-	reserve   sync.Once
-	failure   string // why init itself failed, if it did
-	killed    int    // what init itself sent SIGKILL last: a process, -n for a group, -1 for all
-	owned     *runDirLock
+	// processesLeft is how many the container may have more; false where there is no limit.
+	processesLeft func() (int, bool)
+	oomScore      *oomScore
+	begin         func() // starts everything beside the loop, after web: web waits for none of it
+	failure       string // why init itself failed, if it did
+	killed        int    // what init itself sent SIGKILL last: a process, -n for a group, -1 for all
+	owned         *runDirLock
 }
 
 func newWorld(s settings, log *logline.Logger) *world {
 	w := &world{
 		settings: s, log: log, startedAt: time.Now(), oom: newOOMWatch(func() int { return 0 }),
-		requests: make(chan supervise.Request, 16), done: make(chan struct{}),
+		processesLeft: func() (int, bool) { return 0, false },
+		requests:      make(chan supervise.Request, 16), done: make(chan struct{}),
 		publisher: &publisher{log: log, mode: 0o600, wake: make(chan struct{}, 1)},
 	}
 	w.control = &controlServer{ask: w.post, show: w.publisher.json, limit: s.policy.StopTimeout + time.Minute}
@@ -95,6 +97,7 @@ func (w *world) Start(id supervise.ID) supervise.Event {
 		defer w.setOOMScore(w.oomScore.lower)
 	}
 	pid, err := w.notices.started(id, func() (int, error) { return reap.Start(c) })
+	w.begin()
 	if err != nil {
 		f := supervise.StartFailed{ID: id, Code: exitcode.NotExecutable, Reason: err.Error()}
 		var e *reap.StartError
@@ -102,9 +105,6 @@ func (w *world) Start(id supervise.ID) supervise.Event {
 			f.Code, f.Temporary = e.Code, e.Temporary
 		}
 		return f
-	}
-	if id == supervise.Web {
-		w.reserve.Do(func() { go w.reserveThreads() })
 	}
 	w.pids[id], w.killed = pid, 0
 	return supervise.Started{ID: id, PID: pid}

@@ -1,5 +1,5 @@
-// Package cgroup asks the kernel two things about the memory of this container: how much it may have, and how many
-// of its processes were killed for want of it. It reads version 1 and version 2 of cgroups (cgroups(7)), on a host as in
+// Package cgroup asks the kernel what this container may have: how much memory, how many processes, and how many
+// of these were killed for want of memory. It reads version 1 and version 2 of cgroups (cgroups(7)), on a host as in
 // a container, where the cgroup is the root of what is mounted. Where nothing can be learned the answers are zero.
 package cgroup
 
@@ -9,20 +9,27 @@ import (
 	"syscall"
 )
 
-// Memory is the memory controller of one cgroup. The zero value knows nothing.
-type Memory struct {
+// Memory is what the cgroup of this process is given of memory; the zero value knows nothing. Processes likewise.
+type (
+	Memory    struct{ controller }
+	Processes struct{ controller }
+)
+
+// controller is where the files of one controller are.
+type controller struct {
 	dir, top string // the directory of the cgroup, and the highest that can be seen
 	v2       bool
 }
 
 // Own finds the cgroup of this process.
-func Own() Memory {
-	return find(read("/proc/self/cgroup"), read("/proc/self/mountinfo"))
+func Own() (Memory, Processes) {
+	groups, mounts := read("/proc/self/cgroup"), read("/proc/self/mountinfo")
+	return Memory{find(groups, mounts, "memory")}, Processes{find(groups, mounts, "pids")}
 }
 
-// find reads /proc/self/cgroup and /proc/self/mountinfo. Where both versions are mounted the one that has the memory
+// find reads /proc/self/cgroup and /proc/self/mountinfo. Where both versions are mounted the one that has the
 // controller counts, which is the first if it is there at all.
-func find(groups, mounts string) Memory {
+func find(groups, mounts, name string) controller {
 	var one, two, own1, own2 string
 	for line := range strings.Lines(groups) { // ID:CONTROLLERS:PATH
 		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
@@ -30,7 +37,7 @@ func find(groups, mounts string) Memory {
 		case len(f) != 3:
 		case f[1] == "":
 			own2 = f[2]
-		case has(f[1], "memory"):
+		case has(f[1], name):
 			own1 = f[2]
 		}
 	}
@@ -40,19 +47,19 @@ func find(groups, mounts string) Memory {
 		f, super := strings.Fields(left), strings.Fields(right)
 		switch {
 		case len(f) < 5 || len(super) < 3:
-		case super[0] == "cgroup" && has(super[2], "memory"):
+		case super[0] == "cgroup" && has(super[2], name):
 			root1, one = f[3], f[4]
 		case super[0] == "cgroup2":
 			root2, two = f[3], f[4]
 		}
 	}
 	if one != "" {
-		return Memory{below(one, root1, own1), one, false}
+		return controller{below(one, root1, own1), one, false}
 	}
 	if two != "" {
-		return Memory{below(two, root2, own2), two, true}
+		return controller{below(two, root2, own2), two, true}
 	}
-	return Memory{}
+	return controller{}
 }
 
 // below is the directory of the cgroup own in a mount at point that shows what is below root. A container without a
@@ -110,6 +117,19 @@ func (m Memory) OOMKills() int {
 		}
 	}
 	return 0
+}
+
+// Left is how many processes and threads more the cgroup may have; ok is false where that has no limit.
+func (p Processes) Left() (n int, ok bool) {
+	if p.dir == "" {
+		return 0, false
+	}
+	limit, err := strconv.Atoi(strings.TrimSpace(read(p.dir + "/pids.max")))
+	if err != nil { // "max", or no such controller
+		return 0, false
+	}
+	have, err := strconv.Atoi(strings.TrimSpace(read(p.dir + "/pids.current")))
+	return limit - have, err == nil
 }
 
 // read is the text of a file of the kernel's, "" if it cannot be read. It stands between the start of init and that of its

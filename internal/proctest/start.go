@@ -83,6 +83,9 @@ type Process struct {
 	gone  chan struct{} // closed when cmd was waited for
 }
 
+// Secret, if it is set, must be in no line that any program prints: of a bot's token what follows the colon.
+var Secret string
+
 // Start starts a program and fails the test when that cannot be done. At the end of the test everything it
 // started is killed, and what it printed is logged if the test failed.
 func Start(t testing.TB, o Options) *Process {
@@ -346,8 +349,16 @@ func (p *Process) cleanup() {
 	p.Kill()
 	p.drain()
 	p.out.Close()
+	lines := p.Lines()
+	for _, line := range lines {
+		if Secret != "" && strings.Contains(line, Secret) {
+			p.t.Errorf("the secret is in a line of %s: %s", p.cmd.Args, line)
+		}
+		if strings.Contains(line, "DATA RACE") {
+			p.t.Errorf("a data race was found; see the log below")
+		}
+	}
 	if p.t.Failed() {
-		lines := p.Lines()
 		if n := len(lines); n > 200 {
 			lines = append(lines[:100:100], lines[n-100:]...)
 		}

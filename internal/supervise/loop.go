@@ -66,6 +66,9 @@ type Loop struct {
 	waiters []waiter
 	orphans int
 	code    int
+
+	shown        State // what was published last
+	shownOrphans int
 }
 
 // waiter is an operator's request that was granted and is not fulfilled yet; look is when that may change without an event.
@@ -194,8 +197,21 @@ func (l *Loop) settle() (again bool) {
 	if l.state.Stopping && !again && l.World.Childless() {
 		l.handle(Childless{})
 	}
-	l.World.Publish(l.state, l.orphans, l.fulfilled())
+	// Signals that are passed on and words that say nothing new wake nobody.
+	shown, then := l.state.shown(), l.fulfilled()
+	if then != nil || shown != l.shown || l.orphans != l.shownOrphans {
+		l.shown, l.shownOrphans = shown, l.orphans
+		l.World.Publish(l.state, l.orphans, then)
+	}
 	return again
+}
+
+// shown is s without what View does not show.
+func (s State) shown() State {
+	for id := range s.Procs {
+		s.Procs[id].AliveBy = time.Time{}
+	}
+	return s
 }
 
 func (l *Loop) lookAtGroups() {

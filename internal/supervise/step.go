@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -158,6 +159,9 @@ func (m *stepper) leaderEnded(e LeaderEnded) {
 		m.do(SendGroup{e.ID, syscall.SIGTERM})
 	}
 	reason := meaning(e.Code, e.Signal)
+	if e.ID == Web && e.Code != exitcode.OK && slices.Contains(m.c.SuccessExit, e.Code) {
+		reason = itoa(e.Code) + ": counts as 0"
+	}
 	if e.Detail != "" {
 		reason += " (" + e.Detail + ")"
 	}
@@ -203,10 +207,8 @@ func (m *stepper) webEnded(e LeaderEnded, reason string, attrs []logline.Attr) {
 	}
 	p.Again, p.Rest, p.Reason = false, status.Stopped, "init stops"
 	code := e.Code
-	for _, ok := range m.c.SuccessExit {
-		if code == ok {
-			code = 0
-		}
+	if slices.Contains(m.c.SuccessExit, code) {
+		code = exitcode.OK
 	}
 	level := logline.Info
 	if code != 0 {
@@ -236,7 +238,8 @@ func (m *stepper) botEnded(e LeaderEnded, hung bool, ran time.Duration, reason s
 		m.say(logline.Info, "process finished", append(attrs, logline.String("next", "stays so until told: init start "+m.c.Names[Bot]))...)
 	case e.Signal == 0 && e.Code == exitcode.Config:
 		p.Rest, p.Reason = status.Failed, reason+"; its own last lines in the log say why"
-		m.say(logline.Error, "process failed: it will not be started again by itself", append(attrs, logline.String("next",
+		// Why is in the bot's own last line, which is the error.
+		m.say(logline.Warn, "process failed: it will not be started again by itself", append(attrs, logline.String("next",
 			"mend what its last lines complain of, then start a new container, or say: init start "+m.c.Names[Bot]))...)
 	case e.Signal == 0 && e.Code == exitcode.TempFail:
 		p.Failures = 0

@@ -180,7 +180,7 @@ func (x *tenure) conflict(run context.Context, a answer) error {
 
 // conflictError says who else is there and what to do about it.
 func conflictError(a answer) error {
-	reason := fmt.Errorf("another program polls with this bot's token, and it is none that shares our lock: %w. Stop it (an old deployment, another machine); if you know of none, revoke the token in @BotFather", a)
+	reason := fmt.Errorf("another program polls with this bot's token, and it is not one of this installation: %w. Stop it (an old deployment, another machine); if you know of none, revoke the token in @BotFather", a)
 	if a.has("webhook") && !a.has("other") {
 		reason = fmt.Errorf("a webhook is set for this bot, so Telegram gives no updates to anybody who asks: %w. Remove it by opening https://api.telegram.org/bot<token>/deleteWebhook (without drop_pending_updates, which would throw messages away)", a)
 	}
