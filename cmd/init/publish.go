@@ -148,6 +148,9 @@ type publisher struct {
 // no clock does it (see main).
 const collectAfter = 8
 
+// calmAfter is how long nothing has changed when init makes itself small.
+const calmAfter = 300 * time.Millisecond
+
 // put hands over the state; then, if it is not nil, is called once the state can be read.
 func (p *publisher) put(show func() *status.Status, then func()) {
 	p.mu.Lock()
@@ -175,9 +178,14 @@ func (p *publisher) json() []byte {
 
 // run is the actor.
 func (p *publisher) run(done <-chan struct{}) {
+	calm := time.NewTimer(time.Hour)
+	calm.Stop()
 	for {
 		select {
 		case <-p.wake:
+		case <-calm.C:
+			releasePages()
+			continue
 		case <-done:
 			return
 		}
@@ -195,8 +203,12 @@ func (p *publisher) run(done <-chan struct{}) {
 		for _, f := range then {
 			f()
 		}
-		if changed && lasting(s) {
-			releasePages()
+		switch {
+		case !changed:
+		case lasting(s):
+			calm.Reset(calmAfter)
+		default:
+			calm.Stop()
 		}
 	}
 }
