@@ -48,11 +48,7 @@ func TestCoalescedSIGCHLD(t *testing.T) {
 			i := start(t, under, `sh -c 'echo web ready; exec sleep 1000'`, `sh -c 'for n in 1 2 3 4 5; do setsid sleep 1000 & done; echo bot ready; wait'`)
 			i.WaitLine(soon, "web ready")
 			i.WaitLine(soon, "bot ready")
-			s, err := i.readStatus()
-			if err != nil {
-				t.Fatal(err)
-			}
-			web, _ := s.Process("web")
+			web := i.awaitState("web", status.Running)
 			q, ok := i.Find(web.PID)
 			if !ok {
 				t.Fatalf("no process %d", web.PID)
