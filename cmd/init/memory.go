@@ -1,13 +1,10 @@
 package main
 
 import (
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"tandem/internal/supervise"
 )
@@ -130,29 +127,4 @@ func (o *oomScore) lower() error {
 func (o *oomScore) write(score int) error {
 	_, err := syscall.Write(o.fd, []byte(strconv.Itoa(score)))
 	return err
-}
-
-// releasePages gives back the pages of the executable that the start has touched and that an idle init does not need:
-// those are two thirds of what is resident. They stay in the kernel's cache, from where a fault brings back 64 KiB in a microsecond or
-// two. Code and constants only, and only where nobody has written: what a loader has relocated, or a debugger has changed, would be lost.
-func releasePages() {
-	smaps, err := os.ReadFile("/proc/self/smaps") // proc_pid_smaps(5)
-	if err != nil {
-		return
-	}
-	var from, to uint64
-	for line := range strings.Lines(string(smaps)) {
-		f := strings.Fields(line)
-		switch {
-		case len(f) >= 6 && strings.Contains(f[0], "-"): // a mapping: addresses, permissions, offset, device, inode, path
-			low, high, _ := strings.Cut(f[0], "-")
-			from, _ = strconv.ParseUint(low, 16, 64)
-			to, _ = strconv.ParseUint(high, 16, 64)
-			if f[1] != "r-xp" && f[1] != "r--p" || f[4] == "0" {
-				to = 0
-			}
-		case len(f) == 3 && f[0] == "Anonymous:" && f[1] == "0" && from < to:
-			_, _, _ = syscall.Syscall(unix.SYS_MADVISE, uintptr(from), uintptr(to-from), unix.MADV_DONTNEED)
-		}
-	}
 }

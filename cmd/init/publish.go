@@ -17,6 +17,7 @@ import (
 	"tandem/internal/buildinfo"
 	"tandem/internal/lockfile"
 	"tandem/internal/logline"
+	"tandem/internal/resident"
 	"tandem/internal/sdnotify"
 	"tandem/internal/status"
 	"tandem/internal/supervise"
@@ -184,7 +185,7 @@ func (p *publisher) run(done <-chan struct{}) {
 		select {
 		case <-p.wake:
 		case <-calm.C:
-			releasePages()
+			resident.Release()
 			continue
 		case <-done:
 			return

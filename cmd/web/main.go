@@ -17,6 +17,7 @@ import (
 	"tandem/internal/buildinfo"
 	"tandem/internal/exitcode"
 	"tandem/internal/ops"
+	"tandem/internal/resident"
 	"tandem/internal/sdnotify"
 	"tandem/internal/web"
 )
@@ -86,6 +87,7 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	g.Add(until(inbox.Run))
 	g.Add(until(db.keep))
 
+	defer resident.AfterStart()()
 	settings.notify.Send("READY=1", sdnotify.Status("listens on "+listener.Addr().String()))
 	defer context.AfterFunc(ctx, func() { settings.notify.Send("STOPPING=1") })()
 	log.Info("ready", "addr", listener.Addr().String(), "version", buildinfo.String())
