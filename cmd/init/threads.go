@@ -40,4 +40,5 @@ func (w *world) reserveThreads() {
 	}
 	all.Wait()
 	close(release)
+	w.log.Debug("threads are in reserve", "threads", max(0, spare))
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 	"strings"
 	"syscall"
@@ -23,11 +22,11 @@ func TestNoProcessesLeft(t *testing.T) {
 	both(t, func(t *testing.T, under proctest.Under) {
 		const user = 64733 // nobody else's, as the limit counts all of a user's
 		i := startWith(t, proctest.Options{Under: under, User: user}, `sh -c 'echo web ready; exec sleep 1000'`, plainBot,
-			"BOT_RESTART_DELAY=50ms", "BOT_RESTART_DELAY_MAX=50ms", "WEB_SUCCESS_EXIT=143")
+			"BOT_RESTART_DELAY=50ms", "BOT_RESTART_DELAY_MAX=50ms", "WEB_SUCCESS_EXIT=143", "LOG_LEVEL=debug")
 		i.WaitLine(soon, "web ready")
 		i.WaitLine(soon, "bot ready")
 		p := i.awaitState("bot", status.Running)
-		proctest.Eventually(t, soon, "init has its threads", func() bool { return threads(t, i.PID) >= spareThreads+5 })
+		i.WaitLine(soon, "threads are in reserve", fmt.Sprint(`"threads":`, spareThreads))
 		before := limit(t, i.PID, user, 1)
 		kill(t, i, p.PID)
 		i.WaitLine(soon, "cannot be started now", "resource temporarily unavailable")
@@ -46,15 +45,6 @@ func TestNoProcessesLeft(t *testing.T) {
 		i.Signal(syscall.SIGTERM)
 		i.ends(0)
 	})
-}
-
-func threads(t *testing.T, pid int) int {
-	t.Helper()
-	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(tasks)
 }
 
 // limit bounds how many processes and threads the user of pid may have, and returns what the bound was. It does so as that

@@ -32,6 +32,16 @@ func openTerminal(t testing.TB) (screen, line *os.File) {
 	return screen, line
 }
 
+// Foreground is the process group that the terminal listens to, as the test sees it.
+func (p *Process) Foreground() int {
+	p.t.Helper()
+	group, err := unix.IoctlGetInt(int(p.screen.Fd()), unix.TIOCGPGRP)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return group
+}
+
 // Type has somebody type text at the terminal; "\x03" is Ctrl-C, "\x1a" Ctrl-Z.
 func (p *Process) Type(text string) {
 	p.t.Helper()

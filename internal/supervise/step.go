@@ -238,8 +238,7 @@ func (m *stepper) botEnded(e LeaderEnded, hung bool, ran time.Duration, reason s
 		m.say(logline.Info, "process finished", append(attrs, logline.String("next", "stays so until told: init start "+m.c.Names[Bot]))...)
 	case e.Signal == 0 && e.Code == exitcode.Config:
 		p.Rest, p.Reason = status.Failed, reason+"; its own last lines in the log say why"
-		// Why is in the bot's own last line, which is the error.
-		m.say(logline.Warn, "process failed: it will not be started again by itself", append(attrs, logline.String("next",
+		m.say(logline.Error, "process failed: it will not be started again by itself", append(attrs, logline.String("next",
 			"mend what its last lines complain of, then start a new container, or say: init start "+m.c.Names[Bot]))...)
 	case e.Signal == 0 && e.Code == exitcode.TempFail:
 		p.Failures = 0
