@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// spareThreads is how many threads init has in reserve: as many as its actors can block at once in calls on a file system
-// that hangs, and one for the runtime.
-const spareThreads = 4
+// spareThreads is how many threads init has beside those that wait for signals: as many as its actors can block at once in calls on a
+// file system that hangs, and two for the loop, the clients and the runtime itself.
+const spareThreads = 6
 
 // reserveAfter is how long web has the machine's processors for its own start first.
 const reserveAfter = 20 * time.Millisecond
@@ -21,8 +21,7 @@ const roomForOthers = 3
 // along: Go's runtime makes a thread when it needs one, and ends the program when it gets none, which nothing can catch.
 func (w *world) reserveThreads() {
 	defer w.caught("threads")
-	defer w.caught("threads")
-	var all sync.WaitGroup
+	var all, free sync.WaitGroup
 	release := make(chan struct{})
 	spare := spareThreads
 	if left, ok := w.processesLeft(); ok {
@@ -30,8 +29,10 @@ func (w *world) reserveThreads() {
 	}
 	for range spare {
 		all.Add(1)
+		free.Add(1)
 		go func() {
 			defer w.caught("threads")
+			defer free.Done()
 			runtime.LockOSThread() // a thread of its own, which is idle and kept after that
 			all.Done()
 			<-release
@@ -40,5 +41,6 @@ func (w *world) reserveThreads() {
 	}
 	all.Wait()
 	close(release)
+	free.Wait()
 	w.log.Debug("threads are in reserve", "threads", max(0, spare))
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -27,6 +29,13 @@ func TestNoProcessesLeft(t *testing.T) {
 		i.WaitLine(soon, "bot ready")
 		p := i.awaitState("bot", status.Running)
 		i.WaitLine(soon, "threads are in reserve", fmt.Sprint(`"threads":`, spareThreads))
+		asleep := 0
+		proctest.Eventually(t, soon, "they are idle", func() bool {
+			if asleep++; !allAsleep(t, i.PID) {
+				asleep = 0
+			}
+			return asleep == 5
+		})
 		before := limit(t, i.PID, user, 1)
 		kill(t, i, p.PID)
 		i.WaitLine(soon, "cannot be started now", "resource temporarily unavailable")
@@ -45,6 +54,22 @@ func TestNoProcessesLeft(t *testing.T) {
 		i.Signal(syscall.SIGTERM)
 		i.ends(0)
 	})
+}
+
+// allAsleep says whether no thread of pid works.
+func allAsleep(t *testing.T, pid int) bool {
+	t.Helper()
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(stats) == 0 {
+		t.Fatalf("threads of %d: %v", pid, err)
+	}
+	for _, stat := range stats {
+		b, err := os.ReadFile(stat)
+		if err != nil || !strings.Contains(string(b), ") S ") {
+			return false
+		}
+	}
+	return true
 }
 
 // limit bounds how many processes and threads the user of pid may have, and returns what the bound was. It does so as that
