@@ -160,8 +160,8 @@ func TestTelegramInTrouble(t *testing.T) {
 			stays := r.webMustStay()
 			r.roundTrip(7, "before")
 			f.Interrupt, f.Times, f.Method = true, 0, "getUpdates"
-			id := r.tg.AddFault(f)
 			before := len(r.tg.Calls("getUpdates"))
+			id := r.tg.AddFault(f)
 			// Three seconds of trouble: with a backoff from half a second that is a handful of requests.
 			time.Sleep(3 * time.Second)
 			if n := len(r.tg.Calls("getUpdates")) - before; n > 12 || n == 0 {

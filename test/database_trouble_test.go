@@ -55,7 +55,8 @@ func TestPostgresThatComesLater(t *testing.T) {
 
 func TestAHostNameThatResolvesLater(t *testing.T) {
 	t.Parallel()
-	pg, err := url.Parse(pgtest.URL(t))
+	good := pgtest.URL(t)
+	pg, err := url.Parse(good)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +73,7 @@ func TestAHostNameThatResolvesLater(t *testing.T) {
 	r := newRig(t, pg.String())
 	r.mounts = []proctest.Mount{{Source: hosts, Target: "/etc/hosts", Flags: syscall.MS_BIND}, {Source: resolver, Target: "/etc/resolv.conf", Flags: syscall.MS_BIND}}
 	r.start()
+	r.env = merged(append(r.env, "DATABASE_URL="+good)) // of the test's own commands, which have other names
 	stays := r.webMustStay()
 	r.waitBot(status.Running)
 	proctest.Eventually(t, soon, "/readyz says why", func() bool {
