@@ -147,6 +147,7 @@ func runPlain(words []string) int {
 	if err := os.Chdir("/"); err != nil {
 		log.Warn("init cannot leave its working directory", "reason", err.Error())
 	}
+	<-signals.all // every signal is the command's, from its first moment on
 	return runGroup(w, signals)
 }
 

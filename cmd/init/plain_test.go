@@ -307,6 +307,7 @@ func TestTerminalOfAShell(t *testing.T) {
 		s.wait("status 130")
 		s.wait("prompt")
 		s.Type("$INIT " + flag + "-- cat &\n")
+		s.wait("prompt")
 		proctest.Eventually(t, soon, "cat is stopped for reading", func() bool {
 			s.Type("jobs\n")
 			s.wait("prompt")

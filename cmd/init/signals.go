@@ -19,7 +19,8 @@ type signalChannels struct {
 	children chan os.Signal
 	stop     chan os.Signal
 	others   chan os.Signal
-	caught   chan struct{} // closed once those are that would end init or be missed: no process is started before
+	caught   chan struct{} // closed once those are caught that would end init or be missed: no process is started before
+	all      chan struct{} // closed once all are
 }
 
 // Not to be caught: KILL and STOP cannot be, and URG and PROF are what Go's runtime sends itself (golang/go#37942).
@@ -41,7 +42,7 @@ const firstRealtime, lastRealtime = 35, 64
 // signal Go's runtime has two threads answer each other, and if one of them were the locked main thread, that would
 // be half the time from init's start to web's.
 func notify(keep []os.Signal) *signalChannels {
-	c := &signalChannels{make(chan os.Signal, 1), make(chan os.Signal, 8), make(chan os.Signal, 64), make(chan struct{})}
+	c := &signalChannels{make(chan os.Signal, 1), make(chan os.Signal, 8), make(chan os.Signal, 64), make(chan struct{}), make(chan struct{})}
 	go func() {
 		defer func() {
 			if r := recover(); r != nil {
@@ -66,6 +67,7 @@ func (c *signalChannels) catch(keep []os.Signal) {
 			c.add(n, keep)
 		}
 	}
+	close(c.all)
 }
 
 func (c *signalChannels) add(n syscall.Signal, keep []os.Signal) {
