@@ -34,6 +34,7 @@ var uncaught = map[syscall.Signal]bool{
 var deadly = map[syscall.Signal]bool{
 	syscall.SIGHUP: true, syscall.SIGINT: true, syscall.SIGQUIT: true, syscall.SIGILL: true, syscall.SIGTRAP: true, syscall.SIGABRT: true,
 	syscall.SIGBUS: true, syscall.SIGFPE: true, syscall.SIGSEGV: true, syscall.SIGTERM: true, syscall.SIGSTKFLT: true, syscall.SIGSYS: true,
+	syscall.SIGPIPE: true, // where standard output or error is a pipe that nobody reads
 }
 
 const firstRealtime, lastRealtime = 35, 64
