@@ -9,30 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/puddle/v2"
-	"golang.org/x/sys/unix"
 )
-
-// dial connects so that a peer which vanished without a word (no FIN, no RST) is noticed within seconds: the
-// kernel's own limits are 15 minutes for data that nobody acknowledges and hours for a silent line.
-func dial(ctx context.Context, network, address string) (net.Conn, error) {
-	d := net.Dialer{
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
-		Control: func(network, _ string, raw syscall.RawConn) error {
-			if !strings.HasPrefix(network, "tcp") {
-				return nil
-			}
-			// Not every kernel that claims to be Linux has it (gVisor): then the deadlines of calls have to do.
-			return raw.Control(func(fd uintptr) {
-				_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int((10 * time.Second).Milliseconds()))
-			})
-		},
-	}
-	return d.DialContext(ctx, network, address)
-}
 
 func sqlState(err error) string {
 	var e *pgconn.PgError

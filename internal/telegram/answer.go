@@ -28,10 +28,11 @@ const (
 	unauthorized              // the server does not know the token
 	conflict                  // 409: another program polls, or a webhook is set
 	broken                    // no answer of a Bot API server, or one that says it could not work
+	lapsed                    // not sent: the lock is not known to be held any more
 )
 
 func (c class) String() string {
-	return [...]string{"ok", "refused", "flooded", "unauthorized", "conflict", "broken"}[c]
+	return [...]string{"ok", "refused", "flooded", "unauthorized", "conflict", "broken", "lapsed"}[c]
 }
 
 // answer is what a call came to. description is in words and without secrets.

@@ -162,7 +162,7 @@ func (b *Bot) hold(ctx context.Context) error {
 		endRecord()
 	})()
 
-	x := &tenure{Bot: b, Tenure: t, lock: lock, gate: newGate()}
+	x := &tenure{Bot: b, Tenure: t, client: b.client.while(lock.Held), gate: newGate()}
 	var parts sync.WaitGroup
 	part := func(f func() error) {
 		parts.Go(func() {
@@ -266,8 +266,8 @@ func (b *Bot) Ready() error {
 type tenure struct {
 	*Bot
 	inbox.Tenure
-	lock inbox.PollLock
-	gate *gate
+	client *client // sends only while the lock is held
+	gate   *gate
 
 	mu       sync.Mutex
 	username string
@@ -310,6 +310,8 @@ func (x *tenure) introduce(ctx context.Context) error {
 		return nil
 	case a.class == unauthorized:
 		return refusedToken(a)
+	case a.class == lapsed:
+		return errLost
 	case a.class == broken && (a.status == http.StatusNotFound || a.status == http.StatusUnauthorized):
 		return exitcode.With(exitcode.Config, fmt.Errorf("TELEGRAM_API_URL is not the address of a Bot API server: %s", a.description))
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,7 @@ import (
 	tele "gopkg.in/telebot.v3"
 
 	"tandem/internal/inbox"
+	"tandem/internal/tcp"
 )
 
 const (
@@ -33,13 +35,12 @@ type client struct {
 	base      string // address without a slash at its end
 	token     Token
 	transport *http.Transport
+	held      func() bool // whether requests may still be sent; nil: always
 }
 
 func newClient(base string, token Token) *client {
-	dialer := &net.Dialer{
-		Timeout:         10 * time.Second,
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
-	}
+	dialer := tcp.Dialer()
+	dialer.Timeout = 10 * time.Second
 	// Over HTTP/1 it is known whether a request had left when its line broke, and one broken connection takes
 	// nothing else with it.
 	var protocols http.Protocols
@@ -48,8 +49,12 @@ func newClient(base string, token Token) *client {
 		base:  strings.TrimRight(base, "/"),
 		token: token,
 		transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			DialContext:         dialer.DialContext,
+			Proxy: http.ProxyFromEnvironment,
+			// A bot that was killed has said its last word: what its kernel would still send might arrive after its
+			// successor's next answer.
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				return tcp.DialAndDrop(ctx, dialer, network, address)
+			},
 			TLSHandshakeTimeout: 10 * time.Second,
 			MaxIdleConnsPerHost: sendWorkers + 2,
 			// Well below what servers keep a silent connection for: one that the server closes in the moment
@@ -59,6 +64,43 @@ func newClient(base string, token Token) *client {
 			DisableCompression: true,
 			Protocols:          &protocols,
 		},
+	}
+}
+
+// while is the client for as long as held is true. That is asked in the moment in which a request is written: between its
+// beginning and that moment lies the making of a connection, in which a program can be frozen too.
+func (c *client) while(held func() bool) *client {
+	during := *c
+	during.held = held
+	return &during
+}
+
+// errLapsed keeps a request that was not written whole from being sent.
+var errLapsed = errors.New("the bot was held up, and another may have taken over")
+
+// heldBody can be read while held is true.
+type heldBody struct {
+	io.ReadCloser
+	held func() bool
+}
+
+func (b heldBody) Read(p []byte) (int, error) {
+	if !b.held() {
+		return 0, errLapsed
+	}
+	return b.ReadCloser.Read(p)
+}
+
+// guard puts the question of held before each byte of the body. All requests have one.
+func (c *client) guard(req *http.Request) {
+	if c.held == nil {
+		return
+	}
+	again := req.GetBody
+	req.Body = heldBody{req.Body, c.held}
+	req.GetBody = func() (io.ReadCloser, error) {
+		body, err := again()
+		return heldBody{body, c.held}, err
 	}
 }
 
@@ -149,7 +191,12 @@ func (c *client) exchange(req *http.Request, limit int64) answer {
 			}
 		},
 	}
-	resp, err := c.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), trace))
+	c.guard(req)
+	resp, err := c.transport.RoundTrip(req)
+	if errors.Is(err, errLapsed) {
+		return answer{class: lapsed, description: errLapsed.Error()}
+	}
 	if err != nil {
 		if cause := context.Cause(req.Context()); cause != nil {
 			err = cause

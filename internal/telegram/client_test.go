@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -142,5 +145,39 @@ func TestJudge(t *testing.T) {
 		if a.class != c.want || a.maybeTaken != c.maybe || a.retryAfter != c.wait {
 			t.Errorf("%d %s: %+v", c.status, c.body, a)
 		}
+	}
+}
+
+// TestALapseWhileConnecting : the lock is found to have lapsed after a request has begun and before it is written. Nothing of
+// it can be taken for a request.
+func TestALapseWhileConnecting(t *testing.T) {
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); err != nil {
+			return // less than a request
+		}
+		asked.Add(1)
+		fmt.Fprint(w, `{"ok":true,"result":{}}`)
+	}))
+	defer server.Close()
+	var held atomic.Bool
+	c := newClient(server.URL, mustToken(t)).while(held.Load)
+	defer c.close()
+	dial, lapses := c.transport.DialContext, true
+	c.transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		held.Store(!lapses)
+		return conn, err
+	}
+	send := func() answer {
+		held.Store(true)
+		return c.send(t.Context(), inbox.Delivery{ChatID: 7, Text: "hello"}, true, true)
+	}
+	if a := send(); a.class != lapsed || a.maybeTaken || asked.Load() != 0 {
+		t.Errorf("%v (%s), and the server was asked %d times", a.class, a.description, asked.Load())
+	}
+	lapses = false
+	if a := send(); a.class != taken || asked.Load() != 1 {
+		t.Errorf("%v (%s), and the server was asked %d times", a.class, a.description, asked.Load())
 	}
 }

@@ -43,9 +43,6 @@ func (x *tenure) poll(run, work context.Context) error {
 		if err := x.Guard(); err != nil {
 			return exitcode.With(exitcode.TempFail, fmt.Errorf("stopped polling, because nothing keeps another bot from it any more: %w", err))
 		}
-		if !x.lock.Held() {
-			return errLost
-		}
 		began := time.Now()
 		a := x.ask(run, offset)
 		if run.Err() != nil && a.class != taken {
@@ -74,6 +71,8 @@ func (x *tenure) poll(run, work context.Context) error {
 				offset = next
 			}
 			continue
+		case lapsed:
+			return errLost
 		case conflict:
 			return x.conflict(run, a)
 		case unauthorized:
@@ -144,6 +143,7 @@ func (x *tenure) store(work context.Context, batch []inbox.Update, next int64) e
 			}
 			return nil
 		case errors.Is(err, inbox.ErrFenced):
+			x.Log.Warn("the updates in hand are not stored: another bot has taken over, and gets them", "updates", len(batch))
 			return errFenced(err)
 		case work.Err() != nil:
 			x.Log.Warn("stopped before the updates in hand were stored, Telegram will give them again", "updates", len(batch))

@@ -142,13 +142,6 @@ func (s *sender) attempt(d inbox.Delivery) (o inbox.Outcome) {
 	if inbox.Blank(d.Text) {
 		return inbox.Outcome{DeliveryID: d.ID, State: inbox.Failed, Error: "there is nothing in it to be seen, and Telegram takes no empty message"}
 	}
-	if !s.lock.Held() { // another may have it, and this answer with it
-		select {
-		case s.fatal <- errLost:
-		default:
-		}
-		return inbox.Outcome{DeliveryID: d.ID, State: inbox.Queued, Error: "the bot was held up before it could send this"}
-	}
 	ctx, cancel := context.WithTimeout(s.work, s.times.send)
 	defer cancel()
 	a := s.client.send(ctx, d, true, true)
@@ -183,6 +176,11 @@ func (s *sender) outcome(d inbox.Delivery, a answer) inbox.Outcome {
 		}
 		o.RetryAt = time.Now().Add(wait)
 		s.flooded(d.ChatID, wait)
+	case lapsed: // another may have the lock, and this answer with it
+		select {
+		case s.fatal <- errLost:
+		default:
+		}
 	case unauthorized:
 		s.pauseTo = time.Now().Add(time.Hour) // the bot is about to end
 		select {
@@ -257,6 +255,8 @@ func outcomeOf(d inbox.Delivery, a answer) inbox.Outcome {
 		o.State, o.Error = inbox.Queued, "Telegram asks for a pause before the next message to this customer"
 	case unauthorized:
 		o.State, o.Error = inbox.Queued, "Telegram refused the bot's token"
+	case lapsed:
+		o.State, o.Error = inbox.Queued, "the bot was held up before it could send this"
 	case conflict:
 		o.State, o.Error = inbox.Queued, "Telegram sees a conflict: "+a.Error()
 	case refused:
