@@ -11,11 +11,13 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/
 SMALL    := -gcflags 'tandem/...=-l' -ldflags '-funcalign=8 $(LDFLAGS)'
 # How long make soak takes; in make check the same test takes half a minute.
 soak: SOAK ?= 30m
+# How many troubles make chaos makes, with 25 messages each way for each; in make check there are six.
+chaos: CHAOS ?= 200
 # Two packages at a time: their tests start processes and watch the clock.
 TEST     := scripts/test -p 2 -timeout 40m
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check soak bench bench-init image build fmt setup clean
+.PHONY: help demo run test check soak chaos bench bench-init image build fmt setup clean
 
 help: ## what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +44,9 @@ check: ## formatting, vet, staticcheck and the tests with the race detector: wha
 
 soak: ## half an hour of random abuse of init (SOAK=60s make soak: a minute); nothing may leak
 	@SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./cmd/init
+
+chaos: ## half an hour of trouble for three hosts (CHAOS=20 make chaos: a tenth); every message once, no answer twice (as root)
+	@CHAOS=$(CHAOS) $(GO) test -race -count=1 -v -timeout 0 -run '^TestThreeHostsInTrouble$$' ./test
 
 bench: build ## how fast and how large it is beside the least that would do, in Markdown
 	@$(GO) run ./test/bench -bin bin

@@ -124,7 +124,7 @@ func TestErrorsAreProblemDocuments(t *testing.T) {
 		if c.bearer != "" {
 			request.Header.Set("Authorization", "Bearer "+c.bearer)
 		}
-		response, err := client.Do(request)
+		response, err := patient.Do(request)
 		if err != nil {
 			t.Fatal(err)
 		}

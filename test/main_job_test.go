@@ -308,7 +308,7 @@ func TestTheTokenIsNowhere(t *testing.T) {
 	for name, env := range map[string]string{"web": "WEB_OPS_ADDR=", "bot": "BOT_OPS_ADDR="} {
 		addr := setting(r.env, env)
 		for _, path := range []string{"/metrics", "/status", "/healthz", "/readyz"} {
-			if response, err := client.Get("http://" + addr + path); err == nil {
+			if response, err := patient.Get("http://" + addr + path); err == nil {
 				body, _ := io.ReadAll(response.Body)
 				response.Body.Close()
 				seen[name+path] = string(body)

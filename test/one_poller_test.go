@@ -163,6 +163,11 @@ func TestTheSecondHostStandsBy(t *testing.T) {
 	second.stop()
 }
 
+// endLockHolder ends the session of whoever holds the polling lock, as a failover or an administrator does; false: nobody does.
+const endLockHolder = `SELECT COALESCE(bool_or(pg_terminate_backend(pid)), false) FROM pg_locks
+	WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
+	AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+
 // TestTwoHostsNeverPollAtOnce plays two hosts by two lock files: only PostgreSQL stands between them. The server
 // ends the holder's session again and again.
 func TestTwoHostsNeverPollAtOnce(t *testing.T) {
@@ -197,9 +202,7 @@ func TestTwoHostsNeverPollAtOnce(t *testing.T) {
 		// two holders there is none to end.
 		proctest.Eventually(t, soon, "somebody holds the advisory lock", func() bool {
 			var ended bool
-			if err := admin.QueryRow(ctx, `SELECT COALESCE(bool_or(pg_terminate_backend(pid)), false) FROM pg_locks
-				WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
-				AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&ended); err != nil {
+			if err := admin.QueryRow(ctx, endLockHolder).Scan(&ended); err != nil {
 				t.Fatal(err)
 			}
 			return ended

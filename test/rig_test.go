@@ -46,7 +46,8 @@ type rig struct {
 	database          string // DATABASE_URL
 	addr              string // of web
 	env               []string
-	bearer            string // an API token, made at its first use
+	bearer            string       // an API token, made at its first use
+	client            *http.Client // nil: one with much patience
 	under             proctest.Under
 	mounts            []proctest.Mount
 }
@@ -187,10 +188,17 @@ func (r *rig) webMustStay() func() {
 	return done
 }
 
-var client = &http.Client{Timeout: soon}
+var patient = &http.Client{Timeout: soon}
+
+func (r *rig) http() *http.Client {
+	if r.client != nil {
+		return r.client
+	}
+	return patient
+}
 
 func (r *rig) get(path string) (int, string) {
-	response, err := client.Get("http://" + r.addr + path)
+	response, err := r.http().Get("http://" + r.addr + path)
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -232,7 +240,7 @@ func (r *rig) tryAPI(method, path string, in, out any, header ...string) (int, s
 	for i := 0; i+1 < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
 	}
-	response, err := client.Do(request)
+	response, err := r.http().Do(request)
 	if err != nil {
 		return 0, "", err
 	}

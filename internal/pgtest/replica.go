@@ -19,11 +19,27 @@ var ReplicaSettings = []string{"wal_level=replica", "max_wal_senders=5", "hot_st
 // commit: what was committed is in both.
 func (s *Instance) Replica() *Instance {
 	s.t.Helper()
+	port, err := proctest.FreePort()
+	if err != nil {
+		s.t.Fatalf("pgtest: %v", err)
+	}
+	return s.replica(port)
+}
+
+// ReplicaInPlaceOf is Replica on the port of a server that was killed, whose files go.
+func (s *Instance) ReplicaInPlaceOf(dead *Instance) *Instance {
+	s.t.Helper()
+	dead.remove()
+	return s.replica(dead.port)
+}
+
+func (s *Instance) replica(port int) *Instance {
+	s.t.Helper()
 	dir, err := os.MkdirTemp("", "tandem-pgtest-")
 	if err != nil {
 		s.t.Fatalf("pgtest: %v", err)
 	}
-	r := &Instance{t: s.t, bin: s.bin, dir: dir, settings: s.settings, as: s.as}
+	r := &Instance{t: s.t, bin: s.bin, dir: dir, settings: s.settings, as: s.as, port: port}
 	if r.as != nil {
 		err = os.Chown(dir, int(r.as.Uid), int(r.as.Gid))
 	}
@@ -36,9 +52,6 @@ func (s *Instance) Replica() *Instance {
 	}
 	s.t.Cleanup(r.remove)
 	err = r.run("pg_basebackup", "--pgdata="+filepath.Join(dir, "data"), "--dbname="+s.adminURL(), "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
-	if err == nil {
-		r.port, err = proctest.FreePort()
-	}
 	if err != nil {
 		s.t.Fatalf("pgtest: copy the server: %v", err)
 	}
