@@ -9,6 +9,7 @@ import (
 
 	"tandem/internal/inbox"
 	"tandem/internal/proctest"
+	"tandem/internal/simulator"
 )
 
 // three are hosts with one polling bot between them.
@@ -69,37 +70,61 @@ func TestOfThreeHostsThatStartAtOnceOnePolls(t *testing.T) {
 	}
 }
 
-// TestAKilledHolderIsFollowed : the bot, its init, its container.
+// TestAKilledHolderIsFollowed : the bot, its init, its container. The next one polls within five seconds; as the machine may
+// have none to give, one of three tries has to be as quick.
 func TestAKilledHolderIsFollowed(t *testing.T) {
 	t.Parallel()
 	l := three(t)
-	for name, kill := range map[string]func(h *host){
-		"the bot": func(h *host) {
+	for _, victim := range []struct {
+		name string
+		kill func(h *host)
+	}{
+		{"the bot", func(h *host) {
 			if p, ok := h.botProcess(); ok {
 				syscall.Kill(p.PID, syscall.SIGKILL)
 			}
-		},
-		"its init":      func(h *host) { h.bot.Signal(syscall.SIGKILL) },
-		"its container": func(h *host) { h.signal(syscall.SIGSTOP); h.bot.Kill() },
+		}},
+		{"its init", func(h *host) { h.bot.Signal(syscall.SIGKILL) }},
+		{"its container", func(h *host) { h.signal(syscall.SIGSTOP); h.bot.Kill() }},
 	} {
-		first := l.poller(nil)
-		other := l.hosts[(first.n+1)%3]
-		other.roundTrip(int64(100+first.n), "before "+name)
-		polls := l.tg.Polls(0).Requests
-		began := time.Now()
-		kill(first)
-		proctest.Eventually(t, soon, "the next poll", func() bool { p := l.tg.Polls(0); return p.Waiting == 1 && p.Requests > polls })
-		t.Logf("%s killed: the next poll came after %v", name, time.Since(began))
-		other.roundTrip(7, "after "+name)
-		if !first.bot.Running() {
-			first.startBot()
+		var quickest time.Duration
+		for try := range 3 {
+			took := l.killed(fmt.Sprintf("%s, try %d", victim.name, try+1), victim.kill)
+			t.Logf("%s killed: the next poll came after %v", victim.name, took)
+			if quickest == 0 || took < quickest {
+				quickest = took
+			}
+			if quickest < 5*time.Second {
+				break
+			}
 		}
-		l.poller(nil)
+		if quickest >= 5*time.Second {
+			t.Errorf("%s killed: the next poll came after %v", victim.name, quickest)
+		}
 	}
 	neverTwo(t, l.tg)
 	if d := l.tg.Duplicates(); len(d) > 0 {
 		t.Errorf("sent twice: %+v", d)
 	}
+}
+
+// killed kills the host that polls, and says how long it took until another did.
+func (l *lan) killed(name string, kill func(h *host)) time.Duration {
+	l.t.Helper()
+	first := l.poller(nil)
+	other := l.hosts[(first.n+1)%3]
+	other.roundTrip(int64(100+first.n), "before "+name)
+	polls := l.tg.Polls(0).Requests
+	began := time.Now()
+	kill(first)
+	proctest.Eventually(l.t, soon, "the next poll", func() bool { p := l.tg.Polls(0); return p.Waiting == 1 && p.Requests > polls })
+	took := time.Since(began)
+	other.roundTrip(7, "after "+name)
+	if !first.bot.Running() {
+		first.startBot()
+	}
+	l.poller(nil)
+	return took
 }
 
 // TestAHolderWithoutItsDatabase : its line to the database goes silent. It stops before another begins, and stands by when
@@ -163,31 +188,56 @@ func TestAHolderWithoutTelegram(t *testing.T) {
 	}
 }
 
-// TestAFrozenHolder : it is thawed after another has taken over, with an update in its hands. What it does late changes
-// nothing, and it stands by.
+// TestAFrozenHolder : it is frozen with an update and an answer in its hands, the server ends its session, and it is thawed
+// after another has taken over. What it does late changes nothing, and it stands by.
 func TestAFrozenHolder(t *testing.T) {
-	t.Parallel()
+	for name, frozen := range map[string]time.Duration{"until another polls": 0, "for a minute": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if frozen > 0 && testing.Short() {
+				t.Skip("takes a minute")
+			}
+			aFrozenHolder(t, frozen)
+		})
+	}
+}
+
+func aFrozenHolder(t *testing.T, atLeast time.Duration) {
 	l := three(t)
 	first := l.poller(nil)
 	other := l.hosts[(first.n+1)%3]
 	other.roundTrip(7, "before")
+	c := other.conversation(7)
+	fault(l.tg, simulator.Delay(1000), func(f *simulator.Fault) { f.Method, f.Text, f.Times = "sendMessage", "in its hands", 1 })
+	inHand := other.answer(c.ID, "in its hands")
+	other.waitDelivery(inHand, inbox.Sending)
 	lines := len(first.bot.Lines())
 	began := time.Now()
 	first.signal(syscall.SIGSTOP)
 	l.tg.Customer(7, "into the hands of the frozen one")
-	c := other.conversation(7)
 	m := other.answer(c.ID, "while it is frozen")
 	next := l.poller(first)
-	t.Logf("host %d polled after %v", next.n, time.Since(began))
+	took := time.Since(began)
+	t.Logf("host %d polled after %v", next.n, took)
+	if took > 30*time.Second {
+		t.Errorf("the next one polled after %v", took)
+	}
+	next.waitDelivery(inHand, inbox.Unknown)
 	next.waitDelivery(m, inbox.Sent)
 	next.roundTrip(7, "after")
 	offset := l.tg.Polls(0).Confirmed
+	time.Sleep(time.Until(began.Add(atLeast))) // the length of the freeze is the case
 	first.signal(syscall.SIGCONT)
 	first.standsBy(lines)
+	first.bot.WaitLineFrom(lines, soon, "the outcome of a delivery was not written", "unknown")
 	if p, ok := first.botProcess(); !ok {
 		t.Errorf("the bot of the frozen host is gone: %+v", p)
 	}
 	next.roundTrip(7, "in the end")
+	next.waitDelivery(inHand, inbox.Unknown)
+	if n := sentTo(l.tg, 7, "in its hands"); n != 1 {
+		t.Errorf("what the frozen one had in its hands arrived %d times", n)
+	}
 	if !next.polls() || l.tg.Polls(0).Confirmed < offset {
 		t.Errorf("the one that was frozen took something from the other: %+v", l.tg.Polls(0))
 	}

@@ -250,6 +250,7 @@ func TestARollingUpdate(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var load sync.WaitGroup
 	var asked, failed atomic.Int64
+	began := time.Now()
 	var firstFailure atomic.Pointer[string]
 	load.Go(func() { // reading, 100 a second
 		tick := time.NewTicker(10 * time.Millisecond)
@@ -297,6 +298,7 @@ func TestARollingUpdate(t *testing.T) {
 		proctest.Eventually(t, soon, "the new web is ready", func() bool { code, _ := h.get("/readyz"); return code == 200 })
 	}
 	stop()
+	took := time.Since(began)
 	load.Wait()
 	if failed.Load() > 0 {
 		t.Errorf("%d of %d requests failed, first: %s", failed.Load(), asked.Load(), *firstFailure.Load())
@@ -304,7 +306,7 @@ func TestARollingUpdate(t *testing.T) {
 	if words := b.failed.Load(); words != nil {
 		t.Errorf("the balancer: %s", *words)
 	}
-	t.Logf("%d requests, %d messages in, %d answers", asked.Load(), in, out)
+	t.Logf("%d requests in %v (%.0f a second), %d messages in, %d answers", asked.Load(), took, float64(asked.Load())/took.Seconds(), in, out)
 	var want []string
 	for n := range in {
 		want = append(want, fmt.Sprint("in ", n))
