@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -52,6 +53,8 @@ func (t *terminal) takeBack(pgid int) {
 	if fg, err := unix.IoctlGetInt(0, unix.TIOCGPGRP); err != nil || fg != pgid {
 		return
 	}
+	runtime.LockOSThread() // the mask is a thread's
+	defer runtime.UnlockOSThread()
 	var set, old unix.Sigset_t
 	set.Val[0] = 1 << (uint(syscall.SIGTTOU) - 1)
 	_ = unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old)

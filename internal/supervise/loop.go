@@ -81,8 +81,8 @@ type waiter struct {
 // maxReap bounds what is collected at one go, so that a storm of orphans cannot keep init from a signal.
 const maxReap = 4096
 
-// Run runs until init is to end and returns the status for it. It must be called on the goroutine that is
-// locked to the main thread, because it starts the processes.
+// Run runs until init is to end and returns the status for it. It starts the processes: where one is to die with its
+// parent, it must be called on a goroutine that is locked to the main thread.
 func (l *Loop) Run() (code int) {
 	defer func() {
 		if r := recover(); r != nil {
