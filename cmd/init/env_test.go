@@ -129,6 +129,15 @@ os.execv(sys.argv[1], sys.argv[1:])
 	if cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", i.PID)); err != nil || cwd != "/" {
 		t.Errorf("init sits in %s (%v)", cwd, err)
 	}
+	for range 5 { // from whatever thread the loop is on by then
+		if out, err := i.init("restart", "bot"); err != nil {
+			t.Fatalf("restart bot: %v: %s", err, out)
+		}
+	}
+	proctest.Eventually(t, soon, "each bot has shown itself", func() bool { return i.Count("bot shown") == 6 })
+	if n := i.Count("bot: SigBlk:0000000000000000"); n != 6 {
+		t.Errorf("of 6 bots %d have no signal blocked", n)
+	}
 }
 
 func lookPython() (string, error) {
