@@ -25,7 +25,8 @@ const (
 	password = "a password: with%/?#[]@ in it"
 )
 
-var errNotInstalled = errors.New("PostgreSQL is not installed (Debian: apt-get install postgresql), and TANDEM_TEST_POSTGRES names no server")
+// ErrNotInstalled is what Standalone returns on a machine without PostgreSQL.
+var ErrNotInstalled = errors.New("PostgreSQL is not installed (Debian: apt-get install postgresql), and TANDEM_TEST_POSTGRES names no server")
 
 // Instance is one PostgreSQL server with files and a port of its own.
 type Instance struct {
@@ -73,7 +74,7 @@ func newInstance(settings []string) (*Instance, error) {
 		err = s.admitHosts()
 	}
 	if err != nil {
-		s.remove()
+		s.Remove()
 		return nil, err
 	}
 	return s, nil
@@ -90,6 +91,18 @@ func (s *Instance) admitHosts() error {
 }
 
 func (s *Instance) data() string { return filepath.Join(s.dir, "data") }
+
+func (s *Instance) pidfile() string { return filepath.Join(s.data(), "postmaster.pid") }
+
+// Postmaster is the process of which all others of the running server are children.
+func (s *Instance) Postmaster() (pid int, err error) {
+	content, err := os.ReadFile(s.pidfile())
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(content), "\n")
+	return strconv.Atoi(first)
+}
 
 func (s *Instance) url(user, database string) string {
 	u := url.URL{Scheme: "postgres", User: url.UserPassword(user, password), Path: "/" + database,
@@ -154,13 +167,7 @@ func (s *Instance) control(action string, args ...string) error {
 
 // kill stops the postmaster first, so that it starts nothing new, and then ends all of them.
 func (s *Instance) kill() error {
-	pidfile := filepath.Join(s.data(), "postmaster.pid")
-	content, err := os.ReadFile(pidfile)
-	if err != nil {
-		return err
-	}
-	first, _, _ := strings.Cut(string(content), "\n")
-	postmaster, err := strconv.Atoi(first)
+	postmaster, err := s.Postmaster()
 	if err != nil {
 		return err
 	}
@@ -175,7 +182,7 @@ func (s *Instance) kill() error {
 		all = running(all)
 		if len(all) == 0 {
 			// Where nobody collects the postmaster at once, its process id still looks taken to the next one.
-			return os.Remove(pidfile)
+			return os.Remove(s.pidfile())
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("processes %v still run 10 s after SIGKILL", all)
@@ -185,7 +192,7 @@ func (s *Instance) kill() error {
 }
 
 // watch starts the process that stops the server and removes its files once this process has ended or
-// remove was called. A session of its own keeps the terminal's Ctrl-C from it.
+// Remove was called. A session of its own keeps the terminal's Ctrl-C from it.
 func (s *Instance) watch() error {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -204,8 +211,8 @@ func (s *Instance) watch() error {
 	return nil
 }
 
-// remove stops the server, however it is, and takes its files away.
-func (s *Instance) remove() {
+// Remove stops the server, however it is, and takes its files away.
+func (s *Instance) Remove() {
 	s.alive.Close()
 	_ = s.watchdog.Wait() // its status is rm's; what it left, the next line takes
 	os.RemoveAll(s.dir)
@@ -249,7 +256,7 @@ func findPrograms() (string, error) {
 			return dir, nil
 		}
 	}
-	return "", errNotInstalled
+	return "", ErrNotInstalled
 }
 
 // unprivileged returns whom to run the server as, because PostgreSQL refuses to run as root; nil when this

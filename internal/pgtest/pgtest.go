@@ -76,24 +76,37 @@ var shared = sync.OnceValues(func() (*Instance, error) {
 // "max_connections=5". Skips like URL; TANDEM_TEST_POSTGRES does not matter here.
 func Server(t testing.TB, settings ...string) *Instance {
 	t.Helper()
-	s, err := newInstance(settings)
+	s, err := Standalone(settings...)
 	if err != nil {
 		missingOrFatal(t, err)
 	}
 	s.t = t
-	t.Cleanup(s.remove)
-	s.Start()
-	if err := execute(s.adminURL(), "CREATE DATABASE "+role+" OWNER "+role); err != nil {
-		t.Fatalf("pgtest: create the database of this server: %v", err)
-	}
+	t.Cleanup(s.Remove)
 	return s
+}
+
+// Standalone is Server for a program that is no test, such as a benchmark, which calls Remove in the end. What needs a test
+// to fail (Start, Stop, Kill, replicas) is not for it.
+func Standalone(settings ...string) (*Instance, error) {
+	s, err := newInstance(settings)
+	if err != nil {
+		return nil, err
+	}
+	if err = s.start(); err == nil {
+		if err = execute(s.adminURL(), "CREATE DATABASE "+role+" OWNER "+role); err == nil {
+			return s, nil
+		}
+		err = fmt.Errorf("create the database of this server: %w", err)
+	}
+	s.Remove()
+	return nil, err
 }
 
 // URL returns the address of the server's one database for tests, empty at first. It stays the same when the
 // server is started again.
 func (s *Instance) URL() string { return s.url(role, role) }
 
-// Start starts the server and returns when it accepts connections. Called by Server for the first time.
+// Start starts the server that was stopped and returns when it accepts connections.
 func (s *Instance) Start() {
 	s.t.Helper()
 	if err := s.start(); err != nil {
@@ -120,7 +133,7 @@ func (s *Instance) Kill() {
 
 func missingOrFatal(t testing.TB, err error) {
 	t.Helper()
-	if errors.Is(err, errNotInstalled) {
+	if errors.Is(err, ErrNotInstalled) {
 		testenv.Missing(t, err.Error())
 	}
 	t.Fatalf("pgtest: %v", err)

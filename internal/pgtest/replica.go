@@ -29,7 +29,7 @@ func (s *Instance) Replica() *Instance {
 // ReplicaInPlaceOf is Replica on the port of a server that was killed, whose files go.
 func (s *Instance) ReplicaInPlaceOf(dead *Instance) *Instance {
 	s.t.Helper()
-	dead.remove()
+	dead.Remove()
 	return s.replica(dead.port)
 }
 
@@ -50,7 +50,7 @@ func (s *Instance) replica(port int) *Instance {
 		os.RemoveAll(dir)
 		s.t.Fatalf("pgtest: %v", err)
 	}
-	s.t.Cleanup(r.remove)
+	s.t.Cleanup(r.Remove)
 	err = r.run("pg_basebackup", "--pgdata="+filepath.Join(dir, "data"), "--dbname="+s.adminURL(), "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
 	if err != nil {
 		s.t.Fatalf("pgtest: copy the server: %v", err)

@@ -1,5 +1,6 @@
 // Bench measures Tandem beside the least that a Go programmer would write for the same job (./baseline), in
-// one run and interleaved, and prints one Markdown table. `make bench` runs it.
+// one run and interleaved, and then several replicas of web on one PostgreSQL, and prints Markdown tables. `make bench`
+// runs it.
 //
 // What it prints are medians and ratios: the machine may be noisy, the two are measured under the same noise.
 package main
@@ -10,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -24,6 +24,7 @@ import (
 	"syscall"
 	"time"
 
+	"tandem/internal/proctest"
 	"tandem/internal/simulator"
 )
 
@@ -33,18 +34,47 @@ func main() {
 	bin := flag.String("bin", "bin", "folder with the built executables")
 	rounds := flag.Int("rounds", 5, "how often each figure is measured")
 	idle := flag.Duration("idle", 120*time.Second, "for how long init is watched doing nothing")
+	only := flag.String("only", "", `"replicas": nothing but the table of several replicas of web`)
 	flag.Parse()
 	log.SetFlags(0)
+	if *only != "" && *only != "replicas" || *rounds < 1 {
+		flag.Usage()
+		os.Exit(2)
+	}
 	dir, err := os.MkdirTemp("", "tandem-bench-")
 	if err != nil {
 		log.Fatal(err)
 	}
-	b := &bench{bin: *bin, dir: dir, rounds: *rounds}
-	err = b.run(*idle)
-	os.RemoveAll(dir)
+	remove, err := afterwards(`rm -rf "$1"`, dir)
 	if err != nil {
 		log.Fatal(err)
 	}
+	b := &bench{bin: *bin, dir: dir, rounds: *rounds}
+	if *only == "" {
+		err = b.run(*idle)
+	}
+	if err == nil {
+		err = b.replicas()
+	}
+	remove()
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+// afterwards has the shell run a script when the function that it returns is called, or when this process has ended without,
+// however that came. A session of its own keeps the terminal's Ctrl-C from it.
+func afterwards(script string, args ...string) (now func(), err error) {
+	cmd := exec.Command("sh", append([]string{"-c", "cat >/dev/null; " + script, "bench-afterwards"}, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	alive, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return func() { alive.Close(); _ = cmd.Wait() }, nil
 }
 
 type bench struct {
@@ -116,18 +146,26 @@ func (b *bench) tandem(tg string) (*system, error) {
 	}
 	env := append(os.Environ(), "DATABASE_URL=sqlite:"+dir+"/tandem.db", "RUN_DIR="+dir+"/run", "WEB_ADDR="+addr, "WEB_OPS_ADDR=off",
 		"BOT_OPS_ADDR=off", "TELEGRAM_API_URL="+tg, "TELEGRAM_BOT_TOKEN="+token, "LOG_LEVEL=warn", "ENABLE_TELEGRAM_BOT=true")
-	create := exec.Command(filepath.Join(b.bin, "web"), "token", "create", "bench")
-	create.Env = env
-	out, err := create.Output()
+	bearer, err := b.createToken(env)
 	if err != nil {
-		return nil, fmt.Errorf("web token create: %w", err)
+		return nil, err
 	}
 	list, err := http.NewRequest("GET", "http://"+addr+"/api/v1/conversations?limit=50", nil)
 	if err != nil {
 		return nil, err
 	}
-	list.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(out)))
+	list.Header.Set("Authorization", "Bearer "+bearer)
 	return start(exec.Command(filepath.Join(b.bin, "init")), env, list, "http://"+addr+"/healthz")
+}
+
+func (b *bench) createToken(env []string) (string, error) {
+	create := exec.Command(filepath.Join(b.bin, "web"), "token", "create", "bench")
+	create.Env = env
+	out, err := create.Output()
+	if err != nil {
+		return "", fmt.Errorf("web token create: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 func (b *bench) baseline(path, tg string) (*system, error) {
@@ -153,13 +191,11 @@ func start(cmd *exec.Cmd, env []string, list *http.Request, health string) (*sys
 	return s, cmd.Start()
 }
 
+func (s *system) kill() { _ = s.cmd.Process.Kill(); _ = s.cmd.Wait() }
+
 func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	port, err := proctest.FreePort()
+	return fmt.Sprintf("127.0.0.1:%d", port), err
 }
 
 // measure takes every figure of one system once. Updates come first, so that the list has conversations.
@@ -178,7 +214,7 @@ func (b *bench) measure(f figures, open func(tg string) (*system, error)) error 
 	if err != nil {
 		return err
 	}
-	defer func() { _ = s.cmd.Process.Kill(); _ = s.cmd.Wait() }()
+	defer s.kill()
 	if err := s.firstAnswer(); err != nil {
 		return fmt.Errorf("%w\n%s", err, s.log)
 	}
