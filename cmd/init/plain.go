@@ -122,9 +122,8 @@ func runPlain(words []string) int {
 		}
 	}
 	signals := notify(keep)
-	restoreMask()
 	s, err := p.settings(os.Environ())
-	s.ignored = ignored
+	s.ignored, s.mask = ignored, maskAtStart()
 	log, flush := newLog(2, s.log)
 	defer flush()
 	if err != nil {

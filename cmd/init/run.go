@@ -22,7 +22,6 @@ func supervised(m mode) int {
 	// Before web exists: what init was given, the bot's token included, is then not in a /proc file that web,
 	// which has the same user, can read.
 	prctlErr := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	unblockSignals()
 	unignoreSignals()
 	closeInherited()
 
@@ -59,7 +58,7 @@ func supervised(m mode) int {
 	return runGroup(w, signals)
 }
 
-// runGroup runs the loop on this goroutine, which alone starts, kills and waits, and beside it a group of
+// runGroup runs the loop, which alone starts, kills and waits, and beside it a group of
 // actors that only bring it requests. No actor stands for a child: the first one to return ends the group, and
 // the bot's end must end nothing.
 func runGroup(w *world, signals *signalChannels) int {
@@ -91,6 +90,7 @@ func runGroup(w *world, signals *signalChannels) int {
 	code := (&supervise.Loop{
 		Config: &w.settings.policy, World: w, Requests: w.requests,
 		Children: signals.children, Stop: signals.stop, Others: signals.others,
+		Elsewhere: !dieWithParent(w.settings.mode),
 	}).Run()
 
 	code = w.after("last words", code, func() { w.lastWords(code) })

@@ -12,6 +12,8 @@ import (
 
 	"github.com/kballard/go-shellquote"
 
+	"golang.org/x/sys/unix"
+
 	"tandem/internal/config"
 	"tandem/internal/logline"
 	"tandem/internal/reap"
@@ -43,6 +45,7 @@ type settings struct {
 	terminationLog string
 	log            logline.Settings
 	ignored        []syscall.Signal // by the command, as init was started
+	mask           unix.Sigset_t    // of signals, for what init starts
 	warnOnReap     bool             // each orphan is a line of the log
 	botProblem     string           // what is wrong with the bot's settings; never a reason to stop web
 }

@@ -9,36 +9,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// restoreMask gives this thread, and so the command, the signal mask that init was started with.
+// maskAtStart is the signal mask that init was started with, and the command is to have. It must be called on the main thread.
 //
 // Go's runtime has unblocked what it needs by now (SIGCHLD, SIGTERM and the like), and keeps the mask of the start where only
 // itself can find it: in the thread's own record. There it is looked up, with the thread's number as the landmark; what is
 // found is believed only if it is the present mask but for the signals that the runtime unblocks, and a failure leaves the
 // present mask, which lacks just these. TestMask fails should a new release of Go have another record.
-func restoreMask() {
-	var now unix.Sigset_t
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, nil, &now); err != nil {
-		return
+func maskAtStart() (mask unix.Sigset_t) {
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, nil, &mask); err != nil {
+		return mask
 	}
 	const words, maskBehindNumber = 24, 7 // m.procid, m.gsignal, five words of m.goSigStack, m.sigmask
 	thread, ok := readOwn(goroutine()+6*8, 1)
 	if !ok { // g.stack is two words, then come stackguard0, stackguard1, _panic, _defer and m
-		return
+		return mask
 	}
 	record, ok := readOwn(uintptr(thread[0]), words)
 	if !ok {
-		return
+		return mask
 	}
 	for i := 1; i+maskBehindNumber < words; i++ {
 		if record[i] != uint64(unix.Gettid()) {
 			continue
 		}
-		if was := record[i+maskBehindNumber]; was&^unblockedByGo == now.Val[0]&^unblockedByGo {
-			now.Val[0] = was
-			_ = unix.PthreadSigmask(unix.SIG_SETMASK, &now, nil)
-			return
+		if was := record[i+maskBehindNumber]; was&^unblockedByGo == mask.Val[0]&^unblockedByGo {
+			mask.Val[0] = was
+			return mask
 		}
 	}
+	return mask
 }
 
 // unblockedByGo are the signals that the runtime unblocks in every thread, a bit each; see blockableSig in runtime/signal_unix.go.

@@ -81,10 +81,11 @@ func (c *signalChannels) add(n syscall.Signal, keep []os.Signal) {
 	}
 }
 
-// unblockSignals gives this thread, and so every process it starts, an empty signal mask.
-func unblockSignals() {
-	var none unix.Sigset_t
-	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil)
+// setMask gives this thread, and so what it starts meanwhile, a signal mask; back gives it its own again.
+func setMask(mask unix.Sigset_t) (back func()) {
+	var own unix.Sigset_t
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &mask, &own)
+	return func() { _ = unix.PthreadSigmask(unix.SIG_SETMASK, &own, nil) }
 }
 
 // unignoreSignals gives the two signals that glibc keeps for itself their default action, which no library call

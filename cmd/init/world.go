@@ -34,7 +34,6 @@ type world struct {
 	processesLeft func() (int, bool)
 	oomScore      *oomScore
 	begin         func() // starts everything beside the loop, after web: web waits for none of it
-	left          bool   // the loop has left the main thread
 	failure       string // why init itself failed, if it did
 	killed        int    // what init itself sent SIGKILL last: a process, -n for a group, -1 for all
 	owned         *runDirLock
@@ -81,11 +80,9 @@ func (w *world) guard(name string, actor func(done <-chan struct{})) func() erro
 }
 
 func (w *world) Start(id supervise.ID) supervise.Event {
-	runtime.LockOSThread()
+	runtime.LockOSThread() // the mask is a thread's
 	defer runtime.UnlockOSThread()
-	if w.settings.mode != plainCommand {
-		unblockSignals() // of this thread, which need not be the main one
-	}
+	defer setMask(w.settings.mask)()
 	c := reap.Command{
 		Args: w.settings.args[id], Env: w.settings.env[id], Dir: w.settings.dir,
 		DieWithParent: dieWithParent(w.settings.mode), Limits: w.settings.limits[id],
@@ -104,7 +101,6 @@ func (w *world) Start(id supervise.ID) supervise.Event {
 		defer w.setOOMScore(w.oomScore.lower)
 	}
 	pid, err := w.notices.started(id, func() (int, error) { return reap.Start(c) })
-	w.leaveMainThread()
 	w.begin()
 	if err != nil {
 		f := supervise.StartFailed{ID: id, Code: exitcode.NotExecutable, Reason: err.Error()}
@@ -116,15 +112,6 @@ func (w *world) Start(id supervise.ID) supervise.Event {
 	}
 	w.pids[id], w.killed = pid, 0
 	return supervise.Started{ID: id, PID: pid}
-}
-
-// leaveMainThread lets the loop run on any thread after its first start, where no later one needs the main thread: a signal then
-// wakes one thread and not two.
-func (w *world) leaveMainThread() {
-	if !w.left && !dieWithParent(w.settings.mode) {
-		w.left = true
-		runtime.UnlockOSThread() // what main.go's init locked
-	}
 }
 
 // dieWithParent says whether the kernel is to end what init starts should init end: PID 1 takes its namespace along by itself.

@@ -58,6 +58,9 @@ type Loop struct {
 	Children <-chan os.Signal // SIGCHLD
 	Stop     <-chan os.Signal // those that mean stop beside web and bot: a burst of others must not hold them up
 	Others   <-chan os.Signal
+	// Elsewhere has the loop go on in a goroutine of its own after Begin. The caller's, where that is locked to the main
+	// thread, then keeps this thread from all calls: the kernel gives it the signals, also while it hangs in one.
+	Elsewhere bool
 
 	state   State
 	queue   []Event
@@ -81,17 +84,38 @@ type waiter struct {
 // maxReap bounds what is collected at one go, so that a storm of orphans cannot keep init from a signal.
 const maxReap = 4096
 
-// Run runs until init is to end and returns the status for it. It starts the processes: where one is to die with its
-// parent, it must be called on a goroutine that is locked to the main thread.
+// Run runs until init is to end and returns the status for it. Where a process is to die with its parent, Run must be called on
+// a goroutine that is locked to the main thread, and not go on Elsewhere.
 func (l *Loop) Run() (code int) {
 	defer func() {
 		if r := recover(); r != nil {
 			code = l.World.Emergency(fmt.Sprint("panic: ", r))
 		}
 	}()
+	l.handle(Begin{})
+	end := make(chan int, 1)
+	if l.Elsewhere {
+		go l.rest(end)
+	} else {
+		l.rest(end)
+	}
+	return <-end
+}
+
+// rest is all that comes after Begin. It puts the status into end.
+func (l *Loop) rest(end chan<- int) {
+	defer func() {
+		if r := recover(); r != nil {
+			l.code = l.World.Emergency(fmt.Sprint("panic: ", r))
+		}
+		end <- l.code
+	}()
+	l.loop()
+}
+
+func (l *Loop) loop() {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
-	l.handle(Begin{})
 	for again := l.settle(); !l.state.Exited; again = l.settle() {
 		timer.Stop()
 		if again {
@@ -117,7 +141,6 @@ func (l *Loop) Run() (code int) {
 	for _, w := range l.waiters {
 		w.reply(refused("init is stopping"))
 	}
-	return l.code
 }
 
 // handle steps through e and all that follows from it.
