@@ -122,19 +122,18 @@ func (b *bench) measureIdle() error {
 	}
 	defer idlers.kill()
 	time.Sleep(3 * time.Second) // what a start leaves to be done
-	idlers.begin(b.figures, b.lab)
-	over := time.After(b.idle)
+	if b.idle > 0 {
+		idlers.begin(b.figures, b.lab)
+		time.Sleep(b.idle)
+		idlers.end(b.figures, b.lab)
+	}
 	if b.restarts > 0 {
 		if b.wear, err = b.startWear(b.list[0], b.restarts); err != nil {
 			return err
 		}
 		defer b.wear.system.kill()
 	}
-	if b.idle > 0 {
-		<-over
-		idlers.end(b.figures, b.lab)
-		over = time.After(b.idle)
-	}
+	over := time.After(b.idle)
 	before := 0
 	if b.wear != nil {
 		before = switches(b.wear.system.own(b.child))
