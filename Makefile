@@ -9,7 +9,7 @@ LDFLAGS  := -s -w -X tandem/internal/buildinfo.Version=$(VERSION) -X tandem/inte
 BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/
 # PID 1 is rather small than fast: its memory is its executable (docs/adr/0009). The same in Dockerfile.
 SMALL    := -gcflags 'tandem/...=-l' -ldflags '-funcalign=8 $(LDFLAGS)'
-# How long make soak takes; in make check the same test takes half a minute.
+# How long make soak takes; in make check the same test takes a minute.
 soak: SOAK ?= 30m
 # How many troubles make chaos makes, with 25 messages each way for each; in make check there are six.
 chaos: CHAOS ?= 200
@@ -42,13 +42,13 @@ check: ## formatting, vet, staticcheck and the tests with the race detector: wha
 	cd test/kubernetes && $(GO) tool -modfile=../../tools/go.mod staticcheck ./...
 	@$(TEST) -race -shuffle=on
 
-soak: ## half an hour of random abuse of init (SOAK=60s make soak: a minute); nothing may leak
+soak: ## half an hour of random abuse of init (SOAK=5m make soak: five minutes); nothing may leak
 	@SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./cmd/init
 
-chaos: ## half an hour of trouble for three hosts (CHAOS=20 make chaos: a tenth); every message once, no answer twice (as root)
+chaos: ## a quarter of an hour of trouble for three hosts (CHAOS=20 make chaos: a tenth); every message once, no answer twice (as root)
 	@CHAOS=$(CHAOS) $(GO) test -race -count=1 -v -timeout 0 -run '^TestThreeHostsInTrouble$$' ./test
 
-bench: build ## how fast and how large it is beside the least that would do, in Markdown
+bench: build ## how fast and how large it is beside the least that would do, and 1, 2 and 4 webs, in Markdown
 	@$(GO) run ./test/bench -bin bin
 
 bench-init: build ## init beside tini, dumb-init, catatonit, s6, runit, supervisord, in Markdown (as root; sudo scripts/setup bench)

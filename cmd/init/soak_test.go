@@ -90,10 +90,10 @@ type soak struct {
 	done     map[string]int
 }
 
-// TestSoak is half a minute of random abuse, or as long as SOAK says: make soak. Nothing leaks, web never notices, and
+// TestSoak is a minute of random abuse, or as long as SOAK says: make soak. Nothing leaks, web never notices, and
 // there are never two bots.
 func TestSoak(t *testing.T) {
-	length := 30 * time.Second
+	length := time.Minute
 	if s := os.Getenv("SOAK"); s != "" {
 		d, err := time.ParseDuration(s)
 		if err != nil {
@@ -101,7 +101,7 @@ func TestSoak(t *testing.T) {
 		}
 		length = d
 	} else if testing.Short() {
-		t.Skip("takes half a minute")
+		t.Skip("takes a minute")
 	}
 	s := &soak{t: t, random: rand.New(rand.NewPCG(testenv.Seed(t), 0)), done: map[string]int{}}
 	dir := runDir(t, 0)
