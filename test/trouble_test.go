@@ -20,6 +20,7 @@ import (
 	"tandem/internal/inbox"
 	"tandem/internal/pgtest"
 	"tandem/internal/proctest"
+	"tandem/internal/simulator"
 	"tandem/internal/testenv"
 )
 
@@ -184,6 +185,8 @@ func newTrouble(t *testing.T, events int) *trouble {
 		h.bearer = x.hosts[0].token()
 	}
 	x.hosts[0].waitPolling()
+	// As real ones do, so that something is under way whenever trouble comes.
+	fault(x.tg, simulator.Delay(50), func(f *simulator.Fault) { f.Method = "sendMessage" })
 	for i := range x.conversations {
 		x.tg.Customer(chatID(i), "in 0")
 		x.conversations[i] = x.hosts[0].conversation(chatID(i))
