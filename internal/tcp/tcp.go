@@ -31,8 +31,8 @@ func Dialer() *net.Dialer {
 	}
 }
 
-// DialAndDrop is DialContext for connections of which nothing stays behind in the kernel when they are closed, by us or by
-// our end: what had not been sent by then is dropped instead of being sent later, on behalf of nobody (socket(7), SO_LINGER).
+// DialAndDrop is DialContext for connections of which nothing stays behind in the kernel when they are closed, also by the
+// end of this process: what had not been sent by then is dropped instead of being sent later, on behalf of nobody (socket(7), SO_LINGER).
 func DialAndDrop(ctx context.Context, d *net.Dialer, network, address string) (net.Conn, error) {
 	c, err := d.DialContext(ctx, network, address)
 	if t, ok := c.(*net.TCPConn); ok {
