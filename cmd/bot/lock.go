@@ -58,8 +58,8 @@ func take(ctx context.Context, l *pollLock, standBy func(holder string), log *sl
 	}
 	if !ok {
 		holder := lockfile.Holder(l.path)
+		standBy(holder) // before the line: whoever reads it finds the bot ready
 		log.Info("standing by: another process holds the polling lock", "path", l.path, "holder", holder)
-		standBy(holder)
 		if err := l.Lock.Lock(ctx); ctx.Err() != nil {
 			return nil
 		} else if err != nil {
