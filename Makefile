@@ -1,8 +1,8 @@
 # Everything a person does with Tandem; `make help` lists it. Needs Go; Linux.
 
 GO      ?= go
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+VERSION := $(shell scripts/version)
+COMMIT  := $(shell scripts/version commit)
 export VERSION COMMIT
 
 LDFLAGS  := -s -w -X tandem/internal/buildinfo.Version=$(VERSION) -X tandem/internal/buildinfo.Commit=$(COMMIT)

@@ -82,7 +82,9 @@ var built = sync.OnceValues(func() (string, error) {
 		return strings.TrimSpace(string(out))
 	}
 	before := id()
-	out, err := exec.Command("../../scripts/image", imageName).CombinedOutput()
+	cmd := exec.Command("../../scripts/image", imageName)
+	cmd.Env = append(os.Environ(), "VERSION=dev", "COMMIT=unknown") // else each commit would compile the same code once more
+	out, err := cmd.CombinedOutput()
 	if before != "" && before != id() {
 		_ = exec.Command("docker", "rmi", before).Run() // the image of older code, which has no name any more
 	}

@@ -26,6 +26,7 @@ const (
 
 var image = sync.OnceValue(func() error {
 	cmd := exec.Command(root+"/scripts/image", imageName)
+	cmd.Env = append(os.Environ(), "VERSION=dev", "COMMIT=unknown") // as test/docker does
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
