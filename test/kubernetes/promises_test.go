@@ -395,6 +395,9 @@ func allowed(t *testing.T, m manifests, p pod, direction networkingv1.PolicyType
 				t.Errorf("%s: %s lets every port through", m.overlay, n.Name)
 			}
 			for _, q := range list {
+				if q.Port.Type != intstr.Int {
+					t.Errorf("%s: %s names port %s: not every network plugin finds that of a native sidecar", m.overlay, n.Name, q.Port)
+				}
 				ports[q.Port.String()] = ports[q.Port.String()] || len(peers) == 0
 			}
 		}
@@ -419,10 +422,10 @@ func TestNetworkPolicy(t *testing.T) {
 			if !isolated {
 				t.Errorf("%s: anybody may connect", p.Name)
 			}
-			if anybody, open := in["http"]; open != web || anybody != web {
-				t.Errorf("%s: in: http is open: %v, to anybody: %v", p.Name, open, anybody)
+			if anybody, open := in["8080"]; open != web || anybody != web {
+				t.Errorf("%s: in: 8080 is open: %v, to anybody: %v", p.Name, open, anybody)
 			}
-			for _, port := range []string{"metrics", "bot-metrics"} {
+			for _, port := range []string{"9090", "9091"} {
 				if anybody, open := in[port]; !open || anybody {
 					t.Errorf("%s: in: %s is for Prometheus alone: open %v, to anybody %v", p.Name, port, open, anybody)
 				}

@@ -49,15 +49,20 @@ func TestSelectorsMatchLabels(t *testing.T) {
 
 func TestServicePortsAndProbesNamePortsThatAreThere(t *testing.T) {
 	each(t, func(t *testing.T, m manifests) {
-		all := map[string]bool{}
+		all := map[int32]bool{}
 		for _, p := range m.pods() {
-			own := map[string]bool{}
+			own, lasting := map[string]bool{}, map[string]bool{} // all names of the Pod, and those that are no sidecar's
 			for _, c := range p.containers() {
 				for _, port := range c.Ports {
 					if own[port.Name] {
 						t.Errorf("%s: two ports are called %s", p.Name, port.Name)
 					}
-					own[port.Name], all[port.Name] = true, true
+					own[port.Name], all[port.ContainerPort] = true, true
+				}
+			}
+			for _, c := range p.Spec.Containers {
+				for _, port := range c.Ports {
+					lasting[port.Name] = true
 				}
 			}
 			for _, c := range p.containers() {
@@ -72,8 +77,8 @@ func TestServicePortsAndProbesNamePortsThatAreThere(t *testing.T) {
 					continue
 				}
 				for _, port := range s.Spec.Ports {
-					if !own[port.TargetPort.StrVal] {
-						t.Errorf("Service %s leads to port %s of %s", s.Name, port.TargetPort.String(), p.Name)
+					if !lasting[port.TargetPort.StrVal] {
+						t.Errorf("Service %s leads to port %s of %s, which no container has, or only a sidecar", s.Name, port.TargetPort.String(), p.Name)
 					}
 				}
 			}
@@ -81,7 +86,7 @@ func TestServicePortsAndProbesNamePortsThatAreThere(t *testing.T) {
 		for _, n := range m.Policies {
 			for _, r := range n.Spec.Ingress {
 				for _, port := range r.Ports {
-					if !all[port.Port.StrVal] {
+					if !all[port.Port.IntVal] {
 						t.Errorf("NetworkPolicy %s opens port %s", n.Name, port.Port.String())
 					}
 				}
