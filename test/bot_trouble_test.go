@@ -103,7 +103,7 @@ func TestADatabaseThatCannotBeUsedAsConfigured(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			database, words := c(t)
-			r := newRig(t, database).start().waitWeb()
+			r := newRig(t, database, "WEB_OPS_ADDR="+proctest.FreeAddr(t)).start().waitWeb()
 			stays := r.webMustStay()
 			p := r.waitBot(status.Failed)
 			if p.LastEnd == nil || p.LastEnd.Code != 78 {
@@ -114,8 +114,8 @@ func TestADatabaseThatCannotBeUsedAsConfigured(t *testing.T) {
 				t.Errorf("the password is in %s", line)
 			}
 			var body string
-			proctest.Eventually(t, soon, "/readyz says 503 with the reason", func() bool {
-				code, b := r.get("/readyz")
+			proctest.Eventually(t, soon, "/readyz on the operations port says 503 with the reason", func() bool {
+				code, b := r.readiness()
 				body = b
 				return code == 503 && strings.Contains(strings.ToLower(b), strings.ToLower(words[0]))
 			})

@@ -70,14 +70,14 @@ func TestAHostNameThatResolvesLater(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r := newRig(t, pg.String())
+	r := newRig(t, pg.String(), "WEB_OPS_ADDR="+proctest.FreeAddr(t))
 	r.mounts = []proctest.Mount{{Source: hosts, Target: "/etc/hosts", Flags: syscall.MS_BIND}, {Source: resolver, Target: "/etc/resolv.conf", Flags: syscall.MS_BIND}}
 	r.start()
 	r.env = merged(append(r.env, "DATABASE_URL="+good)) // of the test's own commands, which have other names
 	stays := r.webMustStay()
 	r.waitBot(status.Running)
-	proctest.Eventually(t, soon, "/readyz says why", func() bool {
-		code, body := r.get("/readyz")
+	proctest.Eventually(t, soon, "/readyz on the operations port says why", func() bool {
+		code, body := r.readiness()
 		return code == 503 && strings.Contains(body, name)
 	})
 	if p := r.process("bot"); p.State != status.Running || p.Restarts != 0 {
@@ -261,7 +261,7 @@ func TestASQLiteFileThatIsReplacedUnderUs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, "sqlite").start().waitWeb().waitPolling()
+			r := newRig(t, "sqlite", "WEB_OPS_ADDR="+proctest.FreeAddr(t)).start().waitWeb().waitPolling()
 			stays := r.webMustStay()
 			r.roundTrip(7, "before")
 			path := strings.TrimPrefix(r.database, "sqlite:")
@@ -269,8 +269,8 @@ func TestASQLiteFileThatIsReplacedUnderUs(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.tg.Customer(7, "after")
-			proctest.Eventually(t, soon, "/readyz says that the file is another one", func() bool {
-				code, body := r.get("/readyz")
+			proctest.Eventually(t, soon, "/readyz on the operations port says that the file is another one", func() bool {
+				code, body := r.readiness()
 				return code == 503 && (strings.Contains(body, "replaced") || strings.Contains(body, "deleted") || strings.Contains(body, "removed"))
 			})
 			if p := r.tg.Polls(0); p.Pending != 1 {

@@ -104,6 +104,17 @@ func bin(t testing.TB, name string) string {
 	return proctest.Bin(t, name)
 }
 
+// readiness is what web says of it on its operations port, for which the rig has a WEB_OPS_ADDR.
+func (r *rig) readiness() (code int, body string) {
+	response, err := patient.Get("http://" + setting(r.env, "WEB_OPS_ADDR=") + "/readyz")
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer response.Body.Close()
+	b, _ := io.ReadAll(response.Body)
+	return response.StatusCode, string(b)
+}
+
 // stop asks init to end and wants status 0.
 func (r *rig) stop() {
 	r.t.Helper()

@@ -18,7 +18,7 @@ import (
 func TestASchemaOfALaterVersion(t *testing.T) {
 	t.Parallel()
 	address := pgtest.URL(t)
-	r := newRig(t, address).start().waitWeb().waitPolling()
+	r := newRig(t, address, "WEB_OPS_ADDR="+proctest.FreeAddr(t)).start().waitWeb().waitPolling()
 	stays := r.webMustStay()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -35,8 +35,8 @@ func TestASchemaOfALaterVersion(t *testing.T) {
 	if r.WaitLine(soon, `"process":"bot"`, words); bot.LastEnd == nil || bot.LastEnd.Code != 78 {
 		t.Errorf("the bot ended with %+v", bot.LastEnd)
 	}
-	proctest.Eventually(t, soon, "/readyz says why", func() bool {
-		code, body := r.get("/readyz")
+	proctest.Eventually(t, soon, "/readyz on the operations port says why", func() bool {
+		code, body := r.readiness()
 		return code == 503 && strings.Contains(body, words)
 	})
 	if _, err := admin.Exec(ctx, `UPDATE schema_compat SET oldest = 2`); err != nil {

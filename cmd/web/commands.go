@@ -42,8 +42,8 @@ settings (environment variables; an empty one counts as not set):
                           cannot be used, web stays up and says so
   DATABASE_URL_FILE       a file to read it from
   WEB_ADDR                the page and the API; default :8080
-  WEB_OPS_ADDR            /metrics (Prometheus) and /status (JSON); default :9090; off switches it off. If it is
-                          taken, that is a warning
+  WEB_OPS_ADDR            /metrics (Prometheus), /status (JSON) and /readyz with the whole reason, so not for
+                          strangers; default :9090; off switches it off. If it is taken, that is a warning
   WEB_DRAIN               how long it serves on when it is asked to stop, with /readyz at 503, for a load
                           balancer to notice; default 0s, and shorter than STOP_TIMEOUT of init
   WEB_BASE_URL            where browsers find the inbox, for sign-in links; https makes cookies Secure;

@@ -59,6 +59,14 @@ func parseLine(t *testing.T, line string, into any) {
 	}
 }
 
+// ops is the address of the operations port.
+func (p process) ops(t *testing.T) string {
+	t.Helper()
+	var line struct{ Addr string }
+	parseLine(t, p.WaitLine(soon, `"msg":"operations port"`), &line)
+	return line.Addr
+}
+
 func (p process) mustEnd(t *testing.T, sig syscall.Signal, within time.Duration) {
 	t.Helper()
 	begun := time.Now()
@@ -397,9 +405,9 @@ func TestARefusedDatabaseIsTriedAgain(t *testing.T) {
 	defer admin.Close(ctx)
 	u.User = url.UserPassword(u.User.Username(), right+"-not-the-password")
 	p := start(t, "DATABASE_URL="+u.String())
-	proctest.Eventually(t, soon, "/readyz says why", func() bool {
-		code, body := get(t, "http://"+p.addr+"/readyz")
-		return code == 503 && strings.Contains(body, "password")
+	proctest.Eventually(t, soon, "/readyz on the operations port says why", func() bool {
+		code, body := get(t, "http://"+p.ops(t)+"/readyz")
+		return code == 503 && strings.Contains(body, "refuses the password of user") && !strings.Contains(body, "not-the-password")
 	})
 	if code, body := get(t, "http://"+p.addr+"/"); code != 503 || !strings.Contains(body, "password") || strings.Contains(body, "not-the-password") {
 		t.Errorf("the page: %d %s", code, body)
@@ -423,14 +431,17 @@ func TestADatabaseSettingNeverEndsWeb(t *testing.T) {
 		"no path":      {"DATABASE_URL=sqlite:"},
 	} {
 		p := start(t, env...)
-		proctest.Eventually(t, soon, name+": /readyz says why", func() bool {
-			code, body := get(t, "http://"+p.addr+"/readyz")
-			return code == 503 && (strings.Contains(body, "DATABASE_URL") || strings.Contains(body, "none"))
+		proctest.Eventually(t, soon, name+": /readyz on the operations port says why", func() bool {
+			code, body := get(t, "http://"+p.ops(t)+"/readyz")
+			return code == 503 && (strings.Contains(body, "DATABASE_URL") || strings.Contains(body, "none")) && strings.Contains(body, "not set") == (name == "none")
 		})
+		if code, body := get(t, "http://"+p.addr+"/readyz"); code != 503 || !strings.Contains(body, "DATABASE_URL") || strings.Contains(body, secret) {
+			t.Errorf("%s: /readyz: %d %s", name, code, body)
+		}
 		if code, _ := get(t, "http://"+p.addr+"/healthz"); code != 200 {
 			t.Errorf("%s: /healthz %d", name, code)
 		}
-		if code, body := get(t, "http://"+p.addr+"/api/v1/conversations", "Authorization", "Bearer x"); code != 503 || strings.Contains(body, "not set") != (name == "none") {
+		if code, body := get(t, "http://"+p.addr+"/api/v1/conversations", "Authorization", "Bearer x"); code != 503 || !strings.Contains(body, "DATABASE_URL") || strings.Contains(body, secret) {
 			t.Errorf("%s: the API: %d %s", name, code, body)
 		}
 		p.WaitLine(soon, `"level":"ERROR"`, "database cannot be used", "DATABASE_URL")

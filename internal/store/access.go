@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"tandem/internal/inbox"
@@ -110,7 +109,7 @@ func (s *Store) CreateToken(ctx context.Context, name string, hash []byte) (inbo
 		found, err := t.row(to(&token.ID), `
 			INSERT INTO api_tokens (name, hash, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING id`, token.Name, hash, now)
 		if err == nil && !found {
-			err = fmt.Errorf("%w: there is a token named %q already", inbox.ErrConflict, token.Name)
+			err = conflict("there is a token named %q already", token.Name)
 		}
 		return err
 	})

@@ -104,7 +104,7 @@ func conversations(t tx, where string, args ...any) ([]inbox.Conversation, error
 func (s *Store) SetConversationStatus(ctx context.Context, id int64, status inbox.ConversationStatus) (inbox.Conversation, error) {
 	var c inbox.Conversation
 	if status != inbox.Open && status != inbox.Closed {
-		return c, fmt.Errorf("set the status of a conversation: %w: it is open or closed", inbox.ErrConflict)
+		return c, fmt.Errorf("set the status of a conversation: %w", conflict("it is open or closed"))
 	}
 	err := s.change(ctx, "set the status of a conversation", func(l *ledger) (err error) {
 		if c, err = conversation(l.tx, id); err != nil || c.Status == status {

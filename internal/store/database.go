@@ -48,12 +48,12 @@ type database interface {
 
 // trouble is why a database cannot be used now.
 type trouble struct {
-	reason  string // plain words, without secrets, for ErrUnavailable
-	reading bool   // reading is possible all the same
-	full    bool   // no room was left
-	passing bool   // says nothing about the next call
-	final   bool   // only a restart of the process mends it
-	config  bool   // at the first connection, or at a schema too new: a person has to mend the configuration (exit code 78)
+	kind    inbox.Kind // what of it may be told to anybody; "" is inbox.Unavailable
+	reason  string     // plain words, without secrets, for whoever runs this
+	reading bool       // reading is possible all the same
+	passing bool       // says nothing about the next call
+	final   bool       // only a restart of the process mends it
+	config  bool       // at the first connection, or at a schema too new: a person has to mend the configuration (exit code 78)
 }
 
 // tx is a conn and the context of everything done on it.

@@ -101,7 +101,7 @@ func (s *Store) AddAnswer(ctx context.Context, conversationID int64, a inbox.Ans
 	a.Text, a.Key = inbox.CleanText(a.Text), inbox.CleanText(a.Key)
 	a.Author.ID, a.Author.Name = inbox.CleanText(a.Author.ID), inbox.CleanText(a.Author.Name)
 	if inbox.Blank(a.Text) {
-		return m, false, fmt.Errorf("add an answer: %w: it is empty", inbox.ErrConflict)
+		return m, false, fmt.Errorf("add an answer: %w", conflict("it is empty"))
 	}
 	hash := sha256.Sum256(fmt.Appendf(nil, "%d\n%s", conversationID, a.Text))
 	err = s.change(ctx, "add an answer", func(l *ledger) error {
@@ -194,7 +194,7 @@ func (s *Store) RetryAnswer(ctx context.Context, messageID int64) (inbox.Message
 			return err
 		}
 		if n == 0 {
-			return fmt.Errorf("%w: only an answer that failed or whose fate is unknown can be sent again", inbox.ErrConflict)
+			return conflict("only an answer that failed or whose fate is unknown can be sent again")
 		}
 		if err := l.giveTurn(m.ConversationID); err != nil {
 			return err

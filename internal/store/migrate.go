@@ -20,6 +20,9 @@ const versionTable = "tandem_schema"
 // errNewer : the schema was made by a later version of this program, and this one cannot use it.
 var errNewer = errors.New("the schema is newer than this program can use")
 
+// errMigrate : the schema is older than this program needs, and stays so.
+var errMigrate = errors.New("migrate")
+
 // migrateUp brings the schema to the newest version in files and leaves a newer one alone. The caller keeps other
 // processes out.
 func migrateUp(ctx context.Context, db *sql.DB, dialect goose.Dialect, files fs.FS) error {
@@ -35,7 +38,7 @@ func migrateUp(ctx context.Context, db *sql.DB, dialect goose.Dialect, files fs.
 		return nil
 	}
 	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("migrate: %w", err)
+		return fmt.Errorf("%w: %w", errMigrate, err)
 	}
 	return nil
 }

@@ -37,9 +37,10 @@ const beginWrite = `begin; set local lock_timeout = '10s'; set local statement_t
 // postgres is a PostgreSQL server, used through a pool, by one connection that listens, and by one that holds
 // the polling lock.
 type postgres struct {
-	config *pgxpool.Config
-	pool   *pgxpool.Pool
-	pooler pooler
+	setting string // the one that has the address
+	config  *pgxpool.Config
+	pool    *pgxpool.Pool
+	pooler  pooler
 
 	lock      *pgx.ConnConfig // for the polling lock, which needs a server and no pooler
 	lockApart bool            // it has an address of its own
@@ -61,7 +62,7 @@ func newPostgres(url string) (*postgres, error) {
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "tandem"
 	}
-	p := &postgres{config: config, lock: c.Copy()}
+	p := &postgres{setting: "DATABASE_URL", config: config, lock: c.Copy()}
 	config.BeforeConnect = p.adapt
 	if p.pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil { // it connects when first used
 		return nil, errors.New(rule)

@@ -173,16 +173,16 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // diagnoseLock says what keeps the lock's own connection from being made.
 func (p *postgres) diagnoseLock(err error) error {
-	apart := &postgres{config: &pgxpool.Config{ConnConfig: p.lock}}
+	apart := &postgres{setting: lockSetting, config: &pgxpool.Config{ConnConfig: p.lock}}
 	t := apart.diagnose(err)
 	if t == nil {
 		t = &trouble{reason: err.Error()}
 	}
-	reason := lockSetting + ": " + strings.TrimPrefix(t.reason, "DATABASE_URL: ")
 	if t.config {
-		return exitcode.With(exitcode.Config, errors.New(reason))
+		return exitcode.With(exitcode.Config, errors.New(t.reason))
 	}
-	return fmt.Errorf("%w: %s", inbox.ErrUnavailable, reason)
+	t.reason = lockSetting + ": " + t.reason
+	return unavailable(t)
 }
 
 // mayHold refuses a connection on which the lock would guard nothing.

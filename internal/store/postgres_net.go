@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/puddle/v2"
+
+	"tandem/internal/inbox"
 )
 
 func sqlState(err error) string {
@@ -22,16 +24,19 @@ func sqlState(err error) string {
 	return ""
 }
 
+// resources are the kinds of class 53, insufficient resources.
+var resources = map[string]inbox.Kind{"53100": inbox.Full, "53300": inbox.Busy}
+
 // diagnose reads SQLSTATE (PostgreSQL, appendix A) and the errors of the network.
 func (p *postgres) diagnose(err error) *trouble {
 	c := p.config.ConnConfig
 	switch {
 	case errors.Is(err, errNewer):
-		return &trouble{reason: err.Error(), config: true}
+		return &trouble{kind: inbox.TooNew, reason: err.Error(), config: true}
 	case errors.Is(err, errStandby):
-		return &trouble{reason: err.Error(), reading: true}
+		return &trouble{kind: inbox.ReadOnly, reason: err.Error(), reading: true}
 	case errors.Is(err, puddle.ErrClosedPool):
-		return &trouble{reason: "closed", final: true}
+		return &trouble{kind: inbox.NotConnected, reason: "closed", final: true}
 	}
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
@@ -40,22 +45,28 @@ func (p *postgres) diagnose(err error) *trouble {
 	said := fmt.Sprintf("PostgreSQL says: %s (%s)", e.Message, e.Code)
 	switch e.Code {
 	case "28P01":
-		return &trouble{config: true, reason: fmt.Sprintf("DATABASE_URL: the server refuses the password of user %q; %s", c.User, said)}
+		return &trouble{kind: inbox.Refused, config: true, reason: p.setting + fmt.Sprintf(": the server refuses the password of user %q; %s", c.User, said)}
 	case "28000":
-		return &trouble{config: true, reason: fmt.Sprintf("DATABASE_URL: the server refuses user %q; %s", c.User, said)}
+		return &trouble{kind: inbox.Refused, config: true, reason: p.setting + fmt.Sprintf(": the server refuses user %q; %s", c.User, said)}
 	case "3D000":
-		return &trouble{config: true, reason: fmt.Sprintf("DATABASE_URL: the server has no database %q: create it (createdb), or name another; %s", c.Database, said)}
+		return &trouble{kind: inbox.Refused, config: true, reason: p.setting + fmt.Sprintf(": the server has no database %q: create it (createdb), or name another; %s", c.Database, said)}
 	case "42501":
-		return &trouble{reason: fmt.Sprintf("user %q lacks a right in database %q: make it the owner (ALTER DATABASE ... OWNER TO ...); %s", c.User, c.Database, said)}
+		return &trouble{kind: inbox.Refused, reason: fmt.Sprintf("user %q lacks a right in database %q: make it the owner (ALTER DATABASE ... OWNER TO ...); %s", c.User, c.Database, said)}
 	case "25006":
-		return &trouble{reason: said, reading: true}
+		return &trouble{kind: inbox.ReadOnly, reason: said, reading: true}
 	case "57014", "55P03", "25P03", "25P04", "40001", "40P01":
-		return &trouble{reason: "it was too busy; " + said, passing: true}
+		return &trouble{kind: inbox.Busy, reason: "it was too busy; " + said, passing: true}
 	case "42P01", "3F000": // the tables are gone: the database was replaced by an empty one
-		return &trouble{reason: said}
+		return &trouble{kind: inbox.Damaged, reason: said}
 	}
 	switch e.Code[:min(2, len(e.Code))] {
-	case "08", "28", "53", "57", "58", "F0", "XX":
+	case "28":
+		return &trouble{kind: inbox.Refused, reason: said}
+	case "53":
+		return &trouble{kind: resources[e.Code], reason: said}
+	case "08", "57":
+		return &trouble{kind: inbox.Unreachable, reason: said}
+	case "58", "F0", "XX":
 		return &trouble{reason: said}
 	}
 	return nil
@@ -73,18 +84,18 @@ func (p *postgres) diagnoseNetwork(err error) *trouble {
 	var parse *pgconn.ParseConfigError
 	switch {
 	case errors.As(err, &parse):
-		return &trouble{reason: rule, config: true}
+		return &trouble{kind: inbox.NotConfigured, reason: rule, config: true}
 	case errors.As(err, &dns):
-		return &trouble{reason: fmt.Sprintf("the name %q does not resolve", dns.Name)}
+		return &trouble{kind: inbox.Unreachable, reason: fmt.Sprintf("the name %q does not resolve", dns.Name)}
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
-		return &trouble{reason: "no PostgreSQL listens at " + server}
+		return &trouble{kind: inbox.Unreachable, reason: "no PostgreSQL listens at " + server}
 	case errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err):
-		return &trouble{reason: "PostgreSQL at " + server + " did not answer in time"}
+		return &trouble{kind: inbox.Unreachable, reason: "PostgreSQL at " + server + " did not answer in time"}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.As(err, &network), pgconn.SafeToRetry(err):
-		return &trouble{reason: "the connection to PostgreSQL at " + server + " broke"}
+		return &trouble{kind: inbox.Unreachable, reason: "the connection to PostgreSQL at " + server + " broke"}
 	case errors.As(err, &connect):
-		return &trouble{reason: fmt.Sprintf("no connection to PostgreSQL at %s: %v", server, connect.Unwrap())}
+		return &trouble{kind: inbox.Unreachable, reason: fmt.Sprintf("no connection to PostgreSQL at %s: %v", server, connect.Unwrap())}
 	}
 	return nil
 }

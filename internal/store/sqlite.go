@@ -283,7 +283,7 @@ func (d *sqlite) check(ctx context.Context, after *trouble) error {
 			return tx{ctx, c}.one(to(&n), `SELECT last_event FROM counters WHERE id = 1`)
 		})
 	}
-	if after.full {
+	if after.kind == inbox.Full {
 		// The probe below is small, and finds room where a message does not.
 		var fs syscall.Statfs_t
 		if err := syscall.Statfs(filepath.Dir(d.path), &fs); err == nil && fs.Bavail*uint64(fs.Bsize) < sqliteRoom {
@@ -347,11 +347,13 @@ func (d *sqlite) diagnose(err error) *trouble {
 	case errors.As(err, &dir):
 		return d.diagnoseDirectory(dir)
 	case errors.Is(err, errNewer):
-		return &trouble{reason: err.Error(), config: true}
+		return &trouble{kind: inbox.TooNew, reason: err.Error(), config: true}
 	case errors.As(err, &replaced):
-		return &trouble{reason: err.Error(), final: true}
-	case errors.Is(err, errNotOpen), errors.Is(err, sql.ErrConnDone), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return &trouble{reason: err.Error()}
+		return &trouble{kind: inbox.Replaced, reason: err.Error(), final: true}
+	case errors.Is(err, errNotOpen):
+		return &trouble{kind: inbox.NotConnected, reason: err.Error()}
+	case errors.Is(err, sql.ErrConnDone), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return &trouble{kind: inbox.Unreadable, reason: err.Error()}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return d.full()
 	case !errors.As(err, &e):
@@ -359,17 +361,17 @@ func (d *sqlite) diagnose(err error) *trouble {
 	}
 	switch e.Code() & 0xff {
 	case codes.SQLITE_BUSY, codes.SQLITE_LOCKED, codes.SQLITE_PROTOCOL:
-		return &trouble{reason: d.path + " is locked by another program for longer than " + sqliteBusy.String(), reading: true}
+		return &trouble{kind: inbox.Locked, reason: d.path + " is locked by another program for longer than " + sqliteBusy.String(), reading: true}
 	case codes.SQLITE_FULL:
 		return d.full()
 	case codes.SQLITE_IOERR:
-		return &trouble{reason: fmt.Sprintf("the disk of %s fails (input/output error %d of SQLite)", d.path, e.Code()), reading: true}
+		return &trouble{kind: inbox.Unreadable, reason: fmt.Sprintf("the disk of %s fails (input/output error %d of SQLite)", d.path, e.Code()), reading: true}
 	case codes.SQLITE_READONLY:
-		return &trouble{reason: fmt.Sprintf("%s cannot be written by user %d", d.path, os.Geteuid()), reading: true}
+		return &trouble{kind: inbox.ReadOnly, reason: fmt.Sprintf("%s cannot be written by user %d", d.path, os.Geteuid()), reading: true}
 	case codes.SQLITE_CANTOPEN, codes.SQLITE_PERM, codes.SQLITE_AUTH:
-		return &trouble{reason: fmt.Sprintf("%s cannot be opened by user %d", d.path, os.Geteuid())}
+		return &trouble{kind: inbox.Unreadable, reason: fmt.Sprintf("%s cannot be opened by user %d", d.path, os.Geteuid())}
 	case codes.SQLITE_CORRUPT, codes.SQLITE_NOTADB:
-		return &trouble{reason: d.path + " is damaged or not an SQLite database: restore it from a backup"}
+		return &trouble{kind: inbox.Damaged, reason: d.path + " is damaged or not an SQLite database: restore it from a backup"}
 	case codes.SQLITE_NOMEM:
 		return &trouble{reason: "there is no memory left for SQLite"}
 	}
@@ -377,21 +379,21 @@ func (d *sqlite) diagnose(err error) *trouble {
 }
 
 func (d *sqlite) full() *trouble {
-	return &trouble{reason: "the disk of " + d.path + " is full: make room there", reading: true, full: true}
+	return &trouble{kind: inbox.Full, reason: "the disk of " + d.path + " is full: make room there", reading: true}
 }
 
 func (d *sqlite) diagnoseDirectory(e *directoryError) *trouble {
 	switch {
 	case errors.Is(e.err, fs.ErrNotExist):
-		return &trouble{config: true, reason: fmt.Sprintf("DATABASE_URL: the directory %s is missing: make it (mkdir -p %s) and give it to user %d (chown %d %s)", e.dir, e.dir, os.Geteuid(), os.Geteuid(), e.dir)}
+		return &trouble{kind: inbox.NotConfigured, config: true, reason: fmt.Sprintf("DATABASE_URL: the directory %s is missing: make it (mkdir -p %s) and give it to user %d (chown %d %s)", e.dir, e.dir, os.Geteuid(), os.Geteuid(), e.dir)}
 	case errors.Is(e.err, syscall.ENOTDIR):
-		return &trouble{config: true, reason: fmt.Sprintf("DATABASE_URL: %s is not a directory", e.dir)}
+		return &trouble{kind: inbox.NotConfigured, config: true, reason: fmt.Sprintf("DATABASE_URL: %s is not a directory", e.dir)}
 	case errors.Is(e.err, fs.ErrPermission):
-		return &trouble{config: true, reason: fmt.Sprintf("DATABASE_URL: user %d cannot write the directory %s: chown %d %s", os.Geteuid(), e.dir, os.Geteuid(), e.dir)}
+		return &trouble{kind: inbox.NotConfigured, config: true, reason: fmt.Sprintf("DATABASE_URL: user %d cannot write the directory %s: chown %d %s", os.Geteuid(), e.dir, os.Geteuid(), e.dir)}
 	case errors.Is(e.err, syscall.EROFS):
-		return &trouble{config: true, reason: fmt.Sprintf("DATABASE_URL: the directory %s is on a read-only file system: put the database on a volume that user %d can write (chown %d %s)", e.dir, os.Geteuid(), os.Geteuid(), e.dir)}
+		return &trouble{kind: inbox.NotConfigured, config: true, reason: fmt.Sprintf("DATABASE_URL: the directory %s is on a read-only file system: put the database on a volume that user %d can write (chown %d %s)", e.dir, os.Geteuid(), os.Geteuid(), e.dir)}
 	}
-	return &trouble{reason: e.Error()}
+	return &trouble{kind: inbox.Unreadable, reason: e.Error()}
 }
 
 // pollLock is there at once: one host uses the file, and there the lock on a file guards.

@@ -11,6 +11,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +87,7 @@ func Open(url string, log *slog.Logger) *Store {
 // Unusable makes a store of no database, which says of everything that err is why.
 func Unusable(err error, log *slog.Logger) *Store {
 	s := newStore(log)
-	s.trouble = &trouble{reason: err.Error(), config: true}
+	s.trouble = &trouble{kind: inbox.NotConfigured, reason: err.Error(), config: true}
 	s.fatal = exitcode.With(exitcode.Config, err)
 	return s
 }
@@ -95,7 +96,7 @@ func newStore(log *slog.Logger) *Store {
 	return &Store{
 		log:     log,
 		writing: make(chan struct{}, 1),
-		trouble: &trouble{reason: "not connected yet"},
+		trouble: &trouble{kind: inbox.NotConnected, reason: "not connected yet"},
 		changed: make(chan struct{}),
 		hints:   map[chan struct{}]struct{}{},
 		kick:    make(chan struct{}, 1),
@@ -179,7 +180,7 @@ func (s *Store) Connect(ctx context.Context) error {
 	}
 	t := s.db.diagnose(err)
 	if t == nil {
-		t = &trouble{reason: err.Error()}
+		t = undiagnosed(err)
 	}
 	if t.config {
 		err = exitcode.With(exitcode.Config, errors.New(t.reason))
@@ -274,6 +275,14 @@ func (s *Store) checkOnce(ctx context.Context, before *trouble) *trouble {
 	if before != nil && errors.Is(err, context.DeadlineExceeded) {
 		return before // it is as it was
 	}
+	return undiagnosed(err)
+}
+
+// undiagnosed is the trouble of an error that the database's driver does not know.
+func undiagnosed(err error) *trouble {
+	if errors.Is(err, errMigrate) {
+		return &trouble{kind: inbox.TooOld, reason: err.Error()}
+	}
 	return &trouble{reason: err.Error()}
 }
 
@@ -324,8 +333,12 @@ func (s *Store) current() *trouble {
 	return s.trouble
 }
 
+func conflict(format string, args ...any) error {
+	return &inbox.Error{Kind: inbox.Conflict, Reason: fmt.Sprintf(format, args...)}
+}
+
 func unavailable(t *trouble) error {
-	return fmt.Errorf("%w: %s", inbox.ErrUnavailable, t.reason)
+	return &inbox.Error{Kind: cmp.Or(t.kind, inbox.Unavailable), Reason: t.reason}
 }
 
 // Ready is nil, or an inbox.ErrUnavailable that says in words why the database cannot be used now.
@@ -365,7 +378,7 @@ func (s *Store) Close() {
 		s.mu.Unlock()
 		return
 	}
-	s.trouble = &trouble{reason: "closed", final: true}
+	s.trouble = &trouble{kind: inbox.NotConnected, reason: "closed", final: true}
 	s.closed = true
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -444,7 +457,7 @@ func (s *Store) explain(ctx context.Context, what string, err error) error {
 	var t *trouble
 	if errors.Is(err, context.DeadlineExceeded) {
 		// Perhaps only this one was slow: the health check finds out.
-		t = &trouble{reason: "it did not answer in time"}
+		t = &trouble{kind: inbox.Unreachable, reason: "it did not answer in time"}
 	} else if t = s.diagnose(err); t == nil {
 		return fmt.Errorf("%s: %w", what, err)
 	} else if !t.passing {

@@ -197,19 +197,10 @@ func (v botView) wordBanner() *banner {
 	return &banner{Title: "The bot is silent", Text: "It last reported " + ago(v.now.Sub(w.HeartbeatAt)) + ". It may have been killed, or cannot reach the database. " + sentence(w.Reason)}
 }
 
-// databaseBanner is for a page that has nothing to show.
-func databaseBanner(err error) *banner {
-	return &banner{Level: "warning", Title: "The database is not available", Text: sentence(databaseReason(err)),
+// databaseBanner is for a page that has nothing to show. why may be read by whoever gets the page.
+func databaseBanner(why string) *banner {
+	return &banner{Level: "warning", Title: "The database is not available", Text: sentence(why),
 		Kept: "Nothing can be read or answered until it is back. What was stored is safe, and what you type stays in this window."}
-}
-
-// databaseReason is the reason without the words around it that the title has already.
-func databaseReason(err error) string {
-	text := err.Error()
-	if _, after, ok := strings.Cut(text, inbox.ErrUnavailable.Error()); ok {
-		text = strings.TrimLeft(after, ": ")
-	}
-	return text
 }
 
 // both joins what the bot said and what init says of it, when they differ.

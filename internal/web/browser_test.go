@@ -136,7 +136,7 @@ func TestThePageInABrowser(t *testing.T) {
 	r.http.Close()
 	s.eventually("the page notices", "#live", "Reconnecting")
 	down := serveAt(t, address, web.New(web.Config{Store: downStore{r.store}, Log: discard}))
-	s.eventually("the page says what is wrong", "#banner", "The database is not available", "10.0.0.5")
+	s.eventually("the page says what is wrong", "#banner", "The database is not available", "cannot be reached", "operations port")
 	r.customer(7, "Ana", "written while web was away")
 	down()
 	back := web.New(web.Config{Store: r.store, Log: discard})

@@ -38,7 +38,7 @@ func render(w http.ResponseWriter, status int, name string, data any) error {
 type words struct {
 	layout
 	Text   string
-	Reason string // as the database gave it
+	Reason string // what is wrong with the database, as far as whoever reads it may know
 	Draft  *draft // an answer that could not be stored: it must not be lost
 }
 
@@ -71,7 +71,7 @@ func (s *Server) failPage(w http.ResponseWriter, r *http.Request, p *problem, er
 		}
 		name, view.Title, p = "welcome", "Sign in", &problem{Status: http.StatusOK}
 	case errors.Is(err, inbox.ErrUnavailable):
-		down := databaseBanner(err)
+		down := databaseBanner(p.Detail)
 		view.Title, view.Reason, view.Text = down.Title, down.Text, "Nothing can be read or answered until it is back. What was stored is safe."
 		if r.Method == http.MethodGet {
 			view.Refresh = 5
@@ -84,13 +84,13 @@ func (s *Server) failPage(w http.ResponseWriter, r *http.Request, p *problem, er
 }
 
 // failFragment answers the page's script, which shows the words where they belong.
-func (s *Server) failFragment(w http.ResponseWriter, _ *http.Request, p *problem) {
+func (s *Server) failFragment(w http.ResponseWriter, p *problem) {
 	var b *banner
 	switch p.Status {
 	case http.StatusUnauthorized:
 		b = &banner{Level: "warning", Title: "You are signed out", Text: "What you typed is kept in this window. Sign in with a new link in another tab, then reload this page."}
 	case http.StatusServiceUnavailable:
-		b = databaseBanner(p)
+		b = databaseBanner(p.Detail)
 	default:
 		writeProblem(w, p)
 		return

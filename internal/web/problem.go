@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strings"
 
 	"tandem/internal/inbox"
 )
@@ -37,10 +36,9 @@ func problemOf(err error) (p *problem, told bool) {
 	case errors.Is(err, inbox.ErrKeyReused):
 		return &problem{http.StatusUnprocessableEntity, inbox.ErrKeyReused.Error() + "; use a new key for a new answer"}, true
 	case errors.Is(err, inbox.ErrConflict):
-		_, words, _ := strings.Cut(err.Error(), inbox.ErrConflict.Error()+": ") // without what was being done
-		return &problem{http.StatusConflict, or(words, err.Error())}, true
+		return &problem{http.StatusConflict, or(reason(err), "this cannot be done as things are now")}, true
 	case errors.Is(err, inbox.ErrUnavailable):
-		return &problem{http.StatusServiceUnavailable, err.Error()}, true
+		return &problem{http.StatusServiceUnavailable, publicly(err).Error()}, true
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &problem{http.StatusServiceUnavailable, "this took too long; try again"}, true
 	}
@@ -50,6 +48,13 @@ func problemOf(err error) (p *problem, told bool) {
 // fail answers with an error.
 func (s *Server) fail(w *recorder, r *http.Request, as form, err error) {
 	p, told := problemOf(err)
+	var e *inbox.Error
+	if errors.Is(err, inbox.ErrUnavailable) && errors.As(err, &e) && who(r).kind == inbox.ByOperator {
+		p = &problem{p.Status, e.Error()} // operators may know what the inbox runs on
+		if as == page || as == fragment {
+			p.Detail = or(e.Reason, p.Detail) // below a title that says the rest
+		}
+	}
 	if !told {
 		s.log.Error("request failed", "method", r.Method, "error", err)
 	}
@@ -68,7 +73,7 @@ func (s *Server) fail(w *recorder, r *http.Request, as form, err error) {
 	case as == api || as == stream:
 		writeProblem(w, p)
 	case as == fragment:
-		s.failFragment(w, r, p)
+		s.failFragment(w, p)
 	default:
 		s.failPage(w, r, p, err)
 	}

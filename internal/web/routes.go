@@ -40,7 +40,7 @@ type route struct {
 func (s *Server) routes() []route {
 	return []route{
 		{"GET", "/healthz", public, api, plain(ops.Healthz)},
-		{"GET", "/readyz", public, api, plain(ops.Readyz(s.ready))},
+		{"GET", "/readyz", public, api, plain(ops.Readyz(s.readyForAll))},
 		{"GET", "/static/{file}", public, page, serveStatic},
 
 		{"GET", "/sign-in/{secret}", public, page, s.signInPage},

@@ -19,7 +19,7 @@ import (
 type downStore struct{ inbox.OperatorStore }
 
 func (downStore) Ready() error {
-	return fmt.Errorf("%w: connection to 10.0.0.5:5432 refused", inbox.ErrUnavailable)
+	return &inbox.Error{Kind: inbox.Unreachable, Reason: "connection to 10.0.0.5:5432 refused"}
 }
 
 // TestScreens draws the page in a browser, at the sizes of a phone and of a desk, in light and dark, and sees that

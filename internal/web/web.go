@@ -97,12 +97,21 @@ func (s *Server) Run(ctx context.Context) { s.hub.run(ctx) }
 // be closed, so that none is left on which the next request could be on its way when the server ends. All else goes on.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// ready is what /readyz says.
+// ready is what /readyz says on the operations port.
 func (s *Server) ready() error {
 	if s.draining.Load() {
 		return errors.New("this web is about to stop: send requests to another")
 	}
 	return s.store.Ready()
+}
+
+// readyForAll is what /readyz says to anybody.
+func (s *Server) readyForAll() error {
+	err := s.ready()
+	if err != nil && !s.draining.Load() {
+		return publicly(err)
+	}
+	return err
 }
 
 // StopStreams ends all streams at once and refuses new ones; other requests go on.

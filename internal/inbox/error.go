@@ -1,0 +1,51 @@
+package inbox
+
+// Error is why a store did not do what it was asked for. Kind is what a program may act on, and what may be told to
+// anybody. Reason is for whoever runs this: it has no secrets in it, but may name a host, a path or a user.
+type Error struct {
+	Kind   Kind
+	Reason string
+}
+
+// Kind is the kind of an Error.
+type Kind string
+
+// The kinds. All but Conflict say why the database cannot be used now, and are ErrUnavailable.
+const (
+	Conflict Kind = "conflict" // ErrConflict: the thing is in a state that does not allow this
+
+	Unavailable   Kind = "unavailable"    // for a reason that is none of the following
+	NotConfigured Kind = "not_configured" // DATABASE_URL is missing, or names nothing that can be used
+	Refused       Kind = "refused"        // the server refuses the user, the password, the name of the database, or a right
+	NotConnected  Kind = "not_connected"  // nobody has tried yet, or this process ends
+	Unreachable   Kind = "unreachable"    // it does not answer, or the connection broke
+	Unreadable    Kind = "unreadable"     // its file cannot be opened, or its disk fails
+	ReadOnly      Kind = "read_only"      // it can be read, but not written
+	Locked        Kind = "locked"         // another program keeps it locked
+	Full          Kind = "full"           // no room is left
+	Damaged       Kind = "damaged"        // it is no database of ours
+	Replaced      Kind = "replaced"       // its file is another one now: a restart is needed
+	TooNew        Kind = "too_new"        // its schema is from a later version of this program
+	TooOld        Kind = "too_old"        // its schema could not be brought up to date
+	Busy          Kind = "busy"           // it works, but had no time for this
+)
+
+// Unavailables are the kinds that are ErrUnavailable.
+var Unavailables = []Kind{Unavailable, NotConfigured, Refused, NotConnected, Unreachable, Unreadable, ReadOnly, Locked, Full, Damaged, Replaced, TooNew, TooOld, Busy}
+
+func (e *Error) class() error {
+	if e.Kind == Conflict {
+		return ErrConflict
+	}
+	return ErrUnavailable
+}
+
+func (e *Error) Error() string {
+	if e.Reason == "" {
+		return e.class().Error()
+	}
+	return e.class().Error() + ": " + e.Reason
+}
+
+// Is makes errors.Is find ErrConflict or ErrUnavailable.
+func (e *Error) Is(target error) bool { return target == e.class() }
