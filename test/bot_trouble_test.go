@@ -167,9 +167,7 @@ func TestTelegramInTrouble(t *testing.T) {
 			if n := len(r.tg.Calls("getUpdates")) - before; n > 12 || n == 0 {
 				t.Errorf("%d polls in three seconds of trouble, want a few", n)
 			}
-			if p := r.process("bot"); p.State != status.Running || p.Restarts != 0 {
-				t.Errorf("the bot: %+v, want the same one, running", p)
-			}
+			r.botMustRun()
 			r.tg.ClearFault(id)
 			r.roundTrip(7, "after")
 			stays()
@@ -180,6 +178,15 @@ func TestTelegramInTrouble(t *testing.T) {
 
 func interrupting(f simulator.Fault) simulator.Fault { f.Interrupt = true; return f }
 
+// botMustRun waits until init has the bot as running, which it may know later than the page or Telegram, and wants it to
+// be the first one.
+func (r *rig) botMustRun() {
+	r.t.Helper()
+	if p := r.waitBot(status.Running); p.Restarts != 0 {
+		r.t.Errorf("the bot: %+v, want the same one", p)
+	}
+}
+
 // TestTelegramWhereNothingListens is the other way of not being there: connections are refused.
 func TestTelegramWhereNothingListens(t *testing.T) {
 	t.Parallel()
@@ -187,9 +194,7 @@ func TestTelegramWhereNothingListens(t *testing.T) {
 	r := newRig(t, "sqlite", "TELEGRAM_API_URL=http://"+addr).start().waitWeb()
 	stays := r.webMustStay()
 	r.mustSay("cannot reach Telegram", "kept")
-	if p := r.process("bot"); p.State != status.Running || p.Restarts != 0 {
-		t.Errorf("the bot: %+v, want it to wait for Telegram", p)
-	}
+	r.botMustRun()
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -209,9 +214,7 @@ func TestTelegramThatIsNotThereYet(t *testing.T) {
 	r.start().waitWeb()
 	stays := r.webMustStay()
 	r.mustSay("telegram")
-	if p := r.process("bot"); p.State != status.Running || p.Restarts != 0 {
-		t.Errorf("the bot: %+v, want it to wait for Telegram", p)
-	}
+	r.botMustRun()
 	r.tg.ClearFault(id)
 	r.roundTrip(7, "hello")
 	stays()

@@ -126,6 +126,15 @@ func (i *tandem) ends(code int) {
 	}
 }
 
+// errorLines wants n of them of an init that has ended: while it runs, a line may come later than the status that tells
+// of the same.
+func (i *tandem) errorLines(what string, n int) {
+	i.t.Helper()
+	if have := i.Count(`"ERROR"`); have != n {
+		i.t.Errorf("%s: %d error lines, want %d: %q", what, have, n, i.Lines())
+	}
+}
+
 // takes checks how long something took.
 func takes(t testing.TB, began time.Time, least, most time.Duration) {
 	t.Helper()
@@ -134,7 +143,8 @@ func takes(t testing.TB, began time.Time, least, most time.Duration) {
 	}
 }
 
-// helpers are the programs that live in this test binary.
+// helpers are the programs that live in this test binary. What they print must be nothing that init can say: a test that
+// waits for "polling" is content with init's own line about the polling lock.
 var helpers = proctest.Helpers{
 	"good":    good,
 	"uvicorn": uvicorn,
@@ -173,12 +183,12 @@ func uvicorn([]string) {
 func reports([]string) {
 	got := make(chan os.Signal, 10)
 	signal.Notify(got, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGHUP)
-	fmt.Println("ready", os.Getenv("TELEGRAM_X")+os.Getenv("WEB_X"))
+	fmt.Println("reporter ready", os.Getenv("TELEGRAM_X")+os.Getenv("WEB_X"))
 	for sig := range got {
 		if sig == syscall.SIGHUP {
 			os.Exit(5)
 		}
-		fmt.Println("got", int(sig.(syscall.Signal)))
+		fmt.Printf("reporter got %d.\n", int(sig.(syscall.Signal)))
 	}
 }
 
@@ -209,6 +219,6 @@ func pollers(args []string) {
 		fmt.Println("NO LOCK IN THE ENVIRONMENT")
 	}
 	syscall.CloseOnExec(3)
-	fmt.Println("polling", os.Getpid())
+	fmt.Println("poller is alone", os.Getpid())
 	time.Sleep(time.Hour)
 }

@@ -38,7 +38,7 @@ for line in pipe:
         subprocess.run([sys.executable, __file__, "once", line[1:]], start_new_session=True)
     else:
         s.sendto(line.replace("|", "\n").encode("latin-1"), os.environ["NOTIFY_SOCKET"])
-    os.write(1, b"said\n")
+    os.write(1, b"speaker said it\n")
 `
 
 // speaks makes a speaker and returns its command line and what has it say something.
@@ -119,7 +119,7 @@ func TestForeignSendersAndGarbage(t *testing.T) {
 		for n, line := range []string{"@READY=1", "@STATUS=a lie", "READY", "READY=0", "READY=yes", "=", "|||", "MAINPID=1", "EXTEND_TIMEOUT_USEC=-1",
 			"EXTEND_TIMEOUT_USEC=99999999999999999999999", "FDSTORE=1|FDNAME=x", "\x00\xff\xfe", "STATUS=" + strings.Repeat("x", 5000)} {
 			say(line)
-			proctest.Eventually(t, soon, "it was said", func() bool { return i.Count("said") > n })
+			proctest.Eventually(t, soon, "it was said", func() bool { return i.Count("speaker said it") > n })
 		}
 		foreign, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_DGRAM, 0) // this test is nobody's child there
 		if err != nil {

@@ -161,7 +161,7 @@ func TestProbe(t *testing.T) {
 				t.Errorf("init status web, which is not there: %v %s", err, out)
 			}
 			if name == "running" { // one that has stopped itself does not report
-				i.Signal(syscall.SIGSTOP)
+				i.Freeze()
 				if out, err := i.init("status", "bot"); code(err) != 1 || !strings.Contains(out, "does not answer") {
 					t.Errorf("init status of an init that hangs: %v %s", err, out)
 				}

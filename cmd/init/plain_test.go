@@ -28,11 +28,11 @@ func TestPlainCommand(t *testing.T) {
 	both(t, func(t *testing.T, under proctest.Under) {
 		i := plainInit(t, under, []string{"--", "sh", "-c", `setsid sh -c "trap '' TERM; while :; do sleep 1000; done" & exec ` + proctest.Command("reports")},
 			"TELEGRAM_X=1", "WEB_X=2", "STOP_TIMEOUT=200ms")
-		i.WaitLine(soon, "ready 12")
+		i.WaitLine(soon, "reporter ready 12")
 		i.Signal(syscall.SIGTERM)
-		i.WaitLine(soon, "got 15")
+		i.WaitLine(soon, "reporter got 15.")
 		i.Signal(syscall.SIGUSR1)
-		i.WaitLine(soon, "got 10")
+		i.WaitLine(soon, "reporter got 10.")
 		i.Signal(syscall.SIGHUP)
 		i.ends(5) // the stubborn one in its own session included
 	})
@@ -204,9 +204,9 @@ func TestPlainDirectory(t *testing.T) {
 
 func TestPlainFlags(t *testing.T) {
 	both(t, func(t *testing.T, under proctest.Under) {
-		i := plainInit(t, under, []string{"-w", "-s", "--", "sh", "-c", `sh -c "sleep 0.01 &"; echo ready; exec sleep 1000`})
+		i := plainInit(t, under, []string{"-w", "-s", "--", "sh", "-c", `sh -c "sleep 0.01 &"; echo command ready; exec sleep 1000`})
 		i.WaitLine(soon, "collected an orphan")
-		i.WaitLine(soon, "ready")
+		i.WaitLine(soon, "command ready")
 		i.Signal(syscall.SIGTERM)
 		i.ends(143)
 	})

@@ -53,7 +53,7 @@ func TestCoalescedSIGCHLD(t *testing.T) {
 			if !ok {
 				t.Fatalf("no process %d", web.PID)
 			}
-			i.Signal(syscall.SIGSTOP)
+			i.Freeze()
 			for _, p := range i.Tree() {
 				if p.PID != i.PID && p.PID != q.PID {
 					syscall.Kill(p.PID, syscall.SIGKILL)
@@ -87,8 +87,7 @@ func TestStoppedIsNotEnded(t *testing.T) {
 	i := start(t, proctest.PID1, goodWeb, goodBot)
 	bot := i.awaitState("bot", status.Running)
 	q, _ := i.Find(bot.PID)
-	syscall.Kill(q.PID, syscall.SIGSTOP)
-	proctest.Eventually(t, soon, "the bot is stopped", func() bool { q, _ := i.Find(bot.PID); return q.State == 'T' })
+	proctest.Freeze(t, q.PID)
 	i.Signal(syscall.SIGCHLD) // have init look
 	if p := i.awaitState("bot", status.Running); p.PID != bot.PID {
 		t.Errorf("the bot was replaced: %+v", p)
@@ -100,11 +99,11 @@ func TestStoppedIsNotEnded(t *testing.T) {
 }
 
 // Edge 7: with few process numbers, which are soon used again, no signal reaches a process that has the number of
-// one that ended. A bystander that is hit would not say "alive" at the end.
+// one that ended. A bystander that is hit would not say so at the end.
 func TestReusedNumbers(t *testing.T) {
 	requirePidMaxOfNamespace(t)
 	web := `sh -c 'echo 300 > /proc/sys/kernel/pid_max
-		trap "echo HIT" TERM; setsid sh -c "trap \"echo HIT\" TERM USR1; echo bystander ready; while :; do sleep 0.01; [ -e $RUN_DIR/end ] && echo alive && exit; done" &
+		trap "echo bystander hit" TERM; setsid sh -c "trap \"echo bystander hit\" TERM USR1; echo bystander ready; while :; do sleep 0.01; [ -e $RUN_DIR/end ] && echo bystander lives && exit; done" &
 		echo web ready; while :; do wait; sleep 0.05; done'`
 	bot := `sh -c '(exec sleep 1000) & for n in 1 2 3 4 5 6 7 8 9 10; do /bin/true; done; exit 1'`
 	i := start(t, proctest.PID1, web, bot, "BOT_RESTART_DELAY=1ms", "BOT_RESTART_DELAY_MAX=1ms", "STOP_TIMEOUT=1s")
@@ -113,8 +112,8 @@ func TestReusedNumbers(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(i.dir, "end"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	i.WaitLine(soon, "alive")
-	if i.Count("HIT") > 0 {
+	i.WaitLine(soon, "bystander lives")
+	if i.Count("bystander hit") > 0 {
 		t.Errorf("a stranger was hit: %q", i.Lines())
 	}
 }

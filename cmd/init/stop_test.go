@@ -112,7 +112,7 @@ func TestStopWhileTheBotWaits(t *testing.T) {
 	both(t, func(t *testing.T, under proctest.Under) {
 		crashing := start(t, under, goodWeb, `sh -c 'echo bot ready; exit 9'`, "BOT_RESTART_DELAY=1h", "BOT_RESTART_DELAY_MAX=1h")
 		crashing.WaitLine(soon, "web ready")
-		crashing.awaitState("bot", status.Waiting)
+		crashing.await("bot", "waits for its next start", func(p status.Process) bool { return p.NextStartAt != nil })
 		crashing.Signal(syscall.SIGTERM)
 		crashing.ends(0)
 		if n := crashing.Count("bot ready"); n != 1 {
@@ -137,10 +137,10 @@ func TestStopDuringStart(t *testing.T) {
 	for n := range 30 {
 		i := startWith(t, proctest.Options{Under: proctest.PID1}, goodWeb, goodBot, "WEB_SUCCESS_EXIT=143")
 		time.Sleep(time.Duration(n) * 300 * time.Microsecond)
-		i.Signal(syscall.SIGTERM)
 		// The kernel drops a signal that comes before the first instruction of a PID 1, and Go's runtime ends with 2
 		// for one before the first of init; as soon as init has a word to say, neither may be.
 		spoke := len(i.Lines()) > 0
+		i.Signal(syscall.SIGTERM)
 		proctest.Eventually(t, soon, "init ends", func() bool {
 			if !spoke && i.Running() && i.Count("web ready") > 0 && i.Count("stop asked for") == 0 {
 				i.Signal(syscall.SIGTERM)

@@ -3,6 +3,7 @@ package proctest
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -77,5 +78,37 @@ func TestLastWordsAreThere(t *testing.T) {
 		if have := p.Lines(); len(have) != 2 || have[0] != "one" || have[1] != "two" {
 			t.Fatalf("the lines are %q", have)
 		}
+	}
+}
+
+// A line that comes in pieces is one line, and what was printed is there as soon as somebody knows by another way that it was.
+func TestLinesAreThere(t *testing.T) {
+	dir := t.TempDir()
+	p := Start(t, Options{Path: "/bin/sh", Args: []string{"-c",
+		`cd "$0"; for n in 1 2 3 4 5 6 7 8 9; do printf "one "; : > half$n; until [ -e go$n ]; do sleep 0.01; done; echo line $n; done; : > end`, dir}})
+	exists := func(name string) func() bool {
+		return func() bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil }
+	}
+	for n := 1; n <= 9; n++ {
+		Eventually(t, soon, "half a line", exists(fmt.Sprint("half", n)))
+		if have := p.Lines(); len(have) != n || have[n-1] != "one " {
+			t.Fatalf("the lines are %q", have)
+		}
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint("go", n)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	Eventually(t, soon, "the end", exists("end"))
+	if have := p.Lines(); len(have) != 9 || p.Count("one line") != 9 || have[8] != "one line 9" {
+		t.Fatalf("the lines are %q", have)
+	}
+}
+
+func TestFreeze(t *testing.T) {
+	p := Start(t, Options{Path: self(), Args: []string{"@who"}, Under: PID1})
+	p.WaitLine(soon, "pid 1")
+	p.Freeze()
+	if q, _ := read(p.PID); q.State != 'T' {
+		t.Errorf("it is in state %c", q.State)
 	}
 }

@@ -2,12 +2,14 @@ package proctest
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -72,6 +74,7 @@ type Process struct {
 
 	mu     sync.Mutex
 	lines  []string
+	begun  string        // a line without its end, so far
 	more   chan struct{} // closed and replaced at each line
 	screen *os.File      // of its terminal, if it has one
 	out    *os.File      // the writing end of what is collected; see drain
@@ -185,7 +188,7 @@ func (p *Process) finish(ws syscall.WaitStatus) {
 	close(p.ended)
 }
 
-// Wait waits for the program's end, which must come within limit. All that it printed is in Lines then.
+// Wait waits for the program's end, which must come within limit.
 func (p *Process) Wait(limit time.Duration) End {
 	p.t.Helper()
 	select {
@@ -193,15 +196,14 @@ func (p *Process) Wait(limit time.Duration) End {
 	case <-time.After(limit):
 		p.t.Fatalf("still running after %s", limit)
 	}
-	p.drain()
 	return p.end
 }
 
 // mark begins a line of the test's own among those of the program.
 const mark = "\x00mark "
 
-// drain waits until everything that was printed before is collected. The end of the pipe would not tell: whatever the
-// program left behind may hold it open.
+// drain waits until everything that was printed before is collected: what a program has printed and what the test has
+// read of it are two things. The end of the pipe would not tell: whatever the program left behind may hold it open.
 func (p *Process) drain() {
 	p.mu.Lock()
 	p.marks++
@@ -247,11 +249,48 @@ func (p *Process) Signal(sig syscall.Signal) {
 	}
 }
 
-// Lines is what the program and its children printed so far, standard output and error in one.
+// Freeze sends SIGSTOP to the program and waits until all of it stands still: the signal is sent before it works.
+func (p *Process) Freeze() {
+	p.t.Helper()
+	Freeze(p.t, p.PID)
+}
+
+// Freeze is the same for any process of the test.
+func Freeze(t testing.TB, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatalf("stop process %d: %v", pid, err)
+	}
+	Eventually(t, 20*time.Second, fmt.Sprintf("process %d stands still", pid), func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if err != nil || len(threads) == 0 {
+			t.Fatalf("process %d has gone", pid)
+		}
+		for _, thread := range threads {
+			stat, err := os.ReadFile(thread)
+			if state := bytes.LastIndexByte(stat, ')') + 2; err == nil && (state >= len(stat) || stat[state] != 'T') {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// Lines is what the program and its children have printed up to now, standard output and error in one. Of a program that
+// logs in a thread of its own, such as init, a line may come later than what it tells of: wait for it, or for the end.
 func (p *Process) Lines() []string {
+	p.drain()
+	return p.collected()
+}
+
+func (p *Process) collected() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]string(nil), p.lines...)
+	lines := append([]string(nil), p.lines...)
+	if p.begun != "" {
+		lines = append(lines, p.begun)
+	}
+	return lines
 }
 
 // WaitLine waits for a line that has each of parts in it and returns it. Lines that were there before count.
@@ -282,7 +321,7 @@ func (p *Process) WaitLineFrom(from int, limit time.Duration, parts ...string) (
 	}
 }
 
-// Count is how many lines so far have each of parts in them.
+// Count is how many of Lines have each of parts in them.
 func (p *Process) Count(parts ...string) int {
 	n := 0
 	for _, line := range p.Lines() {
@@ -309,11 +348,11 @@ func (p *Process) collect(r *os.File) {
 	for s.Scan() {
 		text, _, marked := strings.Cut(strings.TrimSuffix(s.Text(), "\r"), mark)
 		p.mu.Lock()
+		p.begun += text
 		if marked {
 			p.seen++
-		}
-		if !marked || text != "" { // a last line without its end
-			p.lines = append(p.lines, text)
+		} else {
+			p.lines, p.begun = append(p.lines, p.begun), ""
 		}
 		close(p.more)
 		p.more = make(chan struct{})
@@ -347,9 +386,8 @@ func (p *Process) Kill() {
 
 func (p *Process) cleanup() {
 	p.Kill()
-	p.drain()
-	p.out.Close()
 	lines := p.Lines()
+	p.out.Close()
 	for _, line := range lines {
 		if Secret != "" && strings.Contains(line, Secret) {
 			p.t.Errorf("the secret is in a line of %s: %s", p.cmd.Args, line)
