@@ -290,7 +290,7 @@ func (x *tenure) getMe(ctx context.Context) answer {
 		}
 		if err := json.Unmarshal(a.result, &me); err == nil {
 			x.mu.Lock()
-			x.username, x.name = inbox.CleanText(me.Username), inbox.CleanText(me.FirstName)
+			x.username, x.name = short(me.Username, maxName), short(me.FirstName, maxName)
 			x.mu.Unlock()
 		}
 	}

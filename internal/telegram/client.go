@@ -25,7 +25,7 @@ const (
 	telebotToken = "0:token"
 
 	// A batch of updates is cut by Telegram at about 4 MiB, all other answers are small.
-	maxUpdatesAnswer = 32 << 20
+	maxUpdatesAnswer = 16 << 20
 	maxAnswer        = 1 << 20
 )
 
@@ -62,7 +62,9 @@ func newClient(base string, token Token) *client {
 			IdleConnTimeout: 15 * time.Second,
 			// A compressed answer could be small on the line and huge in memory.
 			DisableCompression: true,
-			Protocols:          &protocols,
+			// Telegram's headers are under a kilobyte.
+			MaxResponseHeaderBytes: 64 << 10,
+			Protocols:              &protocols,
 		},
 	}
 }
@@ -152,7 +154,7 @@ type line struct {
 	answer *answer
 }
 
-// RoundTrip puts the token into the path, and gives telebot an answer that it can read whatever came.
+// RoundTrip puts the token into the path, keeps what came, and tells telebot nothing of it.
 func (l *line) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := l.ctx.Err(); err != nil {
 		l.answer = &answer{class: broken, description: plain(err)}
@@ -166,7 +168,7 @@ func (l *line) RoundTrip(req *http.Request) (*http.Response, error) {
 	out.URL.RawPath = ""
 	a := l.client.exchange(out, maxAnswer)
 	l.answer = &a
-	return a.response(req), nil
+	return response(req), nil
 }
 
 // The progress of a request, for what a broken line means.
@@ -211,7 +213,7 @@ func (c *client) exchange(req *http.Request, limit int64) answer {
 	case err != nil:
 		a = answer{class: broken, status: resp.StatusCode, maybeTaken: true, description: "the answer broke off: " + plain(err)}
 	case int64(len(body)) > limit:
-		a = answer{class: broken, status: resp.StatusCode, maybeTaken: true, description: fmt.Sprintf("the answer is longer than %d bytes", limit)}
+		a = answer{class: broken, status: resp.StatusCode, maybeTaken: true, tooLong: true, description: fmt.Sprintf("the answer is longer than %d bytes", limit)}
 	}
 	a.description = c.scrub(a.description)
 	return a

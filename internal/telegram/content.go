@@ -1,9 +1,11 @@
 package telegram
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -141,10 +143,8 @@ func orWords(caption string, k kind, raw json.RawMessage) (text string) {
 }
 
 func oneLine(s string) string {
-	s = strings.Join(strings.Fields(inbox.CleanText(s)), " ")
-	if r := []rune(s); len(r) > 500 {
-		s = string(r[:500]) + "..."
-	}
+	// More than what is shown, for spaces that will go.
+	s = short(strings.Join(strings.Fields(short(s, 4*maxWords)), " "), maxWords)
 	if inbox.Blank(s) {
 		return ""
 	}
@@ -154,21 +154,23 @@ func oneLine(s string) string {
 // attachment describes the file of a field; of a photo's sizes the largest, which is the last.
 func attachment(field string, raw json.RawMessage) (a inbox.Attachment, ok bool) {
 	type file struct {
-		tele.File
-		Name string `json:"file_name"`
-		MIME string `json:"mime_type"`
-		Anim bool   `json:"is_animated"`
-		Vid  bool   `json:"is_video"`
+		ID     string `json:"file_id"`
+		Unique string `json:"file_unique_id"`
+		Size   int64  `json:"file_size"`
+		Name   string `json:"file_name"`
+		MIME   string `json:"mime_type"`
+		Anim   bool   `json:"is_animated"`
+		Vid    bool   `json:"is_video"`
 	}
 	var one file
-	if json.Unmarshal(raw, &one) != nil || one.FileID == "" {
+	if json.Unmarshal(raw, &one) != nil || one.ID == "" {
 		var sizes []file
 		if json.Unmarshal(raw, &sizes) != nil || len(sizes) == 0 {
 			return a, false
 		}
 		one = sizes[len(sizes)-1]
 	}
-	if one.FileID == "" {
+	if one.ID == "" || len(one.ID) > maxFile || len(one.Unique) > maxFile { // cut, it would be of no use
 		return a, false
 	}
 	switch {
@@ -187,32 +189,59 @@ func attachment(field string, raw json.RawMessage) (a inbox.Attachment, ok bool)
 		one.MIME = "video/mp4"
 	}
 	return inbox.Attachment{
-		Kind: inbox.CleanText(field), Name: oneLine(one.Name), MediaType: oneLine(one.MIME), Size: max(one.FileSize, 0),
-		FileID: inbox.CleanText(one.FileID), FileUniqueID: inbox.CleanText(one.UniqueID),
+		Kind: inbox.CleanText(field), Name: oneLine(one.Name), MediaType: oneLine(one.MIME), Size: max(one.Size, 0),
+		FileID: inbox.CleanText(one.ID), FileUniqueID: inbox.CleanText(one.Unique),
 	}, true
 }
 
-// links is the text with the address of each link behind the words that hide it. Offsets of entities count
-// UTF-16 units (Bot API: MessageEntity).
+// entity is what is read of a MessageEntity. Its offset and length count UTF-16 units (Bot API: MessageEntity).
+type entity struct {
+	Type   string `json:"type"`
+	Offset int    `json:"offset"`
+	Length int    `json:"length"`
+	URL    string `json:"url"`
+}
+
+// links is the text with the address of each link behind the words that hide it. It goes through the text once,
+// however many entities there are and whatever they cover.
 func links(text string, f fields, name string) string {
-	text = inbox.CleanText(text)
-	entities, ok := get[[]tele.MessageEntity](f, name)
+	text = short(text, maxText)
+	entities, ok := get[[]entity](f, name)
 	if !ok || text == "" {
 		return text
 	}
-	units := utf16.Encode([]rune(text))
-	slices.SortStableFunc(entities, func(a, b tele.MessageEntity) int { return b.Offset - a.Offset })
-	for _, e := range entities {
-		end := e.Offset + e.Length
-		if e.Type != tele.EntityTextLink || e.URL == "" || e.Offset < 0 || e.Length <= 0 || end < 0 || end > len(units) {
-			continue
-		}
-		if hidden := string(utf16.Decode(units[e.Offset:end])); strings.TrimSuffix(e.URL, "/") == strings.TrimSuffix(hidden, "/") {
-			continue
-		}
-		units = slices.Insert(units, end, utf16.Encode([]rune(" ("+oneLine(e.URL)+")"))...)
+	entities = slices.DeleteFunc(entities, func(e entity) bool {
+		return e.Type != "text_link" || e.URL == "" || e.Offset < 0 || e.Length <= 0 || e.Offset > math.MaxInt-e.Length
+	})
+	if len(entities) == 0 {
+		return text
 	}
-	return string(utf16.Decode(units))
+	ends := func(e entity) int { return e.Offset + e.Length }
+	slices.SortStableFunc(entities, func(a, b entity) int { return cmp.Compare(ends(a), ends(b)) })
+	var out strings.Builder
+	units := utf16.Encode([]rune(text))
+	next, added := 0, 0
+	put := func(at int) { // the addresses that stand after so many units
+		for ; next < len(entities) && ends(entities[next]) <= at; next++ {
+			e := entities[next]
+			bare := strings.TrimSuffix(e.URL, "/")
+			// Only words of about the address's length can be the address: nothing else is looked at.
+			if e.Length <= len(e.URL)+1 && strings.TrimSuffix(string(utf16.Decode(units[e.Offset:ends(e)])), "/") == bare {
+				continue
+			}
+			if words := " (" + oneLine(e.URL) + ")"; added+len(words) <= maxText {
+				added += len(words)
+				out.WriteString(words)
+			}
+		}
+	}
+	at := 0
+	for _, r := range text {
+		at += max(utf16.RuneLen(r), 1)
+		out.WriteRune(r)
+		put(at)
+	}
+	return out.String()
 }
 
 // forwardedFrom is a line that says whose words these are, "" for the customer's own.
@@ -225,14 +254,15 @@ func forwardedFrom(f fields) string {
 		origin = fields{}
 	}
 	who := "somebody"
-	if u, ok := get[tele.User](origin, "sender_user"); ok {
-		who = personName(u)
+	if u, ok := get[fields](origin, "sender_user"); ok {
+		who = personName(user(u))
 	} else if name, ok := get[string](origin, "sender_user_name"); ok && oneLine(name) != "" {
 		who = name
 	} else {
 		for _, field := range []string{"chat", "sender_chat"} {
-			if c, ok := get[tele.Chat](origin, field); ok && oneLine(c.Title) != "" {
-				who = c.Title
+			c, _ := get[fields](origin, field)
+			if title, ok := get[string](c, "title"); ok && oneLine(title) != "" {
+				who = title
 			}
 		}
 	}
@@ -241,9 +271,7 @@ func forwardedFrom(f fields) string {
 
 func stringField(name string) func(json.RawMessage) string {
 	return func(raw json.RawMessage) string {
-		var f fields
-		_ = json.Unmarshal(raw, &f)
-		s, _ := get[string](f, name)
+		s, _ := get[string](object(raw), name)
 		return s
 	}
 }

@@ -37,14 +37,14 @@ func (x *tenure) poll(run, work context.Context) error {
 	x.health.set(inbox.BotPolling, "")
 	x.Log.Info("ready", "bot", x.username, "bot_id", x.BotID, "epoch", x.Epoch)
 
-	pause := x.times.backoff()
+	pause, limit := x.times.backoff(), maxBatch
 	for offset := x.NextOffset; x.gate.wait(run); x.vitals.within(thePoll, 0) {
 		x.vitals.within(thePoll, x.times.poll+x.times.late+x.times.grace)
 		if err := x.Guard(); err != nil {
 			return exitcode.With(exitcode.TempFail, fmt.Errorf("stopped polling, because nothing keeps another bot from it any more: %w", err))
 		}
 		began := time.Now()
-		a := x.ask(run, offset)
+		a := x.ask(run, offset, limit)
 		if run.Err() != nil && a.class != taken {
 			return nil
 		}
@@ -62,6 +62,7 @@ func (x *tenure) poll(run, work context.Context) error {
 				}
 			}
 			pause.reset()
+			limit = min(2*limit, maxBatch)
 			x.polled()
 			// A server that neither holds the poll nor has anything new would be asked without end.
 			if idle := len(batch) == 0 || next == offset; idle && time.Since(began) < x.times.lull {
@@ -78,6 +79,9 @@ func (x *tenure) poll(run, work context.Context) error {
 		case unauthorized:
 			return refusedToken(a)
 		}
+		if a.tooLong {
+			limit = 1 // one alone may be short enough
+		}
 		x.pollFailed(a)
 		if a.class == flooded && a.retryAfter > 0 {
 			x.vitals.within(thePoll, a.retryAfter+x.times.grace)
@@ -90,12 +94,12 @@ func (x *tenure) poll(run, work context.Context) error {
 }
 
 // ask is one getUpdates. A connection on which nothing comes any more is given up.
-func (x *tenure) ask(ctx context.Context, offset int64) answer {
+func (x *tenure) ask(ctx context.Context, offset int64, limit int) answer {
 	ctx, cancel := context.WithTimeout(ctx, x.times.poll+x.times.late)
 	defer cancel()
 	return x.client.call(ctx, "getUpdates", getUpdates{
 		Offset: max(offset, 0), // a negative one would throw away what waits
-		Limit:  maxBatch, Timeout: int(x.times.poll.Seconds()), Allowed: allowedUpdates,
+		Limit:  limit, Timeout: int(x.times.poll.Seconds()), Allowed: allowedUpdates,
 	}, maxUpdatesAnswer)
 }
 
@@ -189,8 +193,8 @@ func conflictError(a answer) error {
 
 // batch decodes the result of getUpdates, each update alone. next is the offset that acknowledges them.
 func (d *decoder) batch(result json.RawMessage) (updates []inbox.Update, next int64, err error) {
-	var raws []json.RawMessage
-	if err := json.Unmarshal(result, &raws); err != nil {
+	raws, ok := list(result)
+	if !ok {
 		return nil, 0, errors.New("getUpdates: the result is not a list of updates")
 	}
 	for _, raw := range raws {

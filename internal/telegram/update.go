@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +14,30 @@ import (
 
 	"tandem/internal/inbox"
 )
+
+// Telegram's own limits, and more than that where it has none that are known. What is longer came from nobody's
+// Telegram; it is shown as far as this, and kept whole in the raw update.
+const (
+	maxText  = 32_768 // characters of a rich message; of a text 4,096, of a caption 1,024
+	maxName  = 256    // of a name 64, of a username 32
+	maxWords = 500    // of anything that is said in a line
+	maxFile  = 1_024  // of a file_id about 100
+)
+
+// short is text fit to be stored, cut after a number of characters.
+func short(s string, characters int) string {
+	if len(s) > characters { // else it has no more characters either
+		n := 0
+		for i := range s {
+			if n == characters {
+				s = s[:i] + "…"
+				break
+			}
+			n++
+		}
+	}
+	return inbox.CleanText(s)
+}
 
 const (
 	greeting = "Hello! Write your message here, and a person will answer you in this chat."
@@ -52,18 +77,17 @@ func (d *decoder) say(text string) tele.HandlerFunc {
 
 // update decodes one update. It is not ok without an id; whatever else is wrong with it is its Problem.
 func (d *decoder) update(raw json.RawMessage) (u inbox.Update, ok bool) {
-	var fields fields
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return u, false
-	}
-	if err := json.Unmarshal(fields["update_id"], &u.ID); err != nil || u.ID <= 0 {
+	fields := object(raw)
+	if id, ok := get[int64](fields, "update_id"); ok && id > 0 && id < math.MaxInt64 {
+		u.ID = id
+	} else {
 		return u, false
 	}
 	u.Raw = bytes.Clone(raw)
 	u.Kind = updateKind(fields)
 	defer func() {
 		if r := recover(); r != nil {
-			u = inbox.Update{ID: u.ID, Kind: u.Kind, Raw: u.Raw, Problem: fmt.Sprintf("decoding it broke: %v", r)}
+			u = inbox.Update{ID: u.ID, Kind: u.Kind, Raw: u.Raw, Problem: short(fmt.Sprintf("decoding it broke: %v", r), maxWords)}
 		}
 	}()
 	var err error
@@ -80,7 +104,7 @@ func (d *decoder) update(raw json.RawMessage) (u inbox.Update, ok bool) {
 		err = errors.New("it has no content")
 	}
 	if err != nil {
-		u.Problem = inbox.CleanText(err.Error())
+		u.Problem = short(err.Error(), maxWords)
 	}
 	return u, true
 }
@@ -107,48 +131,25 @@ func updateKind(f fields) string {
 
 // command lets telebot find the handler of a command, and returns what that wants to say.
 func (d *decoder) command(raw json.RawMessage, m *inbox.IncomingMessage) string {
-	var f fields
-	if json.Unmarshal(raw, &f) != nil || m.Kind != "text" {
+	f := object(raw)
+	text, ok := get[string](f, "text")
+	if !ok || m.Kind != "text" || !strings.HasPrefix(text, "/") {
 		return ""
 	}
-	sender, _ := get[tele.User](f, "from")
+	from, _ := get[fields](f, "from")
+	sender := user(from)
 	if sender.IsBot { // two bots that greet each other would never stop
 		return ""
 	}
-	text, _ := get[string](f, "text")
 	d.reply = ""
-	d.bot.ProcessUpdate(tele.Update{Message: &tele.Message{Text: text, Sender: &sender, Chat: &tele.Chat{ID: m.ChatID, Type: tele.ChatPrivate}}})
+	d.bot.ProcessUpdate(tele.Update{Message: &tele.Message{Text: short(text, maxName), Sender: &sender, Chat: &tele.Chat{ID: m.ChatID, Type: tele.ChatPrivate}}})
 	return d.reply
-}
-
-// fields are those of a JSON object, each decoded for itself: telebot's types fail as a whole where Telegram
-// sends one field in a form that they do not know, and panic at an empty list of photo sizes.
-type fields map[string]json.RawMessage
-
-// get decodes the field name; ok is false where it is missing, null, or of another form.
-func get[T any](f fields, name string) (value T, ok bool) {
-	raw, ok := f[name]
-	if !ok || string(raw) == "null" {
-		return value, false
-	}
-	defer func() {
-		if recover() != nil {
-			ok = false
-		}
-	}()
-	err := json.Unmarshal(raw, &value)
-	return value, err == nil
-}
-
-func (f fields) has(name string) bool {
-	raw, ok := f[name]
-	return ok && string(raw) != "null"
 }
 
 // message reads a Message of a private chat; nil without an error for one of a group or a channel.
 func message(raw json.RawMessage) (*inbox.IncomingMessage, error) {
-	var f fields
-	if err := json.Unmarshal(raw, &f); err != nil || f == nil {
+	f := object(raw)
+	if f == nil {
 		return nil, errors.New("the message is no object")
 	}
 	chat, err := chatOf(f)
@@ -170,7 +171,7 @@ func message(raw json.RawMessage) (*inbox.IncomingMessage, error) {
 	}
 	m.ThreadID, _ = get[int64](f, "message_thread_id")
 	album, _ := get[string](f, "media_group_id")
-	m.AlbumID = inbox.CleanText(album)
+	m.AlbumID = short(album, maxName)
 	m.Kind, m.Text, m.Attachments = content(f)
 	m.Text = forwardedFrom(f) + m.Text
 	return m, nil
@@ -197,26 +198,34 @@ func customer(f fields, field string, chat tele.Chat) inbox.Customer {
 	u := tele.User{ID: chat.ID, FirstName: chat.FirstName, LastName: chat.LastName, Username: chat.Username}
 	if from, ok := get[fields](f, field); ok {
 		if id, ok := get[int64](from, "id"); ok && id == chat.ID {
-			u.FirstName, _ = get[string](from, "first_name")
-			u.LastName, _ = get[string](from, "last_name")
-			u.Username, _ = get[string](from, "username")
-			u.LanguageCode, _ = get[string](from, "language_code")
+			u = user(from)
 		}
 	}
 	return inbox.Customer{
 		ID: u.ID, Name: personName(u),
-		Username: inbox.CleanText(u.Username), Language: inbox.CleanText(u.LanguageCode),
+		Username: short(u.Username, maxName), Language: short(u.LanguageCode, maxName),
 	}
+}
+
+// user reads a User field by field.
+func user(f fields) (u tele.User) {
+	u.ID, _ = get[int64](f, "id")
+	u.IsBot, _ = get[bool](f, "is_bot")
+	u.FirstName, _ = get[string](f, "first_name")
+	u.LastName, _ = get[string](f, "last_name")
+	u.Username, _ = get[string](f, "username")
+	u.LanguageCode, _ = get[string](f, "language_code")
+	return u
 }
 
 // personName is the name as the person wrote it, or what else tells him from others.
 func personName(u tele.User) string {
-	name := strings.TrimSpace(inbox.CleanText(u.FirstName + " " + u.LastName))
+	name := strings.TrimSpace(short(u.FirstName, maxName) + " " + short(u.LastName, maxName))
 	switch {
 	case !inbox.Blank(name):
 		return name
 	case u.Username != "":
-		return "@" + inbox.CleanText(u.Username)
+		return "@" + short(u.Username, maxName)
 	}
 	return fmt.Sprintf("User %d", u.ID)
 }
@@ -232,8 +241,8 @@ func date(f fields, name string) time.Time {
 
 // blocked reads a my_chat_member of a private chat: the customer blocked the bot or took it back.
 func blocked(raw json.RawMessage) (*inbox.BlockedChange, error) {
-	var f fields
-	if err := json.Unmarshal(raw, &f); err != nil || f == nil {
+	f := object(raw)
+	if f == nil {
 		return nil, errors.New("the change of membership is no object")
 	}
 	chat, err := chatOf(f)
@@ -248,15 +257,13 @@ func blocked(raw json.RawMessage) (*inbox.BlockedChange, error) {
 		change.Blocked = true
 	case tele.Member, tele.Administrator, tele.Creator, tele.Restricted:
 	default:
-		return nil, fmt.Errorf("the change of membership is to %q, which is not known", inbox.CleanText(string(role)))
+		return nil, fmt.Errorf("the change of membership is to %q, which is not known", short(string(role), maxName))
 	}
 	return change, nil
 }
 
 // messageID is the id of the message in the result of sendMessage.
 func messageID(result json.RawMessage) int64 {
-	var f fields
-	_ = json.Unmarshal(result, &f)
-	id, _ := get[int64](f, "message_id")
+	id, _ := get[int64](object(result), "message_id")
 	return id
 }
