@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -20,8 +21,6 @@ import (
 )
 
 const (
-	// maxBody holds the longest answer with every character written as a JSON escape.
-	maxBody  = 512 << 10
 	maxQuery = 200 // characters of a search
 	maxKey   = 255 // bytes of an Idempotency-Key
 )
@@ -66,7 +65,7 @@ func (s *Server) patchConversation(w http.ResponseWriter, r *http.Request) error
 	var in struct {
 		Status *inbox.ConversationStatus `json:"status"`
 	}
-	if err := readJSON(w, r, &in); err != nil {
+	if err := readJSON(r, &in); err != nil {
 		return err
 	}
 	if in.Status == nil || *in.Status != inbox.Open && *in.Status != inbox.Closed {
@@ -114,7 +113,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		Text *string `json:"text"`
 	}
-	if err := readJSON(w, r, &in); err != nil {
+	if err := readJSON(r, &in); err != nil {
 		return err
 	}
 	if in.Text == nil {
@@ -246,8 +245,8 @@ func unprocessable(format string, args ...any) error {
 }
 
 // readJSON reads the body, one JSON object with no other fields than those of into.
-func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
-	body := bufio.NewReader(http.MaxBytesReader(w, r.Body, maxBody))
+func readJSON(r *http.Request, into any) error {
+	body := bufio.NewReader(r.Body)
 	if !saysJSON(r, body) {
 		return &problem{http.StatusUnsupportedMediaType, "send JSON with the header Content-Type: application/json"}
 	}
@@ -265,7 +264,9 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &tooLarge):
-		return &problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes", maxBody)}
+		return &problem{http.StatusRequestEntityTooLarge, tooLong(tooLarge.Limit)}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errTooSlow
 	case errors.As(err, &wrongType):
 		if wrongType.Field == "" {
 			return bad("the body must be a JSON object, this is of another kind: %s", wrongType.Value)

@@ -4,26 +4,26 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 
 	"tandem/internal/inbox"
 )
 
-// maxForm holds the longest answer, percent-encoded.
-const maxForm = 1 << 20
-
-func readForm(w http.ResponseWriter, r *http.Request) error {
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+func readForm(r *http.Request) error {
 	err := r.ParseForm()
 	var tooLarge *http.MaxBytesError
-	if err != nil && !errors.As(err, &tooLarge) {
-		return bad("the form could not be read")
+	switch {
+	case err == nil, errors.As(err, &tooLarge):
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errTooSlow
 	}
-	return err
+	return bad("the form could not be read")
 }
 
 // answerForm stores an answer that was sent without the page's script.
 func (s *Server) answerForm(w http.ResponseWriter, r *http.Request) error {
-	if err := readForm(w, r); err != nil {
+	if err := readForm(r); err != nil {
 		return err
 	}
 	text, key := r.PostForm.Get("text"), r.PostForm.Get("key")
@@ -50,7 +50,7 @@ func (s *Server) answerForm(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) statusForm(w http.ResponseWriter, r *http.Request) error {
-	if err := readForm(w, r); err != nil {
+	if err := readForm(r); err != nil {
 		return err
 	}
 	id, err := pathID(r)

@@ -121,7 +121,7 @@ func (s *Server) deadLink(w http.ResponseWriter) error {
 }
 
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
-	if err := readForm(w, r); err != nil {
+	if err := readForm(r); err != nil {
 		return err
 	}
 	op, err := s.store.RedeemSignIn(r.Context(), hashOf(r.PostForm.Get("secret")))

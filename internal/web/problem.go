@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"tandem/internal/inbox"
@@ -20,6 +21,7 @@ func (p *problem) Error() string { return p.Detail }
 var (
 	errSignedOut = &problem{Status: http.StatusUnauthorized, Detail: "you are not signed in"}
 	errNoToken   = &problem{Status: http.StatusUnauthorized, Detail: "send the header Authorization: Bearer TOKEN; `web token create NAME` makes a token"}
+	errTooSlow   = &problem{Status: http.StatusRequestTimeout, Detail: "the request took too long to arrive; nothing was changed, try again"}
 	errBadToken  = &problem{Status: http.StatusUnauthorized, Detail: "this token is unknown or was revoked; `web token create NAME` makes a new one"}
 )
 
@@ -30,7 +32,7 @@ func problemOf(err error) (p *problem, told bool) {
 	case errors.As(err, &p):
 		return p, true
 	case errors.As(err, &tooLarge):
-		return &problem{http.StatusRequestEntityTooLarge, "the request is larger than this address takes"}, true
+		return &problem{http.StatusRequestEntityTooLarge, tooLong(tooLarge.Limit)}, true
 	case errors.Is(err, inbox.ErrNotFound):
 		return &problem{http.StatusNotFound, "there is no such conversation or message"}, true
 	case errors.Is(err, inbox.ErrKeyReused):
@@ -43,6 +45,10 @@ func problemOf(err error) (p *problem, told bool) {
 		return &problem{http.StatusServiceUnavailable, "this took too long; try again"}, true
 	}
 	return &problem{http.StatusInternalServerError, "this went wrong on our side; the log says how"}, false
+}
+
+func tooLong(limit int64) string {
+	return fmt.Sprintf("the body has more than %d bytes, which is what this address takes", limit)
 }
 
 // fail answers with an error.

@@ -1,10 +1,15 @@
 package web_test
 
 import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gorilla/mux"
 )
@@ -19,33 +24,48 @@ const (
 	challenge = "refuses with a problem and WWW-Authenticate"
 )
 
-// expectations has every route and who may use it. A route that is not here fails the test.
-var expectations = map[string]string{
-	"GET /healthz":                   open,
-	"GET /readyz":                    open,
-	"GET /static/{file}":             open,
-	"GET /sign-in/{secret}":          open,
-	"POST /sign-in":                  open,
-	"POST /sign-out":                 refused,
-	"GET /":                          help,
-	"GET /conversations/{id:[0-9]+}": toHelp,
-	"POST /conversations/{id:[0-9]+}/answers":           refused,
-	"POST /conversations/{id:[0-9]+}/status":            refused,
-	"POST /messages/{id:[0-9]+}/retry":                  refused,
-	"GET /fragments/banner":                             noPiece,
-	"GET /fragments/list":                               noPiece,
-	"GET /fragments/conversations/{id:[0-9]+}":          noPiece,
-	"GET /fragments/conversations/{id:[0-9]+}/messages": noPiece,
-	"GET /api/v1/conversations":                         challenge,
-	"GET /api/v1/conversations/{id:[0-9]+}":             challenge,
-	"PATCH /api/v1/conversations/{id:[0-9]+}":           challenge,
-	"GET /api/v1/conversations/{id:[0-9]+}/messages":    challenge,
-	"POST /api/v1/conversations/{id:[0-9]+}/messages":   challenge,
-	"POST /api/v1/messages/{id:[0-9]+}/retry":           challenge,
-	"GET /api/v1/events":                                challenge,
+const (
+	kB = 1 << 10
+	mB = 1 << 20
+	// untilCut is the budget of a stream.
+	untilCut = -1
+)
+
+// expectation is who may use a route and what a request may cost there: bytes of its body, time, bytes of its answer.
+type expectation struct {
+	rule   string
+	body   int64
+	time   time.Duration
+	answer int64
 }
 
-func TestEveryRouteHasAnAccessRule(t *testing.T) {
+// expectations has every route. One that is not here, or without all of its budgets, fails the test.
+var expectations = map[string]expectation{
+	"GET /healthz":                   {open, 1 * kB, 10 * time.Second, 64 * kB},
+	"GET /readyz":                    {open, 1 * kB, 10 * time.Second, 64 * kB},
+	"GET /static/{file}":             {open, 1 * kB, 30 * time.Second, 64 * kB},
+	"GET /sign-in/{secret}":          {open, 1 * kB, 10 * time.Second, 64 * kB},
+	"POST /sign-in":                  {open, 1 * kB, 10 * time.Second, 64 * kB},
+	"POST /sign-out":                 {refused, 1 * kB, 10 * time.Second, 64 * kB},
+	"GET /":                          {help, 1 * kB, 30 * time.Second, 48 * mB},
+	"GET /conversations/{id:[0-9]+}": {toHelp, 1 * kB, 30 * time.Second, 48 * mB},
+	"POST /conversations/{id:[0-9]+}/answers":           {refused, 1 * mB, 30 * time.Second, 48 * mB},
+	"POST /conversations/{id:[0-9]+}/status":            {refused, 1 * kB, 30 * time.Second, 64 * kB},
+	"POST /messages/{id:[0-9]+}/retry":                  {refused, 1 * kB, 30 * time.Second, 64 * kB},
+	"GET /fragments/banner":                             {noPiece, 1 * kB, 30 * time.Second, 64 * kB},
+	"GET /fragments/list":                               {noPiece, 1 * kB, 30 * time.Second, 48 * mB},
+	"GET /fragments/conversations/{id:[0-9]+}":          {noPiece, 1 * kB, 30 * time.Second, 1 * mB},
+	"GET /fragments/conversations/{id:[0-9]+}/messages": {noPiece, 1 * kB, 30 * time.Second, 48 * mB},
+	"GET /api/v1/conversations":                         {challenge, 1 * kB, 30 * time.Second, 48 * mB},
+	"GET /api/v1/conversations/{id:[0-9]+}":             {challenge, 1 * kB, 30 * time.Second, 1 * mB},
+	"PATCH /api/v1/conversations/{id:[0-9]+}":           {challenge, 1 * kB, 30 * time.Second, 1 * mB},
+	"GET /api/v1/conversations/{id:[0-9]+}/messages":    {challenge, 1 * kB, 30 * time.Second, 48 * mB},
+	"POST /api/v1/conversations/{id:[0-9]+}/messages":   {challenge, 512 * kB, 30 * time.Second, 1 * mB},
+	"POST /api/v1/messages/{id:[0-9]+}/retry":           {challenge, 1 * kB, 30 * time.Second, 1 * mB},
+	"GET /api/v1/events":                                {challenge, 1 * kB, untilCut, untilCut},
+}
+
+func TestEveryRouteHasAnAccessRuleAndABudget(t *testing.T) {
 	r := newRig(t)
 	r.customer(7, "Zacharias", "a secret text")
 	c := r.conversation(7)
@@ -71,13 +91,17 @@ func TestEveryRouteHasAnAccessRule(t *testing.T) {
 			if method == "HEAD" {
 				name = "GET " + path
 			}
-			rule, ok := expectations[name]
+			want, ok := expectations[name]
 			if !ok {
-				t.Errorf("%s has no access rule in this test", name)
+				t.Errorf("%s has no access rule and no budget in this test", name)
 				continue
 			}
+			if body, time, answer := r.web.Budget(name); body != want.body || time != want.time || answer != want.answer || body == 0 || time == 0 || answer == 0 {
+				t.Errorf("%s may have a body of %d bytes, %v of time, and an answer of %d bytes; want %d, %v and %d", name, body, time, answer, want.body, want.time, want.answer)
+			}
 			delete(missing, name)
-			r.tryAsStranger(method, path, rule)
+			r.tryAsStranger(method, path, want.rule)
+			r.tryLargeBody(method, path, want.body)
 		}
 		return nil
 	})
@@ -118,6 +142,43 @@ func (r *rig) tryAsStranger(method, path, rule string) {
 			r.t.Errorf("%s %s shows a stranger what is in the inbox", method, concrete)
 		}
 	}
+}
+
+// tryLargeBody sends a stranger's body that is larger than the route takes: as one that says so, which is refused at once,
+// and as one that does not say, of which nobody may take more than that much.
+func (r *rig) tryLargeBody(method, path string, most int64) {
+	r.t.Helper()
+	concrete := strings.NewReplacer("{id:[0-9]+}", "1", "{secret}", "NONE", "{file}", "app.css").Replace(path)
+	head := method + " " + concrete + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+	const refusedAtOnce = "HTTP/1.1 413 "
+	if line := r.raw(fmt.Sprintf("%sContent-Length: %d\r\n\r\n", head, most+1)); !strings.HasPrefix(line, refusedAtOnce) {
+		r.t.Errorf("%s %s with a Content-Length of %d: %q, want %s", method, concrete, most+1, line, refusedAtOnce)
+	}
+	// The chunk is never whole: an answer comes all the same, or the route waits for the rest of it.
+	sent := int(most) + 1
+	if method != "POST" || path != "/sign-in" {
+		sent = 1 // nothing is read for a stranger, or nothing at all
+	}
+	line := r.raw(fmt.Sprintf("%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s", head, 64*mB, strings.Repeat("x", sent)))
+	if !strings.HasPrefix(line, "HTTP/1.1 ") || path == "/sign-in" && method == "POST" && !strings.HasPrefix(line, refusedAtOnce) {
+		r.t.Errorf("%s %s with a chunk of which %d bytes came: %q", method, concrete, sent, line)
+	}
+}
+
+// raw writes what it is given and reads the first line of the answer, which must come before any budget of time is used up.
+func (r *rig) raw(request string) string {
+	r.t.Helper()
+	c, err := net.Dial("tcp", r.http.Listener.Addr().String())
+	r.ok(err)
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(8 * time.Second))
+	_, err = io.WriteString(c, request)
+	r.ok(err)
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		return "no answer: " + err.Error()
+	}
+	return line
 }
 
 func TestEveryAnswerHasTheHeaders(t *testing.T) {

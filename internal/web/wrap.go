@@ -2,15 +2,14 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"runtime/debug"
 	"strings"
 	"time"
 )
-
-// requestLimit is how long anything but a stream may take, from the first byte of its body to the last of the answer.
-const requestLimit = 30 * time.Second
 
 // outer is around the whole router: headers that every answer has, and the refusal of what other sites send.
 func (s *Server) outer(next http.Handler) http.Handler {
@@ -21,9 +20,9 @@ func (s *Server) outer(next http.Handler) http.Handler {
 			s.log.Warn("WEB_BASE_URL cannot be an origin", "error", err)
 		}
 	}
-	csrf.SetDenyHandler(s.wrap(route{path: "none", who: public, handle: func(http.ResponseWriter, *http.Request) error {
+	csrf.SetDenyHandler(s.wrap(refusal(func(http.ResponseWriter, *http.Request) error {
 		return &problem{Status: http.StatusForbidden, Detail: "this request came from another site and was refused; open the inbox itself and try again"}
-	}}))
+	})))
 	protected := csrf.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -50,7 +49,7 @@ func (s *Server) outer(next http.Handler) http.Handler {
 func (s *Server) wrap(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		rec := &recorder{ResponseWriter: w}
+		rec := &recorder{ResponseWriter: w, left: rt.answer, whole: r.Body == http.NoBody}
 		as := rt.as
 		if rt.path == "none" && strings.HasPrefix(r.URL.Path, "/api/") {
 			as = api
@@ -63,16 +62,23 @@ func (s *Server) wrap(rt route) http.Handler {
 			// The route, not the path: a sign-in link has its secret in the path.
 			s.log.Debug("request", "method", r.Method, "route", rt.path, "status", rec.code(), "took", time.Since(start), "remote", r.RemoteAddr)
 		}()
-		control := http.NewResponseController(w)
-		if as == stream {
-			_ = control.SetReadDeadline(time.Time{})
-		} else {
-			_ = control.SetReadDeadline(start.Add(requestLimit))
-			_ = control.SetWriteDeadline(start.Add(requestLimit))
-			ctx, cancel := context.WithTimeout(r.Context(), requestLimit-5*time.Second)
+		if rt.time != untilCut {
+			control := http.NewResponseController(w)
+			_ = control.SetWriteDeadline(start.Add(rt.time))
+			// A body or a database that takes too long is given up before, so that there is time to say so.
+			early := rt.time * 5 / 6
+			_ = control.SetReadDeadline(start.Add(early))
+			ctx, cancel := context.WithTimeout(r.Context(), early)
 			defer cancel()
 			r = r.WithContext(ctx)
+		} else {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 		}
+		if rt.body > 0 && r.ContentLength > rt.body {
+			s.fail(rec, r, as, &http.MaxBytesError{Limit: rt.body})
+			return
+		}
+		r = rec.bound(r, rt.body)
 		if err := s.admit(rt, rec, &r); err != nil {
 			s.fail(rec, r, as, err)
 			return
@@ -112,32 +118,74 @@ func (s *Server) panicked(rec *recorder, r *http.Request, rt route, as form, v a
 		panic(v)
 	}
 	// The type, not the value, which may have a customer's text in it.
-	s.log.Error("a handler panicked", "route", rt.path, "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+	what := fmt.Sprintf("%T", v)
+	if v == errTooMuch {
+		what = errTooMuch.Error()
+	}
+	s.log.Error("a handler panicked", "route", rt.path, "panic", what, "stack", string(debug.Stack()))
 	if rec.status != 0 {
 		panic(http.ErrAbortHandler) // the answer is cut off rather than taken for whole
 	}
 	s.fail(rec, r, as, &problem{Status: http.StatusInternalServerError, Detail: "this went wrong on our side; the log says how"})
 }
 
-// recorder remembers the status of an answer.
+// recorder remembers the status of an answer, bounds its size, and watches the request's body.
 type recorder struct {
 	http.ResponseWriter
 	status int
+	left   int64 // bytes that the answer may still have; below zero: no limit
+	whole  bool  // the body has been read to its end
 }
 
+// bound is r with a body of at most limit bytes.
+func (r *recorder) bound(request *http.Request, limit int64) *http.Request {
+	if r.whole {
+		return request
+	}
+	request = request.WithContext(request.Context())
+	request.Body = watchedBody{http.MaxBytesReader(r.ResponseWriter, request.Body, limit), r}
+	return request
+}
+
+type watchedBody struct {
+	io.ReadCloser
+	recorder *recorder
+}
+
+func (b watchedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.recorder.whole = true
+	}
+	return n, err
+}
+
+// WriteHeader ends the connection where the rest of a body would have to be read first for the next request: whoever sends
+// it slowly, and was refused, would keep what serves him.
 func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 {
+	if r.status == 0 && status >= 200 {
 		r.status = status
+		if !r.whole {
+			r.Header().Set("Connection", "close")
+		}
 	}
 	r.ResponseWriter.WriteHeader(status)
 }
 
 func (r *recorder) Write(b []byte) (int, error) {
 	if r.status == 0 {
-		r.status = http.StatusOK
+		r.WriteHeader(http.StatusOK)
+	}
+	if r.left != untilCut {
+		if r.left -= int64(len(b)); r.left < 0 {
+			panic(errTooMuch)
+		}
 	}
 	return r.ResponseWriter.Write(b)
 }
+
+// errTooMuch is the panic of an answer that is larger than its route's: a whole answer would be a wrong word.
+var errTooMuch = errors.New("the answer is larger than its route may send")
 
 // Unwrap lets a ResponseController reach the connection.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
