@@ -151,18 +151,24 @@ func chatID(i int) int64 { return int64(1000 + i) }
 
 // answerUntilTaken repeats an answer under one idempotency key until web has said that it has it.
 func (r *rig) answerUntilTaken(conversationID int64, text, key string) bool {
-	for end := time.Now().Add(4 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		code, body, err := r.tryAPI("POST", fmt.Sprintf("/conversations/%d/messages", conversationID), map[string]string{"text": text}, nil, "Idempotency-Key", key)
-		switch {
-		case err == nil && code == 202:
-			return true
-		case err == nil && code != 503:
-			r.t.Errorf("answering %q: %d %s", text, code, body)
-			return false
+	return answerAt(r.t, func() *rig { return r }, conversationID, text, key)
+}
+
+// answerAt is the same at the web that is named for each try.
+func answerAt(t *testing.T, web func() *rig, conversationID int64, text, key string) (taken bool) {
+	const patience = 4 * time.Minute
+	refused := false
+	if !proctest.Within(patience, func() bool {
+		code, body, err := web().tryAPI("POST", fmt.Sprintf("/conversations/%d/messages", conversationID), map[string]string{"text": text}, nil, "Idempotency-Key", key)
+		taken, refused = err == nil && code == 202, err == nil && code != 202 && code != 503
+		if refused {
+			t.Errorf("answering %q: %d %s", text, code, body)
 		}
+		return taken || refused
+	}) {
+		t.Errorf("%q was not taken within %s", text, patience)
 	}
-	r.t.Errorf("%q was not taken in four minutes", text)
-	return false
+	return taken
 }
 
 // checkChat sees every message of one customer once and in order, and every answer once or unknown. It returns

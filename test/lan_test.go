@@ -175,6 +175,10 @@ func (h *host) init(name string) *proctest.Process {
 func (h *host) signal(sig syscall.Signal) {
 	h.t.Helper()
 	for _, p := range h.bot.Tree() {
+		if sig == syscall.SIGSTOP {
+			proctest.Freeze(h.t, p.PID)
+			continue
+		}
 		if err := syscall.Kill(p.PID, sig); err != nil && err != syscall.ESRCH {
 			h.t.Fatal(err)
 		}

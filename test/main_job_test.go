@@ -35,8 +35,9 @@ func TestAMessageIsStoredShownAndAnsweredOnce(t *testing.T) {
 			t.Errorf("the page of the conversation wants the message and the answer, sent, once each:\n%s", page)
 		}
 		for _, name := range []string{"web", "bot"} {
-			if p := r.process(name); p.State != status.Running || p.PID == 0 || p.Restarts != 0 {
-				t.Errorf("%s: %+v, want running and never restarted", name, p)
+			p := r.await(name, "runs", func(p status.Process) bool { return p.State == status.Running })
+			if p.PID == 0 || p.Restarts != 0 {
+				t.Errorf("%s: %+v, want one that was never restarted", name, p)
 			}
 		}
 		stays()
@@ -184,10 +185,8 @@ func (r *rig) mustSay(words ...string) {
 		}
 		return true
 	}
-	for end := time.Now().Add(soon); !ok(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			r.t.Fatalf("the page does not say %q:\n%s", words, page)
-		}
+	if !proctest.Within(soon, ok) {
+		r.t.Fatalf("the page does not say %q:\n%s", words, page)
 	}
 }
 

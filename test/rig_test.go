@@ -144,14 +144,14 @@ func (r *rig) process(name string) status.Process {
 // waitBot waits until the bot is in the state.
 func (r *rig) waitBot(state status.State) status.Process {
 	r.t.Helper()
-	return r.awaitBot("is "+string(state), func(p status.Process) bool { return p.State == state })
+	return r.await("bot", "is "+string(state), func(p status.Process) bool { return p.State == state })
 }
 
-// awaitBot waits until init says of the bot what ok wants, and returns what that was.
-func (r *rig) awaitBot(what string, ok func(p status.Process) bool) status.Process {
+// await waits until init says of a process what ok wants, and returns what that was.
+func (r *rig) await(name, what string, ok func(p status.Process) bool) status.Process {
 	r.t.Helper()
 	var p status.Process
-	proctest.Eventually(r.t, soon, "the bot "+what, func() bool { p = r.process("bot"); return ok(p) })
+	proctest.Eventually(r.t, soon, name+" "+what, func() bool { p = r.process(name); return ok(p) })
 	return p
 }
 

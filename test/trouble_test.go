@@ -267,19 +267,7 @@ func (x *trouble) write(i, n int) {
 
 // answerAnywhere repeats an answer under one idempotency key at whatever host, until one has said that it has it.
 func (x *trouble) answerAnywhere(pace *rand.Rand, conversationID int64, text, key string) bool {
-	for end := time.Now().Add(4 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		h := x.hosts[pace.IntN(len(x.hosts))]
-		code, body, err := h.tryAPI("POST", fmt.Sprintf("/conversations/%d/messages", conversationID), map[string]string{"text": text}, nil, "Idempotency-Key", key)
-		switch {
-		case err == nil && code == 202:
-			return true
-		case err == nil && code != 503:
-			x.t.Errorf("answering %q: %d %s", text, code, body)
-			return false
-		}
-	}
-	x.t.Errorf("%q was not taken in four minutes", text)
-	return false
+	return answerAt(x.t, func() *rig { return x.hosts[pace.IntN(len(x.hosts))].rig }, conversationID, text, key)
 }
 
 // settle waits until nothing is on its way any more.

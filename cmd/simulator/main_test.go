@@ -53,7 +53,7 @@ func started(t *testing.T, args ...string) (url string, stop func() error) {
 		select {
 		case err := <-ended:
 			return err
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			return fmt.Errorf("it does not end")
 		}
 	}

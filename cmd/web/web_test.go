@@ -67,6 +67,16 @@ func (p process) ops(t *testing.T) string {
 	return line.Addr
 }
 
+// ready waits until web has its database, which it has a moment after its ready line.
+func (p process) ready(t *testing.T) process {
+	t.Helper()
+	proctest.Eventually(t, soon, "web has the database", func() bool {
+		code, _ := get(t, "http://"+p.ops(t)+"/readyz")
+		return code == 200
+	})
+	return p
+}
+
 func (p process) mustEnd(t *testing.T, sig syscall.Signal, within time.Duration) {
 	t.Helper()
 	begun := time.Now()
@@ -167,7 +177,7 @@ func TestAllBadSettingsAtOnce(t *testing.T) {
 func TestCommandsAndServing(t *testing.T) {
 	t.Parallel()
 	db := sqlite(t)
-	p := start(t, db)
+	p := start(t, db).ready(t)
 	address := "http://" + p.addr
 	var line struct{ Addr string }
 	parseLine(t, p.WaitLine(soon, `"msg":"operations port"`), &line)
@@ -222,12 +232,12 @@ func TestCommandsAndServing(t *testing.T) {
 	if code, body := get(t, address+"/readyz"); code != 200 {
 		t.Errorf("/readyz: %d %s", code, body)
 	}
-	code, metrics := get(t, "http://"+line.Addr+"/metrics")
 	for _, name := range []string{`tandem_web_requests_total{code="200",method="GET",route="/readyz"} 1`, "tandem_web_request_duration_seconds_count", "tandem_web_streams 0",
 		`tandem_queue_messages{state="queued"} 0`, "tandem_bot_up 0", "tandem_database_up 1", "tandem_build_info", "go_goroutines", "process_open_fds"} {
-		if code != 200 || !strings.Contains(metrics, name) {
-			t.Errorf("/metrics (%d) lacks %s", code, name)
-		}
+		proctest.Eventually(t, soon, "/metrics has "+name, func() bool { // a request counts once it is over, after its answer
+			code, metrics := get(t, "http://"+line.Addr+"/metrics")
+			return code == 200 && strings.Contains(metrics, name)
+		})
 	}
 	var answer struct {
 		Web      struct{ Version string }
@@ -253,7 +263,7 @@ func TestCommandsAndServing(t *testing.T) {
 func TestStop(t *testing.T) {
 	t.Parallel()
 	db := sqlite(t)
-	p := start(t, db)
+	p := start(t, db).ready(t)
 	_, token, _ := runWeb(t, []string{db}, "token", "create", "t")
 	ctx, cancel := context.WithTimeout(context.Background(), soon)
 	defer cancel()
@@ -319,7 +329,7 @@ func TestStop(t *testing.T) {
 func TestAStreamGoesOnAfterARestart(t *testing.T) {
 	t.Parallel()
 	db := sqlite(t)
-	p := start(t, db)
+	p := start(t, db).ready(t)
 	_, token, _ := runWeb(t, []string{db}, "token", "create", "t")
 	s := store.Open(strings.TrimPrefix(db, "DATABASE_URL="), slog.New(slog.DiscardHandler))
 	defer s.Close()
@@ -368,11 +378,7 @@ func TestAStreamGoesOnAfterARestart(t *testing.T) {
 	p.Signal(syscall.SIGKILL)
 	p.Wait(soon)
 	write()
-	p = start(t, db)
-	proctest.Eventually(t, soon, "the database is there", func() bool {
-		code, _ := get(t, "http://"+p.addr+"/readyz")
-		return code == 200
-	})
+	p = start(t, db).ready(t)
 	write()
 	read(p, last, 2)
 	seen := map[string]bool{}
@@ -415,7 +421,7 @@ func TestARefusedDatabaseIsTriedAgain(t *testing.T) {
 	if _, err := admin.Exec(ctx, fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", pgx.Identifier{u.User.Username()}.Sanitize(), right+"-not-the-password")); err != nil {
 		t.Fatal(err)
 	}
-	proctest.Eventually(t, 2*databaseRetry, "web has the database", func() bool {
+	proctest.Eventually(t, databaseRetry+soon, "web has the database", func() bool {
 		code, _ := get(t, "http://"+p.addr+"/readyz")
 		return code == 200
 	})

@@ -12,7 +12,12 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"tandem/internal/proctest"
 )
+
+// soon is a limit for what another thread or process brings about.
+const soon = 20 * time.Second
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -30,16 +35,6 @@ func mustTry(t *testing.T, l *Lock, want bool) {
 	t.Helper()
 	if got, err := l.TryLock(); err != nil || got != want {
 		t.Fatalf("TryLock: have %v, %v; want %v", got, err, want)
-	}
-}
-
-// eventually polls for what another thread or process brings about.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within 10 s: %s", what)
-		}
 	}
 }
 
@@ -68,7 +63,7 @@ func TestLockWaitsForTheHolder(t *testing.T) {
 	mustTry(t, a, true)
 	got := make(chan error, 1)
 	go func() { got <- b.Lock(context.Background()) }()
-	eventually(t, "b waits", b.isWaiting)
+	proctest.Eventually(t, soon, "b waits", b.isWaiting)
 	select {
 	case err := <-got:
 		t.Fatalf("Lock returned (%v) while another holds the lock", err)
@@ -97,7 +92,7 @@ func TestLockGivenUp(t *testing.T) {
 		t.Errorf("50 waits given up left %d threads, %d before", after, before)
 	}
 	a.Close() // the late lock arrives at b, which does not want it any more
-	eventually(t, "the late lock is given back", func() bool { ok, _ := c.TryLock(); return ok })
+	proctest.Eventually(t, soon, "the late lock is given back", func() bool { ok, _ := c.TryLock(); return ok })
 	if b.File() != nil {
 		t.Error("the late lock's file was kept")
 	}
@@ -123,7 +118,7 @@ func TestReplaced(t *testing.T) {
 	mustTry(t, a, true)
 	got := make(chan error, 1)
 	go func() { got <- b.Lock(context.Background()) }()
-	eventually(t, "b waits", b.isWaiting)
+	proctest.Eventually(t, soon, "b waits", b.isWaiting)
 	if err := a.Replaced(); err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +153,7 @@ func TestCloseWhileWaiting(t *testing.T) {
 	mustTry(t, a, true)
 	got := make(chan error, 1)
 	go func() { got <- b.Lock(context.Background()) }()
-	eventually(t, "b waits", b.isWaiting)
+	proctest.Eventually(t, soon, "b waits", b.isWaiting)
 	b.Close()
 	a.Close()
 	if err := <-got; !errors.Is(err, os.ErrClosed) {

@@ -84,13 +84,8 @@ func Bouncer(t testing.TB, address string) string {
 		os.RemoveAll(dir)
 	})
 	server.Host = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		err := execute(server.String(), "SELECT 1")
-		if err == nil {
-			return server.String()
-		}
-		if time.Now().After(end) {
-			t.Fatalf("pgtest: PgBouncer does not answer: %v", err)
-		}
+	if !proctest.Within(20*time.Second, func() bool { err = execute(server.String(), "SELECT 1"); return err == nil }) {
+		t.Fatalf("pgtest: PgBouncer does not answer: %v", err)
 	}
+	return server.String()
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/goleak"
+
+	"tandem/internal/proctest"
 )
 
 func TestMain(m *testing.M) {
@@ -180,15 +182,8 @@ func TestNothingIsLeftOfAKilledTestProcess(t *testing.T) {
 	if _, err := fmt.Sscan(line, &pid, &dir); err != nil {
 		t.Fatalf("the process said %q, want a process id and a directory", line)
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for {
+	proctest.Eventually(t, 20*time.Second, fmt.Sprintf("server %d ends with its test process, and %s goes", pid, dir), func() bool {
 		_, err := os.Stat(dir)
-		if os.IsNotExist(err) && len(running([]int{pid})) == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("20 s after the end of the test process: server %d running: %v, its directory: %v", pid, running([]int{pid}), err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return os.IsNotExist(err) && len(running([]int{pid})) == 0
+	})
 }

@@ -71,12 +71,23 @@ func self() string {
 	return path
 }
 
-// Eventually polls until ok, and fails the test when that takes longer than limit. what says what was waited for.
+// Eventually polls until ok, and fails the test when that takes longer than limit. what says what was waited for. It is
+// for the test's own goroutine; others have Within.
 func Eventually(t testing.TB, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(limit); !ok(); time.Sleep(3 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within %s: %s", limit, what)
-		}
+	if !Within(limit, ok) {
+		t.Fatalf("not within %s: %s", limit, what)
 	}
+}
+
+// Within polls until ok, and says whether that came about within limit.
+func Within(limit time.Duration, ok func() bool) bool {
+	end := time.Now().Add(limit)
+	for pause := time.Millisecond; !ok(); pause = min(2*pause, 20*time.Millisecond) {
+		if time.Now().After(end) {
+			return false
+		}
+		time.Sleep(pause)
+	}
+	return true
 }

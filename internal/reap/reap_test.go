@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tandem/internal/proctest"
 )
 
 var env = []string{"PATH=" + os.Getenv("PATH")}
@@ -23,13 +25,9 @@ func start(t *testing.T, args ...string) int {
 // peek waits for a child to end.
 func peek(t *testing.T) Child {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if c, found, _ := Peek(); found {
-			return c
-		}
-	}
-	t.Fatal("no child ended")
-	return Child{}
+	var c Child
+	proctest.Eventually(t, 20*time.Second, "a child ended", func() (found bool) { c, found, _ = Peek(); return found })
+	return c
 }
 
 // A child is told of again and again until it is collected, and its group can be signalled meanwhile.

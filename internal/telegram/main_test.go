@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"tandem/internal/inbox"
+	"tandem/internal/proctest"
 	"tandem/internal/simulator/simtest"
 	"tandem/internal/store"
 )
@@ -234,16 +235,9 @@ func (r *rig) requests(method string, chat int64) int {
 	return n
 }
 
-// eventually looks until ok; the interval is only how often.
 func (r *rig) eventually(what string, ok func() bool) {
 	r.t.Helper()
-	deadline := time.Now().Add(patience)
-	for !ok() {
-		if time.Now().After(deadline) {
-			r.t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	proctest.Eventually(r.t, patience, what, ok)
 }
 
 // logs is a log in memory.

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"tandem/internal/inbox"
 	"tandem/internal/pgtest"
+	"tandem/internal/proctest"
 )
 
 type conversationList struct {
@@ -287,11 +287,7 @@ func TestWithoutADatabase(t *testing.T) {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(soon); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within %s: %s", soon, what)
-		}
-	}
+	proctest.Eventually(t, soon, what, ok)
 }
 
 // What programs and proxies send that know no better.

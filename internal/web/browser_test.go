@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"tandem/internal/inbox"
+	"tandem/internal/proctest"
 	"tandem/internal/testenv"
 	"tandem/internal/web"
 )
@@ -47,11 +48,9 @@ func (s screen) says(selector string, words ...string) bool {
 
 func (s screen) eventually(what, selector string, words ...string) {
 	s.t.Helper()
-	for end := time.Now().Add(soon); !s.says(selector, words...); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			s.t.Fatalf("%s: %s does not say %q but %q", what, selector, words,
-				run(s.t, s.tab, chromedp.Evaluate[string](fmt.Sprintf(`document.querySelector(%q)?.innerText ?? "(not there)"`, selector))))
-		}
+	if !proctest.Within(soon, func() bool { return s.says(selector, words...) }) {
+		s.t.Fatalf("%s: %s does not say %q but %q", what, selector, words,
+			run(s.t, s.tab, chromedp.Evaluate[string](fmt.Sprintf(`document.querySelector(%q)?.innerText ?? "(not there)"`, selector))))
 	}
 }
 
@@ -59,15 +58,13 @@ func (s screen) eventually(what, selector string, words ...string) {
 // news of it; one that was replaced between looking and pressing is looked for again.
 func (s screen) click(selector string) {
 	s.t.Helper()
-	for end := time.Now().Add(soon); ; time.Sleep(20 * time.Millisecond) {
-		err := chromedp.Do(s.tab, chromedp.Click(chromedp.CSS(selector)))
-		if err == nil {
-			return
-		}
-		gone := strings.Contains(err.Error(), "(-32000)") // no such node, or it has no place on the page any more
-		if !gone || time.Now().After(end) {
-			s.t.Fatalf("click %s: %v", selector, err)
-		}
+	var err error
+	proctest.Within(soon, func() bool {
+		err = chromedp.Do(s.tab, chromedp.Click(chromedp.CSS(selector)))
+		return err == nil || !strings.Contains(err.Error(), "(-32000)") // no such node, or it has no place on the page any more
+	})
+	if err != nil {
+		s.t.Fatalf("click %s: %v", selector, err)
 	}
 }
 

@@ -333,16 +333,9 @@ func (s *stack) get(path string) (int, error) {
 
 func eventually(t testing.TB, what string, try func() error) {
 	t.Helper()
-	deadline := time.Now().Add(soon)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %v for %s: %v", soon, what, err)
-		}
-		time.Sleep(100 * time.Millisecond)
+	var err error
+	if !proctest.Within(soon, func() bool { err = try(); return err == nil }) {
+		t.Fatalf("not within %s: %s: %v", soon, what, err)
 	}
 }
 
