@@ -98,6 +98,12 @@ func TestADatabaseThatCannotBeUsedAsConfigured(t *testing.T) {
 			u.Path += "_none"
 			return u.String(), []string{"database"}
 		},
+		"not in UTF-8": func(t *testing.T) (string, []string) {
+			return pgtest.Encoded(t, "SQL_ASCII"), []string{"createdb -E UTF8 -T template0"}
+		},
+		"letters of Europe": func(t *testing.T) (string, []string) {
+			return pgtest.Encoded(t, "LATIN1"), []string{"createdb -E UTF8 -T template0"}
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -29,6 +29,18 @@ import (
 // Where there is no PostgreSQL the test is skipped, or fails where everything must be there (see testenv).
 func URL(t testing.TB) string {
 	t.Helper()
+	return database(t, "")
+}
+
+// Encoded is URL for a database in another encoding than the server's, such as SQL_ASCII or LATIN1.
+func Encoded(t testing.TB, encoding string) string {
+	t.Helper()
+	return database(t, " ENCODING '"+encoding+"' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+}
+
+// database makes one, with options for CREATE DATABASE.
+func database(t testing.TB, options string) string {
+	t.Helper()
 	admin := os.Getenv("TANDEM_TEST_POSTGRES")
 	owner := ""
 	if admin == "" {
@@ -40,7 +52,7 @@ func URL(t testing.TB) string {
 	}
 	name := "tandem_test_" + rand.Text()[:12]
 	quoted := pgx.Identifier{name}.Sanitize()
-	create := "CREATE DATABASE " + quoted
+	create := "CREATE DATABASE " + quoted + options
 	if owner != "" {
 		create += " OWNER " + owner
 	}

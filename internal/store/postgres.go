@@ -88,6 +88,7 @@ func parsePostgres(url string) (*pgxpool.Config, error) {
 		c.ConnectTimeout = 5 * time.Second
 	}
 	c.DialFunc = tcp.Dialer().DialContext
+	c.RuntimeParams["client_encoding"] = "UTF8" // whatever a role, a database or PGCLIENTENCODING sets for others
 	if c.ValidateConnect == nil && severalHosts(c) {
 		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
@@ -192,14 +193,23 @@ func (p *postgres) check(ctx context.Context, after *trouble) error {
 		p.pooler.forget()
 	}
 	var standby bool
-	if err := p.pool.QueryRow(ctx, `SELECT pg_is_in_recovery()`).Scan(&standby); err != nil {
+	var encoding string
+	err := p.pool.QueryRow(ctx, `SELECT pg_is_in_recovery(), current_setting('server_encoding')`).Scan(&standby, &encoding)
+	switch {
+	case err != nil:
 		return err
-	}
-	if standby {
+	case encoding != "UTF8":
+		return encodingError{encoding}
+	case standby:
 		return errStandby
 	}
 	return nil
 }
+
+// encodingError : the database cannot hold what people write. SQL_ASCII takes any bytes for text, the others lack letters.
+type encodingError struct{ encoding string }
+
+func (e encodingError) Error() string { return "the database has the encoding " + e.encoding }
 
 var errStandby = errors.New("the server is a standby, which can only be read")
 

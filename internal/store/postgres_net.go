@@ -38,12 +38,22 @@ func (p *postgres) diagnose(err error) *trouble {
 	case errors.Is(err, puddle.ErrClosedPool):
 		return &trouble{kind: inbox.NotConnected, reason: "closed", final: true}
 	}
+	var encoding encodingError
+	if errors.As(err, &encoding) {
+		return p.wrongEncoding(encoding.encoding, "")
+	}
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
 		return p.diagnoseNetwork(err)
 	}
 	said := fmt.Sprintf("PostgreSQL says: %s (%s)", e.Message, e.Code)
 	switch e.Code {
+	case "0A000":
+		var connect *pgconn.ConnectError
+		if errors.As(err, &connect) { // what it asks for is UTF-8, which PostgreSQL translates into every encoding but this one
+			return p.wrongEncoding("MULE_INTERNAL", "; "+said)
+		}
+		return nil
 	case "28P01":
 		return &trouble{kind: inbox.Refused, config: true, reason: p.setting + fmt.Sprintf(": the server refuses the password of user %q; %s", c.User, said)}
 	case "28000":
@@ -70,6 +80,13 @@ func (p *postgres) diagnose(err error) *trouble {
 		return &trouble{reason: said}
 	}
 	return nil
+}
+
+func (p *postgres) wrongEncoding(encoding, said string) *trouble {
+	name := p.config.ConnConfig.Database
+	return &trouble{kind: inbox.NotConfigured, config: true, reason: fmt.Sprintf("%s: database %q has the encoding %s, which cannot hold what people write: want UTF8. "+
+		"An encoding cannot be changed: make another database (createdb -E UTF8 -T template0 NAME) and name that one, or drop this one if it is empty and make it so%s",
+		p.setting, name, encoding, said)}
 }
 
 func (p *postgres) diagnoseNetwork(err error) *trouble {

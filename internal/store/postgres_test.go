@@ -38,6 +38,49 @@ func TestPostgresRefused(t *testing.T) {
 	wantConfigError(t, edited(t, good, func(u *url.URL) { u.Path = "/nowhere" }), `no database "nowhere"`)
 }
 
+// TestPostgresEncoding : a database that cannot hold every letter is refused with what to do, whatever encoding it has.
+func TestPostgresEncoding(t *testing.T) {
+	t.Parallel()
+	for _, encoding := range []string{"SQL_ASCII", "LATIN1", "LATIN9", "WIN1252", "KOI8R", "EUC_JP", "MULE_INTERNAL"} {
+		t.Run(encoding, func(t *testing.T) {
+			t.Parallel()
+			address := pgtest.Encoded(t, encoding)
+			wantConfigError(t, address, encoding)
+			wantConfigError(t, address, "createdb -E UTF8 -T template0")
+			if encoding == "MULE_INTERNAL" { // PostgreSQL cannot translate it, and PgBouncer tells no reason
+				return
+			}
+			wantConfigError(t, edited(t, address, func(u *url.URL) { u.RawQuery = "client_encoding=UTF8" }), "createdb -E UTF8 -T template0")
+			wantConfigError(t, edited(t, address, func(u *url.URL) { u.Host = hostOf(t, pgtest.Bouncer(t, address)) }), "createdb -E UTF8 -T template0")
+		})
+	}
+}
+
+// TestPostgresClientEncoding : what others are used to is not asked of us.
+func TestPostgresClientEncoding(t *testing.T) {
+	address := pgtest.URL(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	c, err := pgx.Connect(ctx, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Exec(ctx, `ALTER DATABASE `+pgx.Identifier{c.Config().Database}.Sanitize()+` SET client_encoding = 'LATIN1'`)
+	c.Close(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range []string{address, edited(t, address, func(u *url.URL) { u.RawQuery = "client_encoding=LATIN1" })} {
+		s := running(t, address)
+		if _, err := s.IssueSignIn(ctx, "Жанна 😀", []byte(address), time.Now().Add(time.Hour)); err != nil {
+			t.Error(err)
+		}
+		if list, err := s.Operators(ctx); err != nil || len(list) != 1 || list[0].Name != "Жанна 😀" {
+			t.Errorf("%+v, %v", list, err)
+		}
+	}
+}
+
 func TestPostgresNameDoesNotResolve(t *testing.T) {
 	t.Parallel()
 	s := started(t, "postgres://u:s3cret@no-such-host.invalid/d")
