@@ -17,7 +17,7 @@ chaos: CHAOS ?= 200
 TEST     := scripts/test -p 2 -timeout 40m
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check soak chaos bench bench-init image build fmt setup clean
+.PHONY: help demo run test check steady soak chaos bench bench-init image build fmt setup clean
 
 help: ## what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ check: ## formatting, vet, staticcheck and the tests with the race detector: wha
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	cd test/kubernetes && $(GO) tool -modfile=../../tools/go.mod staticcheck ./...
 	@$(TEST) -race -shuffle=on
+
+steady: ## each package 10 times quiet and 10 times with busy cores; goes on where it was (PKG=./internal/web RUNS=3)
+	@scripts/steady
 
 soak: ## half an hour of random abuse of init (SOAK=5m make soak: five minutes); nothing may leak
 	@SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./cmd/init
