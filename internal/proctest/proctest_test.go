@@ -112,3 +112,32 @@ func TestFreeze(t *testing.T) {
 		t.Errorf("it is in state %c", q.State)
 	}
 }
+
+// The same sources are linked once, and a test's executable is its own: a later build does not change it.
+func TestExecutablesAreShared(t *testing.T) {
+	dir := t.TempDir()
+	build := func(file, flags string) os.FileInfo {
+		t.Helper()
+		path := filepath.Join(dir, file)
+		if err := link(path, "init", "static", "CGO_ENABLED=0", []string{"-trimpath", "-ldflags=-s -w" + flags}); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	first, again := build("first", ""), build("again", "")
+	if !os.SameFile(first, again) {
+		t.Error("the same sources made two files")
+	}
+	if other := build("other", " -X tandem/internal/buildinfo.Version=another"); os.SameFile(first, other) {
+		t.Error("other flags gave the old file")
+	}
+	after, err := os.Stat(filepath.Join(dir, "first"))
+	if err != nil || after.Size() != first.Size() || after.ModTime() != first.ModTime() {
+		t.Errorf("a later build has changed the executable: %v", err)
+	}
+	build("last", "")
+}
