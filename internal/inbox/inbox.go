@@ -18,6 +18,10 @@ var (
 	ErrKeyReused = errors.New("this Idempotency-Key was used for a different answer")
 	// ErrUnavailable : the database cannot be used now. The text around it says why, without secrets.
 	ErrUnavailable = errors.New("the database is not available")
+	// ErrBusy : the database is well, and had no time for this. The text around it says what took the time.
+	ErrBusy = errors.New("the database is busy")
+	// ErrTooLong : this one question was given up; others are answered.
+	ErrTooLong = errors.New("this question took too long")
 	// ErrFenced : another instance has taken over polling since; nothing was written.
 	ErrFenced = errors.New("another instance has taken over this bot")
 	// ErrNoLock : the lock between hosts is not held in the database that was to be written; nothing was.
@@ -25,6 +29,11 @@ var (
 	// ErrReset : the event asked for is unknown or too old to go on from; read everything again.
 	ErrReset = errors.New("events from there are gone")
 )
+
+// TryLater says that the same call may do better in a moment: the fault is neither the caller's nor for good.
+func TryLater(err error) bool {
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrBusy) || errors.Is(err, ErrTooLong)
+}
 
 // Direction of a message, seen from the inbox.
 type Direction string

@@ -37,7 +37,7 @@ func (s *Store) IssueSignIn(ctx context.Context, name string, hash []byte, expir
 // SignInOperator says whose unused link it is.
 func (s *Store) SignInOperator(ctx context.Context, hash []byte) (inbox.Operator, error) {
 	var op inbox.Operator
-	err := s.read(ctx, "look up a sign-in link", func(t tx) (err error) {
+	err := s.lookUp(ctx, "look up a sign-in link", func(t tx) (err error) {
 		op, err = oneOperator(t, `WHERE id = (SELECT operator_id FROM signin_links WHERE hash = $1 AND expires_at > $2)`,
 			hash, micros(time.Now()))
 		return err
@@ -47,8 +47,12 @@ func (s *Store) SignInOperator(ctx context.Context, hash []byte) (inbox.Operator
 
 // RedeemSignIn uses a link up.
 func (s *Store) RedeemSignIn(ctx context.Context, hash []byte) (inbox.Operator, error) {
-	var op inbox.Operator
-	err := s.write(ctx, "redeem a sign-in link", func(t tx) error {
+	// Found first: who guesses at links does not hold up those who write.
+	op, err := s.SignInOperator(ctx, hash)
+	if err != nil {
+		return op, err
+	}
+	err = s.write(ctx, "redeem a sign-in link", func(t tx) error {
 		var id int64
 		err := t.one(to(&id), `DELETE FROM signin_links WHERE hash = $1 AND expires_at > $2 RETURNING operator_id`, hash, micros(time.Now()))
 		if err != nil {
@@ -63,7 +67,7 @@ func (s *Store) RedeemSignIn(ctx context.Context, hash []byte) (inbox.Operator, 
 // Operator is the one with that id.
 func (s *Store) Operator(ctx context.Context, id int64) (inbox.Operator, error) {
 	var op inbox.Operator
-	err := s.read(ctx, "read an operator", func(t tx) (err error) {
+	err := s.lookUp(ctx, "read an operator", func(t tx) (err error) {
 		op, err = oneOperator(t, `WHERE id = $1`, id)
 		return err
 	})
@@ -133,7 +137,7 @@ func (s *Store) RevokeToken(ctx context.Context, name string) error {
 // TokenByHash is the token with that hash.
 func (s *Store) TokenByHash(ctx context.Context, hash []byte) (inbox.Token, error) {
 	var token inbox.Token
-	err := s.read(ctx, "look up an API token", func(t tx) error {
+	err := s.lookUp(ctx, "look up an API token", func(t tx) error {
 		var created int64
 		err := t.one(to(&token.ID, &token.Name, &created), `SELECT id, name, created_at FROM api_tokens WHERE hash = $1`, hash)
 		token.CreatedAt = fromMicros(created)
@@ -147,7 +151,7 @@ func (s *Store) TokenByHash(ctx context.Context, hash []byte) (inbox.Token, erro
 
 // FindSession is the data of a session that has not expired.
 func (s *Store) FindSession(ctx context.Context, key string) (data []byte, found bool, err error) {
-	err = s.read(ctx, "find a session", func(t tx) (err error) {
+	err = s.lookUp(ctx, "find a session", func(t tx) (err error) {
 		found, err = t.row(to(&data), `SELECT data FROM sessions WHERE key = $1 AND expires_at > $2`, inbox.CleanText(key), micros(time.Now()))
 		return err
 	})

@@ -23,8 +23,10 @@ type rows interface {
 
 // database is one of the two databases, connected. Its methods may be called from any goroutine.
 type database interface {
+	// lane is where to wait for a connection for that way, before read or write.
+	lane(w way) *lane
 	// read runs f outside of a writing transaction; each statement sees what was committed when it began.
-	read(ctx context.Context, f func(conn) error) error
+	read(ctx context.Context, w way, f func(conn) error) error
 	// write runs f in a transaction and commits it if f returned nil.
 	write(ctx context.Context, f func(conn) error) error
 	// lockCounters is the statement that reads the counters and keeps every other writer out until the commit.
@@ -52,6 +54,7 @@ type trouble struct {
 	reason  string     // plain words, without secrets, for whoever runs this
 	reading bool       // reading is possible all the same
 	passing bool       // says nothing about the next call
+	late    bool       // the statement ran out of its time
 	final   bool       // only a restart of the process mends it
 	config  bool       // at the first connection, or at a schema too new: a person has to mend the configuration (exit code 78)
 }

@@ -16,7 +16,7 @@ const (
 // LastEvent is the number of the newest committed event.
 func (s *Store) LastEvent(ctx context.Context) (int64, error) {
 	var seq int64
-	err := s.read(ctx, "read the last event", func(t tx) error {
+	err := s.lookUp(ctx, "read the last event", func(t tx) error {
 		return t.one(to(&seq), `SELECT last_event FROM counters WHERE id = 1`)
 	})
 	return seq, err

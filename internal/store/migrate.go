@@ -62,8 +62,13 @@ var newestSchema = func() int64 {
 func fits(ctx context.Context, db database) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
+	leave, err := db.lane(health).enter(ctx, health)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	var have, oldest int64
-	err := db.read(ctx, func(c conn) error {
+	err = db.read(ctx, health, func(c conn) error {
 		t := tx{ctx, c}
 		return t.one(to(&have, &oldest), `SELECT (SELECT COALESCE(MAX(version_id), 0) FROM `+versionTable+` WHERE is_applied), oldest FROM schema_compat WHERE id = 1`)
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
+	"tandem/internal/inbox"
 	"tandem/internal/tcp"
 )
 
@@ -34,12 +36,13 @@ const (
 // counters, on which everybody waits: the kernel's keepalive would take two hours to notice.
 const beginWrite = `begin; set local lock_timeout = '10s'; set local statement_timeout = '30s'; set local idle_in_transaction_session_timeout = '10s'`
 
-// postgres is a PostgreSQL server, used through a pool, by one connection that listens, and by one that holds
-// the polling lock.
+// postgres is a PostgreSQL server, used through a pool for each way, by one connection that listens, and by one that
+// holds the polling lock.
 type postgres struct {
 	setting string // the one that has the address
 	config  *pgxpool.Config
-	pool    *pgxpool.Pool
+	lanes   [ways]*lane
+	pools   [ways]*pgxpool.Pool // those with one lane are one
 	pooler  pooler
 
 	lock      *pgx.ConnConfig // for the polling lock, which needs a server and no pooler
@@ -64,10 +67,40 @@ func newPostgres(url string) (*postgres, error) {
 	}
 	p := &postgres{setting: "DATABASE_URL", config: config, lock: c.Copy()}
 	config.BeforeConnect = p.adapt
-	if p.pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil { // it connects when first used
-		return nil, errors.New(rule)
+	p.lanes = share(int(config.MaxConns))
+	byLane := map[*lane]*pgxpool.Pool{}
+	for w, l := range p.lanes {
+		if byLane[l] == nil {
+			if byLane[l], err = p.newPool(way(w), l); err != nil {
+				p.close()
+				return nil, errors.New(rule)
+			}
+		}
+		p.pools[w] = byLane[l]
 	}
 	return p, nil
+}
+
+// newPool makes a pool that connects when it is first used.
+func (p *postgres) newPool(w way, l *lane) (*pgxpool.Pool, error) {
+	config := p.config.Copy()
+	config.MaxConns = int32(cap(l.slots))
+	if w != pages {
+		config.MinConns, config.MinIdleConns = 0, 0 // what a URL asks for is for all together
+	}
+	config.MinConns, config.MinIdleConns = min(config.MinConns, config.MaxConns), min(config.MinIdleConns, config.MaxConns)
+	return pgxpool.NewWithConfig(context.Background(), config)
+}
+
+// each calls f once for each pool.
+func (p *postgres) each(f func(*pgxpool.Pool)) {
+	seen := map[*pgxpool.Pool]bool{nil: true}
+	for _, pool := range p.pools {
+		if !seen[pool] {
+			seen[pool] = true
+			f(pool)
+		}
+	}
 }
 
 // parsePostgres reads an address of a server, or of a pooler before it.
@@ -125,12 +158,31 @@ func severalHosts(c *pgx.ConnConfig) bool {
 	return false
 }
 
-func (p *postgres) read(ctx context.Context, f func(conn) error) error {
-	return f(pgxConn{p.pool})
+func (p *postgres) lane(w way) *lane { return p.lanes[w] }
+
+func (p *postgres) read(ctx context.Context, w way, f func(conn) error) error {
+	if w != search {
+		return f(pgxConn{p.pools[w]})
+	}
+	// The server itself ends a search a little before we would: through a pooler nobody else can, and the connection lives on.
+	limit := wayLimits[search]
+	if d, ok := ctx.Deadline(); ok {
+		limit = time.Until(d)
+	}
+	begin := fmt.Sprintf(`begin read only; set local statement_timeout = %d`, max(limit*9/10, time.Millisecond).Milliseconds())
+	t, err := p.pools[w].BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
+	if err != nil {
+		return err
+	}
+	err = f(pgxConn{t})
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingDeadline)
+	defer cancel()
+	t.Rollback(end)
+	return err
 }
 
 func (p *postgres) write(ctx context.Context, f func(conn) error) error {
-	t, err := p.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: beginWrite})
+	t, err := p.pools[writes].BeginTx(ctx, pgx.TxOptions{BeginQuery: beginWrite})
 	if err != nil {
 		return err
 	}
@@ -158,7 +210,12 @@ func (p *postgres) notify() string { return `NOTIFY ` + notifyName }
 
 func (p *postgres) migrate(ctx context.Context) error {
 	var have int64
-	err := p.pool.QueryRow(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM `+versionTable+` WHERE is_applied`).Scan(&have)
+	leave, err := p.lanes[health].enter(ctx, health)
+	if err != nil {
+		return err
+	}
+	err = p.pools[health].QueryRow(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM `+versionTable+` WHERE is_applied`).Scan(&have)
+	leave()
 	if code := sqlState(err); err != nil && code != "42P01" {
 		return fmt.Errorf("read the version of the schema: %w", err)
 	}
@@ -189,12 +246,17 @@ func (p *postgres) migrate(ctx context.Context) error {
 
 func (p *postgres) check(ctx context.Context, after *trouble) error {
 	if after != nil && !after.reading {
-		p.pool.Reset() // connections from before are broken, and would be found out one failed call at a time
+		p.each((*pgxpool.Pool).Reset) // connections from before are broken, and would be found out one failed call at a time
 		p.pooler.forget()
 	}
+	leave, err := p.lanes[health].enter(ctx, health)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	var standby bool
 	var encoding string
-	err := p.pool.QueryRow(ctx, `SELECT pg_is_in_recovery(), current_setting('server_encoding')`).Scan(&standby, &encoding)
+	err = p.pools[health].QueryRow(ctx, `SELECT pg_is_in_recovery(), current_setting('server_encoding')`).Scan(&standby, &encoding)
 	switch {
 	case err != nil:
 		return err
@@ -203,7 +265,13 @@ func (p *postgres) check(ctx context.Context, after *trouble) error {
 	case standby:
 		return errStandby
 	}
-	return nil
+	if after == nil || after.kind != inbox.Full {
+		return nil
+	}
+	return p.write(ctx, func(c conn) error {
+		_, err := c.exec(ctx, `UPDATE counters SET probe = probe + 1 WHERE id = 1`)
+		return err
+	})
 }
 
 // encodingError : the database cannot hold what people write. SQL_ASCII takes any bytes for text, the others lack letters.
@@ -295,7 +363,9 @@ func (p *postgres) close() {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
-		p.pool.Close()
+		var all sync.WaitGroup
+		p.each(func(pool *pgxpool.Pool) { all.Go(pool.Close) })
+		all.Wait()
 	}()
 	select {
 	case <-closed:

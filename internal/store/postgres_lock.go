@@ -209,7 +209,7 @@ func (p *postgres) mayHold(ctx context.Context, c *pgx.Conn) error {
 	if err := c.QueryRow(ctx, which).Scan(&here.name, &here.id); err != nil {
 		return err
 	}
-	if err := p.pool.QueryRow(ctx, which).Scan(&there.name, &there.id); err != nil {
+	if err := p.pools[health].QueryRow(ctx, which).Scan(&there.name, &there.id); err != nil {
 		return err
 	}
 	if here != there {

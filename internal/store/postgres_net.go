@@ -65,7 +65,9 @@ func (p *postgres) diagnose(err error) *trouble {
 	case "25006":
 		return &trouble{kind: inbox.ReadOnly, reason: said, reading: true}
 	case "57014", "55P03", "25P03", "25P04", "40001", "40P01":
-		return &trouble{kind: inbox.Busy, reason: "it was too busy; " + said, passing: true}
+		return &trouble{kind: inbox.Busy, reason: "it was too busy; " + said, passing: true, late: true}
+	case "53100":
+		return &trouble{kind: inbox.Full, reason: "the disk of the server is full; " + said, reading: true}
 	case "42P01", "3F000": // the tables are gone: the database was replaced by an empty one
 		return &trouble{kind: inbox.Damaged, reason: said}
 	}

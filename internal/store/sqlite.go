@@ -22,10 +22,12 @@ import (
 	"tandem/internal/inbox"
 )
 
+// sqliteConns is how many connections each way has. The health check's second one is what watches for commits.
+var sqliteConns = [ways]int{search: 2, pages: 4, access: 2, health: 2, writes: 1}
+
 const (
-	sqliteBusy    = 5 * time.Second
-	sqliteReaders = 4
-	sqliteRoom    = 512 << 10 // bytes that must be free after the disk was full
+	sqliteBusy = 5 * time.Second
+	sqliteRoom = 512 << 10 // bytes that must be free after the disk was full
 	// sqliteLook is how often a reader of PRAGMA data_version asks whether another connection has committed.
 	// It costs about 15 µs; inotify on the -wal file would say it sooner, but not on every file system.
 	sqliteLook = 50 * time.Millisecond
@@ -35,15 +37,39 @@ const (
 // BEGIN IMMEDIATE: a transaction that reads first and then finds another writer would fail at once, whatever
 // the busy timeout.
 type sqlite struct {
-	path string
-	log  *slog.Logger
+	path  string
+	log   *slog.Logger
+	lanes [ways]*lane
 
 	mu      sync.RWMutex // held to replace what is below
 	writer  *sqliteWriter
-	readers *sql.DB
-	reading *statements
+	readers [ways]*sqliteReader // none for writes
 	file    fileID
 	wal     fileID
+}
+
+// sqliteReader is the connections of one way that only read.
+type sqliteReader struct {
+	db   *sql.DB
+	used *statements
+}
+
+func newSQLiteReader(path string, w way) (*sqliteReader, error) {
+	// What one row or a few are read for needs no large cache of pages.
+	cache := "_pragma=cache_size(-256)"
+	if w == search || w == pages {
+		cache = "_pragma=cache_size(-2000)"
+	}
+	db, err := sql.Open("sqlite", sqliteName(path, "_pragma=query_only(1)", cache))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(sqliteConns[w])
+	db.SetMaxIdleConns(sqliteConns[w])
+	if w == search || w == pages {
+		db.SetConnMaxIdleTime(time.Minute) // its cache goes with it
+	}
+	return &sqliteReader{db, &statements{prepare: db.PrepareContext}}, nil
 }
 
 // fileID tells a file from another that has its name now.
@@ -55,7 +81,11 @@ type replacedError string
 func (e replacedError) Error() string { return string(e) }
 
 func newSQLite(path string, log *slog.Logger) *sqlite {
-	return &sqlite{path: path, log: log}
+	d := &sqlite{path: path, log: log}
+	for w := range d.lanes {
+		d.lanes[w] = newLane(sqliteConns[w])
+	}
+	return d
 }
 
 func (d *sqlite) open(ctx context.Context) error {
@@ -94,22 +124,29 @@ func (d *sqlite) open(ctx context.Context) error {
 		return err
 	}
 	writer.SetMaxOpenConns(1)
-	readers, err := sql.Open("sqlite", sqliteName(path, "_pragma=query_only(1)"))
-	if err != nil {
+	var readers [ways]*sqliteReader
+	closeAll := func() {
+		for _, r := range readers {
+			if r != nil {
+				r.db.Close()
+			}
+		}
 		writer.Close()
-		return err
 	}
-	readers.SetMaxOpenConns(sqliteReaders)
-	readers.SetMaxIdleConns(sqliteReaders)
+	for w := range writes {
+		if readers[w], err = newSQLiteReader(path, w); err != nil {
+			closeAll()
+			return err
+		}
+	}
 	opened := &sqlite{path: path, log: d.log, writer: &sqliteWriter{db: writer}, readers: readers, file: before}
 	if err := opened.prepare(ctx); err != nil {
-		readers.Close()
-		writer.Close()
+		closeAll()
 		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.writer, d.readers, d.reading = opened.writer, readers, &statements{prepare: readers.PrepareContext}
+	d.writer, d.readers = opened.writer, readers
 	d.file, d.wal = opened.file, opened.wal
 	d.path = path
 	return nil
@@ -130,7 +167,7 @@ func (d *sqlite) prepare(ctx context.Context) error {
 		return err
 	}
 	var n int
-	if err := d.readers.QueryRowContext(ctx, `SELECT COUNT(*) FROM counters`).Scan(&n); err != nil {
+	if err := d.readers[health].db.QueryRowContext(ctx, `SELECT COUNT(*) FROM counters`).Scan(&n); err != nil {
 		return err
 	}
 	var err error
@@ -224,27 +261,29 @@ func (d *sqlite) intact() error {
 	return nil
 }
 
-func (d *sqlite) handles() (writer *sqliteWriter, readers *sql.DB, reading *statements, err error) {
+func (d *sqlite) handles() (writer *sqliteWriter, readers [ways]*sqliteReader, err error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if d.writer == nil {
-		return nil, nil, nil, errNotOpen
+		return nil, readers, errNotOpen
 	}
-	return d.writer, d.readers, d.reading, nil
+	return d.writer, d.readers, nil
 }
 
 var errNotOpen = errors.New("not connected yet")
 
-func (d *sqlite) read(ctx context.Context, f func(conn) error) error {
-	_, readers, reading, err := d.handles()
+func (d *sqlite) lane(w way) *lane { return d.lanes[w] }
+
+func (d *sqlite) read(ctx context.Context, w way, f func(conn) error) error {
+	_, readers, err := d.handles()
 	if err != nil {
 		return err
 	}
-	return f(sqlConn{readers, reading})
+	return f(sqlConn{readers[w].db, readers[w].used})
 }
 
 func (d *sqlite) write(ctx context.Context, f func(conn) error) error {
-	writer, _, _, err := d.handles()
+	writer, _, err := d.handles()
 	if err != nil {
 		return err
 	}
@@ -271,14 +310,14 @@ func (d *sqlite) notify() string { return "" }
 func (d *sqlite) migrate(context.Context) error { return nil }
 
 func (d *sqlite) check(ctx context.Context, after *trouble) error {
-	if _, _, _, err := d.handles(); err != nil {
+	if _, _, err := d.handles(); err != nil {
 		return d.open(ctx)
 	}
 	if err := d.intact(); err != nil {
 		return err
 	}
 	if after == nil {
-		return d.read(ctx, func(c conn) error {
+		return d.read(ctx, health, func(c conn) error {
 			var n int64
 			return tx{ctx, c}.one(to(&n), `SELECT last_event FROM counters WHERE id = 1`)
 		})
@@ -312,12 +351,12 @@ func (d *sqlite) watch(ctx context.Context, hint, broken func()) {
 			return
 		case <-ticker.C:
 		}
-		_, readers, _, err := d.handles()
+		_, readers, err := d.handles()
 		if err != nil {
 			continue
 		}
 		if c == nil {
-			if c, err = readers.Conn(ctx); err != nil {
+			if c, err = readers[health].db.Conn(ctx); err != nil {
 				c = nil
 				continue
 			}
@@ -414,7 +453,9 @@ func (d *sqlite) close() {
 		return
 	}
 	// The readers first: the last connection to close, the writer's, folds the -wal file into the database.
-	d.readers.Close()
+	for w := range writes {
+		d.readers[w].db.Close()
+	}
 	d.writer.close()
-	d.writer, d.readers, d.reading = nil, nil, nil
+	d.writer, d.readers = nil, [ways]*sqliteReader{}
 }

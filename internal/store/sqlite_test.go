@@ -205,7 +205,7 @@ func TestSQLiteDiskFull(t *testing.T) {
 	}
 	f.check()
 	var sound string
-	if err := s.db.(*sqlite).readers.QueryRow(`PRAGMA integrity_check`).Scan(&sound); err != nil || sound != "ok" {
+	if err := s.db.(*sqlite).readers[pages].db.QueryRow(`PRAGMA integrity_check`).Scan(&sound); err != nil || sound != "ok" {
 		t.Errorf("integrity: %q, %v", sound, err)
 	}
 }
@@ -278,7 +278,7 @@ func TestSQLiteFiles(t *testing.T) {
 	}
 	for sql, want := range map[string]string{`PRAGMA journal_mode`: "wal", `PRAGMA synchronous`: "2", `PRAGMA foreign_keys`: "1"} {
 		var have string
-		if err := s.db.(*sqlite).readers.QueryRow(sql).Scan(&have); err != nil || have != want {
+		if err := s.db.(*sqlite).readers[pages].db.QueryRow(sql).Scan(&have); err != nil || have != want {
 			t.Errorf("%s: %s, %v; want %s", sql, have, err, want)
 		}
 	}

@@ -17,7 +17,10 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"tandem/internal/exitcode"
 	"tandem/internal/inbox"
@@ -37,14 +40,16 @@ const (
 	openTimeout  = 10 * time.Second
 	readTimeout  = 10 * time.Second
 	writeTimeout = 15 * time.Second // SQLite alone waits up to 5 s for a lock
-	migrateLimit = 10 * time.Minute
+	// accessTimeout is for one row found by its key.
+	accessTimeout = 5 * time.Second
+	migrateLimit  = 10 * time.Minute
 )
 
 // Store is one database, wanted or connected. Its methods may be called from any goroutine.
 type Store struct {
-	log     *slog.Logger
-	db      database      // nil only with a config error
-	writing chan struct{} // held during a writing transaction: a second one would only wait in the database
+	log    *slog.Logger
+	db     database // nil only with a config error
+	limits [ways]time.Duration
 
 	connecting sync.Mutex
 	connected  bool // under connecting
@@ -55,6 +60,8 @@ type Store struct {
 	changed chan struct{} // closed and replaced at each change of the two
 	closed  bool
 	hints   map[chan struct{}]struct{}
+
+	worked atomic.Int64 // when the database last did something, in nanoseconds
 
 	kick   chan struct{} // asks the health check to look now
 	claims claims
@@ -95,7 +102,7 @@ func Unusable(err error, log *slog.Logger) *Store {
 func newStore(log *slog.Logger) *Store {
 	return &Store{
 		log:     log,
-		writing: make(chan struct{}, 1),
+		limits:  wayLimits,
 		trouble: &trouble{kind: inbox.NotConnected, reason: "not connected yet"},
 		changed: make(chan struct{}),
 		hints:   map[chan struct{}]struct{}{},
@@ -254,6 +261,7 @@ func (s *Store) unfit(t *trouble) error {
 }
 
 func (s *Store) checkOnce(ctx context.Context, before *trouble) *trouble {
+	began := time.Now()
 	check, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	err := s.db.check(check, before)
@@ -268,6 +276,10 @@ func (s *Store) checkOnce(ctx context.Context, before *trouble) *trouble {
 	}
 	if err == nil {
 		return nil
+	}
+	var full *fullError
+	if errors.As(err, &full) || late(err) && s.worked.Load() > began.UnixNano() {
+		return before // it has much to do
 	}
 	if t := s.diagnose(err); t != nil {
 		return t
@@ -420,13 +432,27 @@ func (s *Store) hintLocked() {
 
 // read runs f outside of a writing transaction. what says in an error what was being done.
 func (s *Store) read(ctx context.Context, what string, f func(tx) error) error {
+	return s.readBy(ctx, pages, what, f)
+}
+
+// lookUp is read for one thing found by its key, which does not wait for what takes longer.
+func (s *Store) lookUp(ctx context.Context, what string, f func(tx) error) error {
+	return s.readBy(ctx, access, what, f)
+}
+
+func (s *Store) readBy(ctx context.Context, w way, what string, f func(tx) error) error {
 	if t := s.current(); t != nil && !t.reading {
 		return fmt.Errorf("%s: %w", what, unavailable(t))
 	}
-	limited, cancel := context.WithTimeout(ctx, readTimeout)
+	leave, err := s.db.lane(w).enter(ctx, w)
+	if err != nil {
+		return s.explain(ctx, w, what, err)
+	}
+	defer leave()
+	limited, cancel := context.WithTimeout(ctx, s.limits[w])
 	defer cancel()
-	err := s.db.read(limited, func(c conn) error { return f(tx{limited, c}) })
-	return s.explain(ctx, what, err)
+	err = s.db.read(limited, w, func(c conn) error { return f(tx{limited, c}) })
+	return s.explain(ctx, w, what, err)
 }
 
 // write runs f in a writing transaction.
@@ -434,35 +460,58 @@ func (s *Store) write(ctx context.Context, what string, f func(tx) error) error 
 	if t := s.current(); t != nil {
 		return fmt.Errorf("%s: %w", what, unavailable(t))
 	}
-	limited, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	select {
-	case s.writing <- struct{}{}:
-	case <-limited.Done():
-		return s.explain(ctx, what, limited.Err())
+	leave, err := s.db.lane(writes).enter(ctx, writes)
+	if err != nil {
+		return s.explain(ctx, writes, what, err)
 	}
-	defer func() { <-s.writing }()
-	err := s.db.write(limited, func(c conn) error { return f(tx{limited, c}) })
-	return s.explain(ctx, what, err)
+	defer leave()
+	if t := s.current(); t != nil { // found out by the one that was waited for
+		return fmt.Errorf("%s: %w", what, unavailable(t))
+	}
+	limited, cancel := context.WithTimeout(ctx, s.limits[writes])
+	defer cancel()
+	err = s.db.write(limited, func(c conn) error { return f(tx{limited, c}) })
+	return s.explain(ctx, writes, what, err)
 }
 
 // explain turns an error of the database into one that a caller can act on, and tells the health check.
-func (s *Store) explain(ctx context.Context, what string, err error) error {
+func (s *Store) explain(ctx context.Context, w way, what string, err error) error {
+	var full *fullError
 	switch {
 	case err == nil:
+		s.worked.Store(time.Now().UnixNano())
 		return nil
+	case errors.As(err, &full):
+		return fmt.Errorf("%s: %w", what, busy(full.Error()))
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", what, ctx.Err())
 	}
-	var t *trouble
-	if errors.Is(err, context.DeadlineExceeded) {
-		// Perhaps only this one was slow: the health check finds out.
-		t = &trouble{kind: inbox.Unreachable, reason: "it did not answer in time"}
-	} else if t = s.diagnose(err); t == nil {
+	t := s.diagnose(err)
+	if late(err) || t != nil && t.late {
+		s.look() // whether only this one was slow is the health check's to say
+		if now := s.current(); now != nil && (!now.reading || w == writes) {
+			return fmt.Errorf("%s: %w", what, unavailable(now))
+		}
+		if w == search || w == pages {
+			return fmt.Errorf("%s: %w: it was given up after %s; ask for less, or try again later", what, inbox.ErrTooLong, s.limits[w])
+		}
+		return fmt.Errorf("%s: %w", what, busy(fmt.Sprintf("it did not do this within %s; try again in a moment", s.limits[w])))
+	}
+	if errors.Is(err, context.DeadlineExceeded) { // no connection was made in that time
+		t = &trouble{kind: inbox.Unreachable, reason: "it did not answer in time", passing: true}
+	}
+	if t == nil {
 		return fmt.Errorf("%s: %w", what, err)
-	} else if !t.passing {
+	}
+	if !t.passing {
 		s.report(t)
 	}
 	s.look()
 	return fmt.Errorf("%s: %w", what, unavailable(t))
+}
+
+// late says that a statement ran out of its time, and not the making of a connection.
+func late(err error) bool {
+	var connect *pgconn.ConnectError
+	return errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &connect)
 }

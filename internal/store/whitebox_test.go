@@ -201,8 +201,8 @@ type planned struct {
 	scans map[string]string // by statement
 }
 
-func (p *planned) read(ctx context.Context, f func(conn) error) error {
-	return p.database.read(ctx, func(c conn) error { return f(planConn{c, p}) })
+func (p *planned) read(ctx context.Context, w way, f func(conn) error) error {
+	return p.database.read(ctx, w, func(c conn) error { return f(planConn{c, p}) })
 }
 
 func (p *planned) write(ctx context.Context, f func(conn) error) error {

@@ -214,7 +214,7 @@ func (b *Bot) lock(ctx context.Context) (inbox.PollLock, error) {
 		if err == nil {
 			return lock, nil
 		}
-		if ctx.Err() != nil || !errors.Is(err, inbox.ErrUnavailable) {
+		if ctx.Err() != nil || !inbox.TryLater(err) {
 			return nil, err
 		}
 		if reason := err.Error(); reason != told {
@@ -232,7 +232,7 @@ func (b *Bot) takeOver(ctx context.Context) (inbox.Tenure, error) {
 	pause := b.times.storeBackoff()
 	for {
 		t, err := b.Store.TakeOver(ctx, b.Token.BotID(), b.Instance)
-		if err == nil || ctx.Err() != nil || !errors.Is(err, inbox.ErrUnavailable) {
+		if err == nil || ctx.Err() != nil || !inbox.TryLater(err) {
 			return t, err
 		}
 		if !sleep(ctx, pause.next()) {

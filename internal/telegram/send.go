@@ -235,7 +235,7 @@ func (s *sender) write(o inbox.Outcome) {
 			return
 		case pause.failures == 0:
 			s.Log.Error("the outcome of a delivery cannot be written, trying again", "delivery", o.DeliveryID, "error", err)
-		case !errors.Is(err, inbox.ErrUnavailable) && pause.failures > 8:
+		case !inbox.TryLater(err) && pause.failures > 8:
 			s.Log.Error("the outcome of a delivery is given up", "delivery", o.DeliveryID, "outcome", o.State, "error", err)
 			return
 		}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -201,6 +202,18 @@ func (v botView) wordBanner() *banner {
 func databaseBanner(why string) *banner {
 	return &banner{Level: "warning", Title: "The database is not available", Text: sentence(why),
 		Kept: "Nothing can be read or answered until it is back. What was stored is safe, and what you type stays in this window."}
+}
+
+// busyBanner is for what was given up although the database is well; nil for any other error.
+func busyBanner(err error) *banner {
+	switch {
+	case errors.Is(err, inbox.ErrTooLong):
+		return &banner{Level: "warning", Title: "This took too long",
+			Text: "It was given up. If it was a search, search for more letters or another word; else try again in a moment."}
+	case errors.Is(err, inbox.ErrBusy), errors.Is(err, errTurn), errors.Is(err, context.DeadlineExceeded):
+		return &banner{Level: "info", Title: "Much is going on: the database is busy", Text: "Nothing is wrong with it. Try again in a moment."}
+	}
+	return nil
 }
 
 // both joins what the bot said and what init says of it, when they differ.

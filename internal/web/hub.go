@@ -119,10 +119,13 @@ func (h *hub) run(ctx context.Context) {
 			}
 		}
 		if err != nil {
-			if !errors.Is(err, inbox.ErrUnavailable) {
+			if !inbox.TryLater(err) {
 				h.log.Warn("reading events failed, trying again", "error", err)
 			}
-			h.endAll(err)
+			// Of a database that is only busy the streams have missed nothing: they go on where they are.
+			if errors.Is(err, inbox.ErrUnavailable) || !inbox.TryLater(err) {
+				h.endAll(err)
+			}
 			retry = time.After(hubRetry)
 		}
 		select {

@@ -66,7 +66,7 @@ func (databaseCollector) Describe(out chan<- *prometheus.Desc) {
 }
 
 func (c databaseCollector) Collect(out chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeLimit)
+	ctx, cancel := context.WithTimeout(scraping(context.Background()), scrapeLimit)
 	defer cancel()
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
@@ -89,6 +89,11 @@ func (c databaseCollector) Collect(out chan<- prometheus.Metric) {
 		}
 		gauge(queueAge, age)
 	}
+}
+
+// scraping makes all who look at the operations port one reader.
+func scraping(ctx context.Context) context.Context {
+	return context.WithValue(ctx, whoKey{}, principal{kind: "operations"})
 }
 
 func one(b bool) float64 {
@@ -142,7 +147,7 @@ type statusQueue struct {
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), scrapeLimit)
+	ctx, cancel := context.WithTimeout(scraping(r.Context()), scrapeLimit)
 	defer cancel()
 	var a statusAnswer
 	a.Web.Version, a.Web.StartedAt, a.Web.Streams = buildinfo.String(), s.started, s.streams.open()
@@ -150,7 +155,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		a.Queue, a.Bot, err = s.statusOfData(ctx)
 	}
-	a.Database.Ready = err == nil
+	a.Database.Ready = s.store.Ready() == nil // one that has no time for this question now is well
 	if err != nil {
 		a.Database.Reason = err.Error()
 		if p, since := s.initSays(); p != nil {

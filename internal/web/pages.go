@@ -70,6 +70,9 @@ func (s *Server) failPage(w http.ResponseWriter, r *http.Request, p *problem, er
 			return
 		}
 		name, view.Title, p = "welcome", "Sign in", &problem{Status: http.StatusOK}
+	case busyBanner(err) != nil:
+		b := busyBanner(err)
+		view.Title, view.Text = b.Title, b.Text
 	case errors.Is(err, inbox.ErrUnavailable):
 		down := databaseBanner(p.Detail)
 		view.Title, view.Reason, view.Text = down.Title, down.Text, "Nothing can be read or answered until it is back. What was stored is safe."
@@ -84,12 +87,13 @@ func (s *Server) failPage(w http.ResponseWriter, r *http.Request, p *problem, er
 }
 
 // failFragment answers the page's script, which shows the words where they belong.
-func (s *Server) failFragment(w http.ResponseWriter, p *problem) {
-	var b *banner
-	switch p.Status {
-	case http.StatusUnauthorized:
+func (s *Server) failFragment(w http.ResponseWriter, p *problem, err error) {
+	b := busyBanner(err)
+	switch {
+	case b != nil:
+	case p.Status == http.StatusUnauthorized:
 		b = &banner{Level: "warning", Title: "You are signed out", Text: "What you typed is kept in this window. Sign in with a new link in another tab, then reload this page."}
-	case http.StatusServiceUnavailable:
+	case p.Status == http.StatusServiceUnavailable:
 		b = databaseBanner(p.Detail)
 	default:
 		writeProblem(w, p)

@@ -39,6 +39,8 @@ func problemOf(err error) (p *problem, told bool) {
 		return &problem{http.StatusUnprocessableEntity, inbox.ErrKeyReused.Error() + "; use a new key for a new answer"}, true
 	case errors.Is(err, inbox.ErrConflict):
 		return &problem{http.StatusConflict, or(reason(err), "this cannot be done as things are now")}, true
+	case errors.Is(err, inbox.ErrBusy), errors.Is(err, inbox.ErrTooLong):
+		return &problem{http.StatusServiceUnavailable, err.Error()}, true
 	case errors.Is(err, inbox.ErrUnavailable):
 		return &problem{http.StatusServiceUnavailable, publicly(err).Error()}, true
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
@@ -72,6 +74,9 @@ func (s *Server) fail(w *recorder, r *http.Request, as form, err error) {
 		w.Header().Set("Retry-After", "5")
 	case http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "30")
+		if p == errTurn {
+			w.Header().Set("Retry-After", "2")
+		}
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", challenge(p))
 	}
@@ -79,7 +84,7 @@ func (s *Server) fail(w *recorder, r *http.Request, as form, err error) {
 	case as == api || as == stream:
 		writeProblem(w, p)
 	case as == fragment:
-		s.failFragment(w, p)
+		s.failFragment(w, p, err)
 	default:
 		s.failPage(w, r, p, err)
 	}

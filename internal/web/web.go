@@ -66,7 +66,7 @@ func New(c Config) *Server {
 	c.MaxStreamsEach = or(c.MaxStreamsEach, 32)
 	c.Heartbeat = or(c.Heartbeat, 15*time.Second)
 	c.Recheck = or(c.Recheck, 30*time.Second)
-	s := &Server{store: c.Store, log: c.Log, config: c, started: time.Now()}
+	s := &Server{store: newFairStore(c.Store), log: c.Log, config: c, started: time.Now()}
 	s.stopping, s.stopStreams = context.WithCancel(context.Background())
 	s.hub = newHub(c.Store, c.Log)
 	s.streams = newGate(c.MaxStreams, c.MaxStreamsEach)

@@ -1,0 +1,102 @@
+package web_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tandem/internal/inbox"
+	"tandem/internal/web"
+)
+
+// slowToSearch fills the conversation so that slowSearch takes seconds on either database.
+func (r *rig) slowToSearch(conversation int64) {
+	r.t.Helper()
+	long := strings.Repeat("a", inbox.MaxAnswer)
+	for range 150 {
+		r.answer(conversation, long)
+	}
+}
+
+var slowSearch = url.QueryEscape(strings.Repeat("a", 150) + "b")
+
+// Eight slow searches of one program and one of an operator: everybody else reads, signs in and answers, and nobody
+// hears that the database is away.
+func TestSlowSearchesOfOneHoldUpNobodyElse(t *testing.T) {
+	onBoth(t, func(t *testing.T, database string) {
+		r := newRigOn(t, openStore(t, database))
+		r.customer(7, "Ana", "hello")
+		r.customer(8, "Bo", "hello")
+		id := r.conversation(7).ID
+		r.slowToSearch(id)
+		other, err := web.IssueToken(t.Context(), r.store, "other")
+		r.ok(err)
+		client := r.signIn("alice")
+		defer client.CloseIdleConnections()
+		r.token()
+
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var wg sync.WaitGroup
+		var asked, refused atomic.Int32
+		ask := func(c *http.Client, path string, header ...string) {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					asked.Add(1)
+					a, err := r.try(c, "GET", path, nil, header...)
+					if err != nil || a.StatusCode == 200 {
+						continue
+					}
+					refused.Add(1)
+					if a.StatusCode != 503 && a.StatusCode != 429 || a.Header.Get("Retry-After") == "" || strings.Contains(a.body, "not available") {
+						t.Errorf("a slow search: %s %.500s", a.Status, a.body)
+					}
+				}
+			})
+		}
+		for range 8 {
+			ask(http.DefaultClient, "/api/v1/conversations?q="+slowSearch, "Authorization", "Bearer "+r.bearer)
+		}
+		ask(client, "/fragments/list?q="+slowSearch)
+		ask(client, "/?q="+slowSearch)
+		eventually(t, "the searches are under way", func() bool { return asked.Load() >= 10 })
+		for end, n := time.Now().Add(4*time.Second), 0; time.Now().Before(end); n++ {
+			if a := r.call(http.DefaultClient, "GET", "/readyz", nil); a.StatusCode != 200 {
+				t.Fatalf("/readyz: %s %s", a.Status, a.body)
+			}
+			began := time.Now()
+			for _, path := range []string{"/conversations?limit=5", fmt.Sprintf("/conversations/%d/messages?limit=1", id)} {
+				a := r.call(http.DefaultClient, "GET", "/api/v1"+path, nil, "Authorization", "Bearer "+other)
+				if a.StatusCode != 200 {
+					t.Fatalf("another program's %s: %s %s", path, a.Status, a.body)
+				}
+			}
+			if a := r.call(client, "GET", "/conversations/"+fmt.Sprint(r.conversation(8).ID), nil); a.StatusCode != 200 || strings.Contains(a.body, "not available") {
+				t.Fatalf("a page: %s %s", a.Status, a.body)
+			}
+			a := r.call(http.DefaultClient, "POST", fmt.Sprintf("/api/v1/conversations/%d/messages", id), `{"text":"hi"}`, "Authorization", "Bearer "+other)
+			if a.StatusCode != 202 {
+				t.Fatalf("an answer: %s %s", a.Status, a.body)
+			}
+			r.signIn("bob").CloseIdleConnections()
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("round %d took %s", n, took)
+			}
+		}
+		cancel()
+		wg.Wait()
+		if err := r.store.Ready(); err != nil {
+			t.Errorf("the store is in trouble: %v", err)
+		}
+		if strings.Contains(r.log.String(), "not available") {
+			t.Errorf("the log has a word of an outage:\n%s", r.log)
+		}
+		t.Logf("%d searches, %d of them refused or given up", asked.Load(), refused.Load())
+	})
+}
