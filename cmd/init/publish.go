@@ -217,8 +217,7 @@ func (p *publisher) run(done <-chan struct{}) {
 // lasting says whether all processes are in states that may last.
 func lasting(s *status.Status) bool {
 	for _, p := range s.Processes {
-		switch p.State {
-		case status.Starting, status.Stopping, status.Waiting:
+		if !p.State.Lasts() {
 			return false
 		}
 	}

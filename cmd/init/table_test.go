@@ -77,6 +77,12 @@ bot   standby    3s      12      0
       why        bot a:7 has the database
 lock  /run/tandem/bot.lock: held by this bot
 `},
+		"is in a state that is new": {of(status.Process{State: "draining", Since: at(3 * time.Second), PID: 12, Reason: "two answers are under way"}, status.Lock{Held: true}), "bot",
+			`      STATE      FOR     PID     RESTARTS
+bot   draining   3s      12      0
+      why        two answers are under way
+lock  /run/tandem/bot.lock: held by this bot
+`},
 		"only web": {of(status.Process{}, status.Lock{}), "web", runs},
 	} {
 		if d := cmp.Diff(c.want, table(c.s, c.only, dir, now)); d != "" {

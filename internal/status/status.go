@@ -9,21 +9,6 @@ import (
 	"tandem/internal/smalljson"
 )
 
-// State is what a process is doing, in one word.
-type State string
-
-const (
-	Starting State = "starting" // runs, and has not said yet that it is ready; only one that init listens to
-	Running  State = "running"
-	Standby  State = "standby"  // waits for the polling lock, by itself or by init
-	Waiting  State = "waiting"  // for its next start
-	Finished State = "finished" // ended with 0
-	Failed   State = "failed"   // ended with 78, or cannot be started
-	Disabled State = "disabled" // ENABLE_TELEGRAM_BOT
-	Stopped  State = "stopped"  // by an operator
-	Stopping State = "stopping"
-)
-
 // Status is the whole file.
 type Status struct {
 	Init          Init      `json:"init"`

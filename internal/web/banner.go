@@ -82,11 +82,7 @@ func (v botView) alive() bool {
 	if v.word == nil || !v.word.Alive(v.now) {
 		return false
 	}
-	if v.init == nil {
-		return true
-	}
-	switch v.init.State {
-	case status.Starting, status.Running, status.Stopping, status.Standby:
+	if v.init == nil || v.init.State.Lives() {
 		return true
 	}
 	known := v.since
@@ -178,8 +174,11 @@ func (v botView) initBanner() *banner {
 		return &banner{Title: "The bot was stopped", Text: sentence(why) + " To start it, run: init start bot."}
 	case status.Stopping:
 		return &banner{Level: "info", Title: "The bot is stopping", Text: why}
+	case status.Finished:
+		return &banner{Title: "The bot has ended", Text: sentence(why) + " It is not started again by itself; to start it, run: init start bot."}
 	}
-	return &banner{Title: "The bot has ended", Text: sentence(why) + " It is not started again by itself; to start it, run: init start bot."}
+	// A state that is new: whatever it is, it is told as it is.
+	return &banner{Title: "The bot is " + string(p.State), Text: both(p.StatusText, p.Reason)}
 }
 
 // wordBanner is for what only the database tells of, the bot being in another container, perhaps.
