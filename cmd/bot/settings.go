@@ -16,6 +16,7 @@ import (
 	"tandem/internal/logging"
 	"tandem/internal/ops"
 	"tandem/internal/sdnotify"
+	"tandem/internal/status"
 	"tandem/internal/store"
 	"tandem/internal/telegram"
 )
@@ -81,7 +82,7 @@ func readSettings(env *config.Env) settings {
 		if err != nil {
 			env.Reject("RUN_DIR", err.Error())
 		}
-		s.lockFile = filepath.Join(dir, "bot.lock")
+		s.lockFile = filepath.Join(dir, status.PollLock)
 	}
 	if v := env.String("POLL_LOCK_FD", ""); v != "" {
 		fd, err := strconv.Atoi(v)

@@ -37,7 +37,7 @@ func ask(verb string, args []string) int {
 	}
 	var first error
 	for _, m := range []mode{pair, modeOf(args[0])} {
-		answer, err := request(filepath.Join(dir, m.files().socket), verb+" "+args[0]+"\n", 0)
+		answer, err := request(filepath.Join(dir, m.files().Socket), verb+" "+args[0]+"\n", 0)
 		if err != nil {
 			if first == nil || !errors.Is(err, fs.ErrNotExist) {
 				first = err
@@ -150,9 +150,9 @@ func liveStatus(dir, name string) (*status.Status, error) {
 	var problem error
 	for _, m := range []mode{pair, webOnly, botOnly} {
 		files := m.files()
-		s, err := askStatus(filepath.Join(dir, files.socket))
+		s, err := askStatus(filepath.Join(dir, files.Socket))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-			if s, err = status.Read(filepath.Join(dir, files.status)); errors.Is(err, fs.ErrNotExist) || !owned(filepath.Join(dir, files.lock)) {
+			if s, err = status.Read(filepath.Join(dir, files.Status)); errors.Is(err, fs.ErrNotExist) || !owned(filepath.Join(dir, files.Lock)) {
 				continue
 			}
 		}

@@ -23,22 +23,20 @@ import (
 	"tandem/internal/supervise"
 )
 
-// runDirFiles are the names of what init has in RUN_DIR: the control socket, the socket on which processes tell of themselves, the
-// status file, and the lock that says who owns them.
-type runDirFiles struct{ socket, notify, status, lock string }
-
-func (m mode) files() runDirFiles {
+// files are the names of what an init that runs so has in RUN_DIR.
+func (m mode) files() status.Files {
 	switch m {
 	case webOnly:
-		return runDirFiles{"web.sock", "web-notify.sock", "web.json", "init-web.lock"}
+		return status.OfWeb
 	case botOnly:
-		return runDirFiles{"bot.sock", "bot-notify.sock", "bot.json", "init-bot.lock"} // bot.lock is the polling lock
+		return status.OfBot
 	}
-	return runDirFiles{"init.sock", "notify.sock", "status.json", "init.lock"}
+	return status.OfPair
 }
 
-// runDirLock says that this init owns its files in RUN_DIR.
-type runDirLock struct {
+// ownedDir is RUN_DIR, where this init owns its files.
+type ownedDir struct {
+	*status.Dir
 	lock  *lockfile.Lock
 	files []string // to be removed at the end
 }
@@ -47,23 +45,61 @@ type runDirLock struct {
 // way is said once and costs the socket and the file, nothing else.
 func (w *world) claimRunDir() {
 	s := &w.settings
-	fail := func(reason string) {
-		w.log.Warn("init runs without status file and control socket", "reason", reason)
-	}
-	if s.runDirProblem != nil {
-		fail(s.runDirProblem.Error())
-		return
-	}
-	if err := s.shareRunDir(); err != nil {
-		fail(err.Error())
+	dir, err := w.openRunDir()
+	if err != nil {
+		w.log.Warn("init runs without status file and control socket", "reason", err.Error())
 		return
 	}
 	files := s.mode.files()
 	inRunDir := func(name string) string { return filepath.Join(s.runDir, name) }
-	lock, err := lockfile.Open(inRunDir(files.lock))
+	w.owned = dir
+	for _, name := range dir.files {
+		_ = dir.Remove(name) // one from before a restart of the container is not to be taken for ours
+	}
+	w.publisher.dir, w.publisher.name = dir.Dir, files.Status
+	if _, _, other := s.otherUser(supervise.Web); other {
+		w.publisher.mode = 0o644
+	}
+	if err := w.control.listen(inRunDir(files.Socket)); err != nil {
+		w.log.Warn("init runs without control socket", "reason", err.Error())
+	}
+	w.listenToProcesses(inRunDir(files.Notify))
+}
+
+// openRunDir opens RUN_DIR and takes the lock that says whose it is.
+func (w *world) openRunDir() (*ownedDir, error) {
+	s := &w.settings
+	if s.runDirProblem != nil {
+		return nil, s.runDirProblem
+	}
+	dir, err := status.OpenDir(s.runDir)
 	if err != nil {
-		fail(err.Error())
-		return
+		return nil, err
+	}
+	lock, err := w.ownRunDir(dir)
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	files := s.mode.files()
+	return &ownedDir{dir, lock, []string{files.Status, files.Socket, files.Notify}}, nil
+}
+
+func (w *world) ownRunDir(dir *status.Dir) (*lockfile.Lock, error) {
+	s := &w.settings
+	if owner, open, err := dir.OwnedBy(); err != nil {
+		return nil, err
+	} else if s.runDirNamed && (open || owner != os.Getuid() && owner != 0) {
+		w.log.Warn("others can write RUN_DIR", "dir", s.runDir, "reason",
+			"whoever can may put a false status there, or keep the bot off by its lock: name a directory that is this user's alone")
+	}
+	if err := s.shareRunDir(dir); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(s.runDir, s.mode.files().Lock)
+	lock, err := lockfile.Open(path)
+	if err != nil {
+		return nil, err
 	}
 	free, err := lock.TryLock()
 	for range 3 { // `init status` looks whether it is free by holding it for a moment
@@ -74,26 +110,14 @@ func (w *world) claimRunDir() {
 		free, err = lock.TryLock()
 	}
 	if err == nil && !free {
-		err = fmt.Errorf("another init (%s) owns %s; give this one a RUN_DIR of its own", lockfile.Holder(inRunDir(files.lock)), s.runDir)
+		err = fmt.Errorf("another init (%s) owns %s; give this one a RUN_DIR of its own", lockfile.Holder(path), s.runDir)
 	}
 	if err != nil {
 		lock.Close()
-		fail(err.Error())
-		return
+		return nil, err
 	}
 	_ = lock.SetHolder(fmt.Sprintf("pid %d", os.Getpid()))
-	w.owned = &runDirLock{lock, []string{inRunDir(files.status), inRunDir(files.socket), inRunDir(files.notify)}}
-	for _, path := range w.owned.files {
-		_ = os.Remove(path) // one from before a restart of the container is not to be taken for ours
-	}
-	w.publisher.path = inRunDir(files.status)
-	if _, _, other := s.otherUser(supervise.Web); other {
-		w.publisher.mode = 0o644
-	}
-	if err := w.control.listen(inRunDir(files.socket)); err != nil {
-		w.log.Warn("init runs without control socket", "reason", err.Error())
-	}
-	w.listenToProcesses(inRunDir(files.notify))
+	return lock, nil
 }
 
 // listenToProcesses gives each process that is to be listened to the address for it. Where there is no socket, a process runs as one
@@ -121,17 +145,19 @@ func (w *world) listenToProcesses(path string) {
 // releaseRunDir removes what would be taken for a living init.
 func (w *world) releaseRunDir() {
 	if w.owned != nil {
-		for _, path := range w.owned.files {
-			_ = os.Remove(path)
+		for _, name := range w.owned.files {
+			_ = w.owned.Remove(name)
 		}
 		_ = w.owned.lock.Close()
+		w.owned.Close()
 	}
 }
 
 // publisher writes the status file, in a goroutine of its own so that a disk that is slow, full or gone never
 // keeps the loop. Only the newest state is written.
 type publisher struct {
-	path string // "" for none
+	dir  *status.Dir // nil for none
+	name string
 	mode os.FileMode
 	log  *logline.Logger
 	wake chan struct{}
@@ -195,8 +221,8 @@ func (p *publisher) run(done <-chan struct{}) {
 		p.then = nil
 		p.mu.Unlock()
 		s := show()
-		changed := p.path == "" && p.writes == 0
-		if p.path != "" {
+		changed := p.dir == nil && p.writes == 0
+		if p.dir != nil {
 			changed = p.write(s)
 		} else {
 			p.writes++
@@ -230,7 +256,7 @@ func (p *publisher) write(s *status.Status) (changed bool) {
 	if bytes.Equal(b, p.last) {
 		return false
 	}
-	err := replaceFile(p.path, append(b, '\n'), p.mode)
+	err := p.dir.Write(p.name, append(b, '\n'), p.mode)
 	if err == nil {
 		p.last = b
 		if p.writes++; p.writes%collectAfter == 0 {
@@ -239,39 +265,13 @@ func (p *publisher) write(s *status.Status) (changed bool) {
 		return true
 	}
 	// A reader must not take the old state for the present one.
-	_ = os.Remove(p.path)
+	_ = p.dir.Remove(p.name)
 	p.last = nil
 	if !p.warned { // once: removing the old file makes room for the next, which would have it said every other time
 		p.warned = true
 		p.log.Warn("the status file cannot be written", "reason", err.Error())
 	}
 	return true
-}
-
-// replaceFile gives path its new content at one instant. It needs no fsync: after a power cut there is no init
-// of which the file could tell.
-func replaceFile(path string, content []byte, mode os.FileMode) error {
-	next := path + ".new"
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) { // left by an init that was killed
-		_ = os.Remove(next)
-		f, err = os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	}
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if mode != 0o600 && err == nil {
-		err = f.Chmod(mode)
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		_ = os.Remove(next)
-		return err
-	}
-	return os.Rename(next, path)
 }
 
 // lastWords is what `kubectl describe pod` shows of the end.
@@ -300,20 +300,31 @@ func (w *world) lastWords(code int) {
 	writeLastWords(w.settings.terminationLog, text.String())
 }
 
-// writeLastWords puts words, shortened to what Kubernetes takes, into the file at path if it is there.
+// writeLastWords puts words, shortened to what Kubernetes takes, into the file at path if it is there and is one for
+// words: it may be a link or a pipe that somebody put there, or by a slip a file that holds something else.
 func writeLastWords(path, words string) {
 	if info, err := os.Lstat(path); path == "" || err != nil || !info.Mode().IsRegular() {
 		return
 	}
-	if len(words) > 4000 {
-		words = words[:4000]
+	if len(words) > maxLastWords {
+		words = words[:maxLastWords]
 	}
 	written := make(chan any, 1)
 	go func() {
 		defer func() { written <- recover() }()
-		if f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0); err == nil {
+		f, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+		if errors.Is(err, fs.ErrPermission) {
+			f, err = os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+		}
+		if err != nil {
+			return
+		}
+		defer f.Close()
+		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > maxLastWords+1 {
+			return
+		}
+		if f.Truncate(0) == nil {
 			_, _ = f.WriteString(words + "\n")
-			_ = f.Close()
 		}
 	}()
 	select {
@@ -324,5 +335,8 @@ func writeLastWords(path, words string) {
 	case <-time.After(200 * time.Millisecond):
 	}
 }
+
+// maxLastWords is how much is written: Kubernetes takes 4096 bytes. A file that has more holds something else.
+const maxLastWords = 4000
 
 func version() string { return buildinfo.Version }

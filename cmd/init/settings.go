@@ -18,6 +18,7 @@ import (
 	"tandem/internal/logline"
 	"tandem/internal/reap"
 	"tandem/internal/sdnotify"
+	"tandem/internal/status"
 	"tandem/internal/supervise"
 )
 
@@ -39,6 +40,7 @@ type settings struct {
 	limits         [2]*reap.Limits // nil for none
 	dir            string          // where the processes run: the directory init was started in
 	runDir         string          // "" where there is none
+	runDirNamed    bool            // by a person, who may have one that others can write
 	runDirProblem  error
 	lockFile       string  // "" where there is none
 	notify         [2]bool // which of them is to be listened to (sd_notify(3))
@@ -64,6 +66,7 @@ func readSettings(m mode, environ []string) (settings, error) {
 	if s.runDir, s.runDirProblem = env.RunDir(); s.runDir != "" {
 		s.runDir = s.absolute(s.runDir)
 	}
+	s.runDirNamed = env.String("RUN_DIR", "") != ""
 	// Whoever supervises init does not want to hear its processes.
 	shared := environ
 	for _, name := range []string{sdnotify.SocketVariable, sdnotify.WatchdogVariable, sdnotify.WatchdogPIDVariable} {
@@ -104,7 +107,7 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 	case lock != "":
 		s.lockFile = s.absolute(lock)
 	case s.runDir != "":
-		s.lockFile = filepath.Join(s.runDir, "bot.lock")
+		s.lockFile = filepath.Join(s.runDir, status.PollLock)
 	default:
 		p.Broken = "the polling lock cannot be had: " + s.runDirProblem.Error() + "; or set POLL_LOCK_FILE"
 	}

@@ -3,9 +3,9 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 
+	"tandem/internal/status"
 	"tandem/internal/supervise"
 )
 
@@ -23,36 +23,23 @@ func (s *settings) otherUser(id supervise.ID) (uid, gid int, other bool) {
 
 // shareRunDir lets processes of other users pass through RUN_DIR, to the status file and to the file that the bot's last
 // words are for, without letting them make or replace anything in it.
-func (s *settings) shareRunDir() error {
+func (s *settings) shareRunDir(dir *status.Dir) error {
 	_, _, web := s.otherUser(supervise.Web)
 	uid, _, bot := s.otherUser(supervise.Bot)
 	if !web && !bot {
 		return nil
 	}
-	info, err := os.Stat(s.runDir)
-	if err != nil {
+	// Whoever owns the directory could put files of his own in the place of init's.
+	if owner, _, err := dir.OwnedBy(); err != nil {
 		return err
+	} else if owner != os.Getuid() && s.runDir != "/run/tandem" { // which the image has, for nothing else
+		return fmt.Errorf("%s belongs to user %d: with WEB_USER or BOT_USER init wants a RUN_DIR of its own", s.runDir, owner)
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Getuid() {
-		// Whoever owns the directory could have init overwrite other files with its own.
-		if s.runDir != "/run/tandem" { // which the image has, for nothing else
-			return fmt.Errorf("%s belongs to user %d: with WEB_USER or BOT_USER init wants a RUN_DIR of its own", s.runDir, st.Uid)
-		}
-		if err := os.Chown(s.runDir, os.Getuid(), os.Getgid()); err != nil {
-			return err
-		}
-	}
-	if err := os.Chmod(s.runDir, info.Mode().Perm()|0o111); err != nil {
+	if err := dir.LetThrough(os.Getuid(), os.Getgid()); err != nil {
 		return err
 	}
 	if bot {
-		words := filepath.Join(s.runDir, "bot.words")
-		_ = os.Remove(words)
-		if f, err := os.OpenFile(words, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
-			_ = f.Chmod(0o644)
-			_ = f.Chown(uid, -1)
-			_ = f.Close()
-		}
+		_ = dir.Give(status.WordsOf("bot"), uid) // without it the bot's exit code has to do
 	}
 	return nil
 }

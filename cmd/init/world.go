@@ -36,7 +36,7 @@ type world struct {
 	begin         func() // starts everything beside the loop, after web: web waits for none of it
 	failure       string // why init itself failed, if it did
 	killed        int    // what init itself sent SIGKILL last: a process, -n for a group, -1 for all
-	owned         *runDirLock
+	owned         *ownedDir
 }
 
 func newWorld(s settings, log *logline.Logger) *world {

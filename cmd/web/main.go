@@ -76,7 +76,7 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	}
 	db := openDatabase(settings, log)
 	defer db.Close()
-	inbox := web.New(web.Config{Store: db, Log: log, BaseURL: settings.base, StatusFile: settings.statusFile, Parent: os.Getppid()})
+	inbox := web.New(web.Config{Store: db, Log: log, BaseURL: settings.base, RunDir: settings.runDir, Parent: os.Getppid()})
 
 	// The interrupts run in this order, one after the other: requests get their answers before the database goes.
 	var g run.Group

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -26,7 +25,7 @@ type settings struct {
 	base          *url.URL      // nil when it is not set
 	database      string
 	databaseErr   error  // why database could not be read; it never ends web
-	statusFile    string // of init, "" when there can be none
+	runDir        string // of init, "" when there can be none
 	notify        *sdnotify.Sender
 }
 
@@ -47,9 +46,7 @@ func readSettings(environ []string, stderr io.Writer) (settings, *slog.Logger, e
 	if s.databaseErr = database.Err(); s.databaseErr == nil {
 		s.databaseErr = store.Check(s.database)
 	}
-	if dir, _ := env.RunDir(); dir != "" { // one that it may not write, an init of another user's, it can still read
-		s.statusFile = filepath.Join(dir, "status.json")
-	}
+	s.runDir, _ = env.RunDir() // one that it may not write, an init of another user's, it can still read
 	err := env.Err()
 	if err != nil && s.databaseErr != nil { // all at once
 		err = fmt.Errorf("%w; %w", err, s.databaseErr)

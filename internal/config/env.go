@@ -6,10 +6,12 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode/utf8"
 )
@@ -191,17 +193,7 @@ func (e *Env) Secret(name string) string {
 }
 
 func readSecret(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		return "", errors.New("want a regular file")
-	}
-	if err == nil && info.Size() > maxSecret {
-		return "", fmt.Errorf("the file has %d bytes, which is too long for a secret", info.Size())
-	}
-	var b []byte
-	if err == nil {
-		b, err = os.ReadFile(path)
-	}
+	b, err := readRegular(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", errors.New("there is no such file")
@@ -209,6 +201,8 @@ func readSecret(path string) (string, error) {
 		return "", fmt.Errorf("user %d may not read it: chown it to that user or give it mode 0444", os.Getuid())
 	case err != nil:
 		return "", err
+	case len(b) > maxSecret:
+		return "", fmt.Errorf("the file has more than %d bytes, which is too long for a secret", maxSecret)
 	}
 	s := strings.TrimSpace(strings.TrimPrefix(string(b), "\ufeff"))
 	if s == "" {
@@ -218,4 +212,27 @@ func readSecret(path string) (string, error) {
 		return "", errors.New("the file is not text")
 	}
 	return s, nil
+}
+
+// readRegular reads at most one byte more than a secret may have. The file may be reached through links (Kubernetes has
+// secrets so), but a pipe is not waited for: it has its content once, and a bot that is started again would find none.
+func readRegular(path string) ([]byte, error) {
+	notRegular := errors.New("want a regular file, not a directory, a pipe or a device")
+	// Looked at first, because a device may do something when it is opened.
+	if info, err := os.Stat(path); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, notRegular
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() { // another one by now
+		return nil, notRegular
+	}
+	return io.ReadAll(io.LimitReader(f, maxSecret+1))
 }

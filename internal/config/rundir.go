@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -9,7 +11,8 @@ import (
 
 // RunDir finds the directory for sockets, status and locks: RUN_DIR, else the first of /run/tandem,
 // $XDG_RUNTIME_DIR/tandem and /tmp/tandem-UID that belongs to this user and can be written; the latter two
-// are made when missing. An error says which were tried; the directory is then "".
+// are made when missing. Such a directory loses the right of others to write it; one that a person named is taken as it
+// is. An error says which were tried; the directory is then "".
 //
 // All three executables must find the same one, which is why the rule stands here.
 func (e *Env) RunDir() (string, error) {
@@ -17,7 +20,7 @@ func (e *Env) RunDir() (string, error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return "", fmt.Errorf("RUN_DIR=%q cannot be used: %w", dir, err)
 		}
-		return dir, usable(dir, false)
+		return dir, writable(dir)
 	}
 	candidates := []string{"/run/tandem"}
 	if xdg := e.String("XDG_RUNTIME_DIR", ""); xdg != "" {
@@ -27,10 +30,13 @@ func (e *Env) RunDir() (string, error) {
 	var first error
 	for i, dir := range candidates {
 		if i > 0 {
-			_ = os.Mkdir(dir, 0o700) // what is wrong with it, usable tells
+			_ = os.Mkdir(dir, 0o700) // what is wrong with it, ours tells
 		}
 		// Nobody but root can make what lies in /run, so root trusts that one whoever it was made for.
-		err := usable(dir, i > 0 || os.Getuid() != 0)
+		err := ours(dir, i == 0 && os.Getuid() == 0)
+		if err == nil {
+			err = writable(dir)
+		}
 		if err == nil {
 			return dir, nil
 		}
@@ -41,18 +47,46 @@ func (e *Env) RunDir() (string, error) {
 	return "", fmt.Errorf("no directory for the status and the lock: set RUN_DIR to one that user %d can write (%w)", os.Getuid(), first)
 }
 
-// usable says why dir cannot be ours. A directory of somebody else under a name that anybody can make
-// (in /tmp) must not be trusted with a lock, so ownership is asked for unless the person named it.
-func usable(dir string, owned bool) error {
-	info, err := os.Lstat(dir)
+// ours says why dir cannot be taken for ours, and takes away what others may write in it. Anybody can make a directory, or a
+// link, of such a name (in /tmp), so that it must not be trusted with a lock before that is known.
+func ours(dir string, anyOwner bool) error {
+	flags := syscall.O_RDONLY | syscall.O_DIRECTORY | syscall.O_CLOEXEC
+	if !anyOwner {
+		flags |= syscall.O_NOFOLLOW
+	}
+	fd, err := syscall.Open(dir, flags, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	if err != nil {
+		return fmt.Errorf("%s is not a directory of user %d: %w", dir, os.Getuid(), err)
+	}
+	defer syscall.Close(fd)
+	var st syscall.Stat_t
+	if err := syscall.Fstat(fd, &st); err != nil {
+		return &os.PathError{Op: "look at", Path: dir, Err: err}
+	}
+	if !anyOwner && int(st.Uid) != os.Getuid() {
+		return fmt.Errorf("%s is not a directory of user %d", dir, os.Getuid())
+	}
+	const othersWrite = 0o022
+	if st.Mode&othersWrite == 0 {
+		return nil
+	}
+	if err := syscall.Fchmod(fd, st.Mode&0o7777&^othersWrite); err != nil {
+		return fmt.Errorf("%s: others may write there, and that cannot be taken from them: %w", dir, err)
+	}
+	return nil
+}
+
+// writable says why this user cannot write dir.
+func writable(dir string) error {
+	info, err := os.Stat(dir)
 	if err != nil {
 		return err
 	}
-	if owned {
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !info.IsDir() || !ok || int(st.Uid) != os.Getuid() {
-			return fmt.Errorf("%s is not a directory of user %d", dir, os.Getuid())
-		}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is not a directory", dir)
 	}
 	const wOK, xOK = 2, 1
 	if err := syscall.Access(dir, wOK|xOK); err != nil {

@@ -3,7 +3,7 @@
 package status
 
 import (
-	"os"
+	"path/filepath"
 	"time"
 
 	"tandem/internal/smalljson"
@@ -73,7 +73,12 @@ func (s *Status) Marshal() []byte { return smalljson.Marshal(s.fields) }
 
 // Read reads a status file. The writer replaces it by rename, so that what is read is always whole.
 func Read(path string) (*Status, error) {
-	b, err := os.ReadFile(path)
+	dir, err := OpenDir(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	b, err := dir.Read(filepath.Base(path))
 	if err != nil {
 		return nil, err
 	}

@@ -2,10 +2,8 @@ package status
 
 import (
 	"errors"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
+	"strings"
 	"time"
 
 	"tandem/internal/smalljson"
@@ -26,19 +24,27 @@ func (w *Words) fields(f *smalljson.Fields) {
 	f.String("reason", &w.Reason)
 }
 
-const maxWords = 16 << 10
+const (
+	maxWords  = 16 << 10 // bytes of the file
+	maxReason = 2 << 10  // bytes of a reason: as JSON it has at most six times as many
+)
 
 // WriteWords replaces the words of the process name in dir.
 func WriteWords(dir, name string, w Words) error {
-	path, text := filepath.Join(dir, name+".words"), smalljson.Marshal(w.fields)
-	err := os.WriteFile(path+".new", text, 0o600)
-	if errors.Is(err, fs.ErrPermission) { // dir belongs to an init of another user, which may have made the file for it
-		return os.WriteFile(path, text, 0o600)
+	if len(w.Reason) > maxReason {
+		w.Reason = strings.ToValidUTF8(w.Reason[:maxReason], "") + "..."
 	}
+	d, err := OpenDir(dir)
 	if err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	defer d.Close()
+	file, text := WordsOf(name), smalljson.Marshal(w.fields)
+	if err = d.Write(file, text, 0o600); errors.Is(err, fs.ErrPermission) {
+		// dir belongs to an init of another user, which may have made the file for it.
+		return d.Overwrite(file, text)
+	}
+	return err
 }
 
 // Words returns what the process said of its last end, or "": what lies in dir counts only if it has the exit code of
@@ -47,20 +53,20 @@ func (p Process) Words(dir string) string {
 	if p.LastEnd == nil || p.LastEnd.Signal != "" {
 		return ""
 	}
-	f, err := os.Open(filepath.Join(dir, p.Name+".words"))
+	d, err := OpenDir(dir)
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxWords))
-	if err != nil {
+	defer d.Close()
+	b, err := d.Read(WordsOf(p.Name))
+	if err != nil || len(b) > maxWords {
 		return ""
 	}
 	var w Words
 	if smalljson.Unmarshal(b, w.fields) != nil || w.Code != p.LastEnd.Code {
 		return ""
 	}
-	// The status has milliseconds, the words have more.
+	// The status has microseconds, the words have more.
 	if ago := p.LastEnd.At.Sub(w.At); ago < -10*time.Millisecond || ago > 10*time.Second {
 		return ""
 	}

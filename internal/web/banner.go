@@ -42,7 +42,7 @@ func (s *Server) botView(ctx context.Context) (botView, error) {
 	}
 	v.init, v.since = s.initSays()
 	if v.init != nil {
-		v.last = v.init.Words(filepath.Dir(s.config.StatusFile))
+		v.last = v.init.Words(s.config.RunDir)
 	}
 	return v, nil
 }
@@ -51,9 +51,9 @@ func (s *Server) botView(ctx context.Context) (botView, error) {
 // may lie in the same place. If ours is an `init web`, then the `init bot` with the same directory: the two containers
 // of a Pod share it.
 func (s *Server) initSays() (*status.Process, time.Time) {
-	st := s.parentSays(filepath.Base(s.config.StatusFile))
-	if st == nil && s.parentSays("web.json") != nil {
-		st, _ = status.Read(filepath.Join(filepath.Dir(s.config.StatusFile), "bot.json"))
+	st := s.parentSays(status.OfPair)
+	if st == nil && s.parentSays(status.OfWeb) != nil {
+		st, _ = status.Read(filepath.Join(s.config.RunDir, status.OfBot.Status))
 	}
 	if st == nil {
 		return nil, time.Time{}
@@ -64,12 +64,12 @@ func (s *Server) initSays() (*status.Process, time.Time) {
 	return nil, time.Time{}
 }
 
-// parentSays is the status file called name beside ours, nil if our parent did not write it.
-func (s *Server) parentSays(name string) *status.Status {
-	if s.config.StatusFile == "" {
+// parentSays is the status of an init with these files, nil if it is not our parent.
+func (s *Server) parentSays(files status.Files) *status.Status {
+	if s.config.RunDir == "" {
 		return nil
 	}
-	st, err := status.Read(filepath.Join(filepath.Dir(s.config.StatusFile), name))
+	st, err := status.Read(filepath.Join(s.config.RunDir, files.Status))
 	if err != nil || st.Init.PID != s.config.Parent {
 		return nil
 	}

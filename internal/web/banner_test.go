@@ -96,7 +96,8 @@ func TestBannerWithTheBotsLastWords(t *testing.T) {
 
 // The file of an init that is not our parent says nothing about our bot.
 func TestOnlyTheOwnInitIsBelieved(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "status.json")
+	dir := t.TempDir()
+	path := filepath.Join(dir, "status.json")
 	b, err := json.Marshal(status.Status{Init: status.Init{PID: 4711}, Processes: []status.Process{{Name: "bot", State: status.Failed}}})
 	if err != nil {
 		t.Fatal(err)
@@ -109,12 +110,12 @@ func TestOnlyTheOwnInitIsBelieved(t *testing.T) {
 		if err := os.WriteFile(path, []byte(c.content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s := &Server{config: Config{StatusFile: path, Parent: c.parent}}
+		s := &Server{config: Config{RunDir: dir, Parent: c.parent}}
 		if p, _ := s.initSays(); (p != nil) != c.believe {
 			t.Errorf("%q with parent %d: %+v", c.content, c.parent, p)
 		}
 	}
-	s := &Server{config: Config{StatusFile: path + ".none", Parent: 4711}}
+	s := &Server{config: Config{RunDir: filepath.Join(dir, "none"), Parent: 4711}}
 	if p, _ := s.initSays(); p != nil {
 		t.Errorf("without a file: %+v", p)
 	}
@@ -133,7 +134,7 @@ func TestInitBotIsBelievedBesideTheOwnInitWeb(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := &Server{config: Config{StatusFile: filepath.Join(dir, "status.json"), Parent: 1}}
+	s := &Server{config: Config{RunDir: dir, Parent: 1}}
 	write("bot.json", 1, "bot")
 	if p, _ := s.initSays(); p != nil {
 		t.Errorf("without an init web of ours: %+v", p)

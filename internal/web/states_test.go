@@ -20,12 +20,12 @@ import (
 func TestAStateThatIsNew(t *testing.T) {
 	const parent = 4711
 	dir := t.TempDir()
-	r := newRig(t, func(c *web.Config) { c.StatusFile, c.Parent = filepath.Join(dir, "status.json"), parent })
+	r := newRig(t, func(c *web.Config) { c.RunDir, c.Parent = dir, parent })
 	begun := time.Now().Add(-time.Minute)
 	killed := &status.End{At: begun.Add(-time.Minute), Signal: "SIGKILL", Reason: "killed by SIGKILL"}
 	s := status.Status{Init: status.Init{PID: parent, StartedAt: begun}, Processes: []status.Process{
 		{Name: "bot", State: "draining", Reason: "two answers are under way", LastEnd: killed, StartedAt: &begun}}}
-	r.ok(os.WriteFile(filepath.Join(dir, "status.json"), s.Marshal(), 0o600))
+	r.ok(os.WriteFile(filepath.Join(dir, status.OfPair.Status), s.Marshal(), 0o600))
 	ops := httptest.NewServer(r.web.OpsHandler())
 	defer ops.Close()
 	look := func(path string) string {

@@ -29,10 +29,10 @@ type Config struct {
 	Log   *slog.Logger
 	// BaseURL is where browsers find the inbox; https makes cookies Secure. nil: wherever a request says.
 	BaseURL *url.URL
-	// StatusFile is init's status.json, beside which those of init web and init bot lie, and Parent the process
-	// that must have written it to be believed: the parent of this one. "" when there is none.
-	StatusFile string
-	Parent     int
+	// RunDir is where init keeps its status, and Parent the process that must have written it to be believed: the parent
+	// of this one. "" when there is none.
+	RunDir string
+	Parent int
 
 	// MaxStreams and MaxStreamsEach bound the open streams in all and of one operator or token; 0 is the usual.
 	MaxStreams, MaxStreamsEach int

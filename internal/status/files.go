@@ -1,0 +1,250 @@
+package status
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Files are the names of what one init has in RUN_DIR: the control socket, the socket on which its processes tell of
+// themselves, its status, and the lock that says who owns these.
+type Files struct{ Socket, Notify, Status, Lock string }
+
+// The files of an init that runs both processes, and of one that runs only web or only the bot: two of those may share
+// a directory.
+var (
+	OfPair = Files{"init.sock", "notify.sock", "status.json", "init.lock"}
+	OfWeb  = Files{"web.sock", "web-notify.sock", "web.json", "init-web.lock"}
+	OfBot  = Files{"bot.sock", "bot-notify.sock", "bot.json", "init-bot.lock"}
+)
+
+// PollLock is the name of the polling lock, where POLL_LOCK_FILE names no other file.
+const PollLock = "bot.lock"
+
+// WordsOf is the name of the file with the last words of a process.
+func WordsOf(process string) string { return process + ".words" }
+
+// maxFile bounds what is read from a file in RUN_DIR and written to one, in bytes.
+const maxFile = 64 << 10
+
+// Dir is RUN_DIR, opened. Whoever can write it can put anything under any name in it. So nothing in it is opened
+// but a regular file, no link is followed, nothing waits, and nothing that is there is written to. What is done goes to the
+// directory that was opened, whatever has its name by then.
+type Dir struct {
+	fd   int
+	path string
+}
+
+// OpenDir opens the directory path. The path itself may go through links: it is a person's, or was looked at.
+func OpenDir(path string) (*Dir, error) {
+	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
+	if errors.Is(err, unix.EACCES) { // one that may be entered and not listed is enough
+		fd, err = retry(func() (int, error) { return unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return &Dir{fd, path}, nil
+}
+
+// Close closes the directory.
+func (d *Dir) Close() { unix.Close(d.fd) }
+
+// OwnedBy is the user that the directory belongs to; open says whether others than the owner can write it.
+func (d *Dir) OwnedBy() (uid int, open bool, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(d.fd, &st); err != nil {
+		return 0, false, d.failed("look at", "", err)
+	}
+	return int(st.Uid), st.Mode&0o022 != 0, nil
+}
+
+// LetThrough lets everybody pass through the directory, to what is open to them in it, and makes it belong to the user
+// and group given if it belongs to another user.
+func (d *Dir) LetThrough(uid, gid int) error {
+	var st unix.Stat_t
+	err := unix.Fstat(d.fd, &st)
+	if err == nil && int(st.Uid) != uid {
+		err = unix.Fchown(d.fd, uid, gid)
+	}
+	if err == nil {
+		err = unix.Fchmod(d.fd, st.Mode&0o777|0o111)
+	}
+	if err != nil {
+		return d.failed("share", "", err)
+	}
+	return nil
+}
+
+// Read reads the file called name, if it is a regular one of at most 64 kB.
+func (d *Dir) Read(name string) ([]byte, error) {
+	fd, err := d.open(name, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	var b []byte
+	for buf := make([]byte, 4096); ; {
+		n, err := retry(func() (int, error) { return unix.Read(fd, buf) })
+		if err != nil {
+			return nil, d.failed("read", name, err)
+		}
+		if n == 0 {
+			return b, nil
+		}
+		if b = append(b, buf[:n]...); len(b) > maxFile { // it may grow while it is read
+			return nil, d.failed("read", name, fmt.Errorf("it has more than %d bytes", maxFile))
+		}
+	}
+}
+
+// open opens what is there under name, if it is a regular file.
+func (d *Dir) open(name string, flags int) (fd int, err error) {
+	var st unix.Stat_t
+	regular := func(err error) error {
+		if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+			err = errors.New("it is not a regular file")
+		}
+		return err
+	}
+	if strings.Contains(name, "/") { // a name may come from a file
+		return -1, d.failed("open", name, errors.New("it is not in this directory"))
+	}
+	// Looked at first, because a device may do something when it is opened.
+	if err = regular(unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)); err != nil {
+		return -1, d.failed("open", name, err)
+	}
+	fd, err = retry(func() (int, error) {
+		return unix.Openat(d.fd, name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	})
+	if err == nil {
+		if err = regular(unix.Fstat(fd, &st)); err != nil { // another one by now
+			unix.Close(fd)
+		}
+	}
+	if err != nil {
+		return -1, d.failed("open", name, err)
+	}
+	return fd, nil
+}
+
+// Write gives the file called name its new content at one instant. It needs no fsync: after a power cut there is nobody of
+// whom the file could tell.
+func (d *Dir) Write(name string, content []byte, mode os.FileMode) error {
+	if len(content) > maxFile {
+		return d.failed("write", name, fmt.Errorf("%d bytes are more than are read of it", len(content)))
+	}
+	next := name + ".new"
+	if err := d.make(next, content, mode, -1); err != nil {
+		return err
+	}
+	if err := unix.Renameat(d.fd, next, d.fd, name); err != nil {
+		_ = d.Remove(next)
+		return d.failed("replace", name, err)
+	}
+	return nil
+}
+
+// Give makes an empty file called name, in place of what is there, that everybody may read and that belongs to the user uid.
+func (d *Dir) Give(name string, uid int) error { return d.make(name, nil, 0o644, uid) }
+
+// make makes a new file called name. What has that name is removed and never opened.
+func (d *Dir) make(name string, content []byte, mode os.FileMode, uid int) error {
+	var fd int
+	var err error
+	for range 10 { // somebody may put one there again
+		fd, err = retry(func() (int, error) {
+			return unix.Openat(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		})
+		if err != unix.EEXIST {
+			break
+		}
+		if removed := d.Remove(name); removed != nil {
+			return removed
+		}
+	}
+	if err != nil {
+		return d.failed("make", name, err)
+	}
+	err = writeAll(fd, content)
+	if mode != 0o600 && err == nil {
+		err = unix.Fchmod(fd, uint32(mode))
+	}
+	if uid >= 0 && err == nil {
+		err = unix.Fchown(fd, uid, -1)
+	}
+	if e := unix.Close(fd); err == nil {
+		err = e
+	}
+	if err != nil {
+		_ = d.Remove(name)
+		return d.failed("write", name, err)
+	}
+	return nil
+}
+
+// Overwrite gives a file that is there and is our own its new content, where no file can be made: the directory belongs to
+// somebody who made the file for us.
+func (d *Dir) Overwrite(name string, content []byte) error {
+	fd, err := d.open(name, unix.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	if err == nil && (int(st.Uid) != os.Geteuid() || st.Nlink != 1) {
+		err = errors.New("it is not ours, or it has another name, too")
+	}
+	if err == nil {
+		err = unix.Ftruncate(fd, 0)
+	}
+	if err == nil {
+		err = writeAll(fd, content)
+	}
+	if err != nil {
+		return d.failed("write", name, err)
+	}
+	return nil
+}
+
+// Remove removes what has that name, if it is no directory with something in it. Nothing there is no error.
+func (d *Dir) Remove(name string) error {
+	err := unix.Unlinkat(d.fd, name, 0)
+	if err == unix.EISDIR {
+		err = unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR)
+	}
+	if err != nil && err != unix.ENOENT {
+		return d.failed("remove", name, err)
+	}
+	return nil
+}
+
+func (d *Dir) failed(what, name string, err error) error {
+	return &os.PathError{Op: what, Path: filepath.Join(d.path, name), Err: err}
+}
+
+func writeAll(fd int, b []byte) error {
+	for len(b) > 0 {
+		n, err := retry(func() (int, error) { return unix.Write(fd, b) })
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// retry repeats a call that a signal interrupted.
+func retry(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
