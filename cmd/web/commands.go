@@ -17,7 +17,7 @@ import (
 	"tandem/internal/web"
 )
 
-const usageLine = "usage: web | web healthcheck | web operator add NAME | web operator list | web token create NAME | web token revoke NAME | web backup [FILE] | web restore [FILE] | web restored | web -version | web -help"
+const usageLine = "usage: web | web healthcheck | web operator add NAME | web operator list | web operator sign-out NAME | web operator remove NAME | web token create NAME | web token revoke NAME | web backup [FILE] | web restore [FILE] | web restored | web -version | web -help"
 
 const help = `web serves Tandem's inbox: the page, the API and live events.
 
@@ -25,8 +25,14 @@ usage:
   web                     serve until SIGTERM or SIGINT
   web healthcheck         ask the own /healthz: 0 when it answers, else 1
   web operator add NAME   print a one-time sign-in link, valid for 24 hours. Asked again for the same name
-                          it prints a new one, and the old one is void
-  web operator list       print the operators
+                          it prints a new one, and the old one is void. Using it signs the operator out everywhere
+                          else, unless he unticks that
+  web operator list       print the operators, and in how many browsers each is signed in
+  web operator sign-out NAME
+                          end the sessions of an operator at once, live pages included, and void his unused link:
+                          for a lost device. "web operator add NAME" lets him in again
+  web operator remove NAME
+                          do that and remove the operator. What he wrote keeps his name. Added again he is another
   web token create NAME   print a token for the API, and nothing else on standard output
   web token revoke NAME   make it useless
   web backup [FILE]       copy the SQLite database, as of one moment and while it is in use, into a new file or, without
@@ -111,9 +117,29 @@ func operatorCommand(ctx context.Context, args, environ []string, stdout, stderr
 			_, err = fmt.Fprintln(stdout, link)
 			return err
 		})
+	case len(args) == 2 && (args[0] == "sign-out" || args[0] == "remove"):
+		name := args[1]
+		if err := web.CheckName(name); err != nil {
+			return usage("%v", err)
+		}
+		return withStore(ctx, environ, func(db *store.Store, _ settings) error {
+			end, said := db.SignOutOperator, "%s is signed out everywhere, and an unused link is void. To let %[1]s in again: web operator add %[1]s\n"
+			if args[0] == "remove" {
+				end, said = db.RemoveOperator, "%s is removed and signed out everywhere, and an unused link is void. What %[1]s wrote keeps the name.\n"
+			}
+			err := end(ctx, name)
+			if errors.Is(err, inbox.ErrNotFound) {
+				return fmt.Errorf("there is no operator named %q; `web operator list` lists them", name)
+			}
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(stderr, said, name)
+			return nil
+		})
 	case len(args) == 1 && args[0] == "list":
 		return withStore(ctx, environ, func(db *store.Store, _ settings) error {
-			operators, err := db.Operators(ctx)
+			operators, err := web.Operators(ctx, db)
 			if err != nil {
 				return err
 			}
@@ -122,12 +148,23 @@ func operatorCommand(ctx context.Context, args, environ []string, stdout, stderr
 			}
 			table := tabwriter.NewWriter(stdout, 0, 8, 2, ' ', 0)
 			for _, o := range operators {
-				fmt.Fprintf(table, "%s\tsince %s\n", o.Name, o.CreatedAt.UTC().Format(time.DateOnly))
+				fmt.Fprintf(table, "%s\tsince %s\t%s\n", o.Name, o.CreatedAt.UTC().Format(time.DateOnly), signedIn(o))
 			}
 			return table.Flush()
 		})
 	}
-	return usage("want: web operator add NAME, or web operator list")
+	return usage("want: web operator add NAME, web operator list, web operator sign-out NAME, or web operator remove NAME")
+}
+
+// signedIn says where an operator is signed in. The use of a session is written down every ten minutes.
+func signedIn(o web.OperatorSeen) string {
+	switch o.Sessions {
+	case 0:
+		return "not signed in"
+	case 1:
+		return "signed in once, last used " + o.LastUse.UTC().Format("2006-01-02 15:04 MST")
+	}
+	return fmt.Sprintf("signed in %d times, last used %s", o.Sessions, o.LastUse.UTC().Format("2006-01-02 15:04 MST"))
 }
 
 func tokenCommand(ctx context.Context, args, environ []string, stdout io.Writer) error {

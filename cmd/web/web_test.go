@@ -138,7 +138,7 @@ func TestHelpVersionAndMisuse(t *testing.T) {
 	if code, out, _ := runWeb(t, nil, "-version"); code != 0 || !strings.HasPrefix(out, "web ") || strings.Contains(out, "\n") {
 		t.Errorf("-version: %d %q", code, out)
 	}
-	for _, args := range [][]string{{"serve"}, {"-x"}, {"operator"}, {"operator", "add"}, {"operator", "add", " "}, {"operator", "add", "a", "b"}, {"operator", "remove", "a"},
+	for _, args := range [][]string{{"serve"}, {"-x"}, {"operator"}, {"operator", "add"}, {"operator", "add", " "}, {"operator", "add", "a", "b"}, {"operator", "remove"}, {"operator", "remove", "a", "b"}, {"operator", "remove", "a\nb"}, {"operator", "sign-out"}, {"operator", "sign-out", " "},
 		{"operator", "add", "a\nb"}, {"operator", "add", "--help"}, {"operator", "add", strings.Repeat("x", 65)}, {"token", "create"}, {"token", "list"}, {"healthcheck", "now"}} {
 		if code, out, errs := runWeb(t, []string{sqlite(t)}, args...); code != 64 || !strings.Contains(errs, "usage: web") || out != "" {
 			t.Errorf("%q: %d, %q, %q; want 64 and a usage line", args, code, out, errs)

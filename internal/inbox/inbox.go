@@ -203,7 +203,27 @@ type Operator struct {
 	ID        int64
 	Name      string
 	CreatedAt time.Time
+	// Generation is raised to end the sessions that began before. Each session carries the one that it began in.
+	Generation int64
 }
+
+// Session is a signed-in browser, as whoever keeps sessions has encoded it.
+type Session struct {
+	Key  string
+	Data []byte
+}
+
+// Grant is the right by which something goes on for long: that of a token, or of an operator's session.
+type Grant struct {
+	Token int64 // its id, 0 for a session
+
+	Session    string // its key
+	Operator   int64
+	Generation int64
+}
+
+// Forever is when a Grant ends that has no end yet.
+var Forever = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
 // Token lets a program use the API.
 type Token struct {

@@ -43,8 +43,14 @@ type OperatorStore interface {
 	IssueSignIn(ctx context.Context, name string, hash []byte, expires time.Time) (Operator, error)
 	// SignInOperator says whose unused link it is, without using it up; ErrNotFound when void, used or expired.
 	SignInOperator(ctx context.Context, hash []byte) (Operator, error)
-	// RedeemSignIn uses the link up: of many at once one gets the operator, the others ErrNotFound.
-	RedeemSignIn(ctx context.Context, hash []byte) (Operator, error)
+	// RedeemSignIn uses the link up: of many at once one gets the operator, the others ErrNotFound. The sessions that the
+	// operator has end with it, unless keep.
+	RedeemSignIn(ctx context.Context, hash []byte, keep bool) (Operator, error)
+	// SignOutOperator ends the sessions and voids the unused link of the operator of that name; ErrNotFound if there is none.
+	SignOutOperator(ctx context.Context, name string) error
+	// RemoveOperator does that and removes the operator. What he wrote keeps his name. One who is added under the same name later
+	// is another one.
+	RemoveOperator(ctx context.Context, name string) error
 	Operator(ctx context.Context, id int64) (Operator, error)
 	Operators(ctx context.Context) ([]Operator, error)
 
@@ -56,7 +62,17 @@ type OperatorStore interface {
 	// Sessions of signed-in operators, in the shape of an scs.CtxStore: the key is already hashed by the caller.
 	FindSession(ctx context.Context, key string) (data []byte, found bool, err error)
 	CommitSession(ctx context.Context, key string, data []byte, expires time.Time) error
+	// TouchSession replaces the data of a session that is there, and does nothing to one that has ended since it was read.
+	TouchSession(ctx context.Context, key string, data []byte) error
 	DeleteSession(ctx context.Context, key string) error
+	// Sessions lists up to limit of those that have not expired, from after the key given ("": from the first).
+	Sessions(ctx context.Context, after string, limit int) ([]Session, error)
+
+	// Revocations is a number that another one replaces whenever a token, a session or an operator's right was ended. The hints
+	// of Subscribe come for it, too.
+	Revocations(ctx context.Context) (int64, error)
+	// Grants says until when each right holds, as far as is known now: the zero time where it has ended.
+	Grants(ctx context.Context, grants []Grant) (until []time.Time, err error)
 
 	// Prune removes what has served its time: expired sessions and links, old idempotency keys and events.
 	Prune(ctx context.Context) error

@@ -2,33 +2,38 @@ package store
 
 import (
 	"context"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"tandem/internal/inbox"
 )
 
+// Whatever gives or ends a right does so in a ledger: one after the other, so that a session of the same moment as a sign-out is
+// either of the generation that ends, or has no link any more to begin with.
+
 // IssueSignIn makes a one-time link for the operator of that name; see inbox.OperatorStore.
 func (s *Store) IssueSignIn(ctx context.Context, name string, hash []byte, expires time.Time) (inbox.Operator, error) {
 	name = inbox.CleanText(name)
 	var op inbox.Operator
-	err := s.write(ctx, "issue a sign-in link", func(t tx) error {
-		now := micros(time.Now())
-		if _, err := t.exec(`INSERT INTO operators (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, now); err != nil {
+	err := s.change(ctx, "issue a sign-in link", func(l *ledger) error {
+		if _, err := l.exec(`INSERT INTO operators (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, l.now); err != nil {
 			return err
 		}
 		var err error
-		if op, err = oneOperator(t, `WHERE name = $1`, name); err != nil {
+		if op, err = oneOperator(l.tx, `WHERE name = $1`, name); err != nil {
 			return err
 		}
-		// Locks the operator's row where rows are locked: of two links issued at once one is left.
-		if _, err := t.exec(`UPDATE operators SET name = name WHERE id = $1`, op.ID); err != nil {
+		// Locks the operator's row where rows are locked, against programs of the version before: of two links one is left.
+		if _, err := l.exec(`UPDATE operators SET name = name WHERE id = $1`, op.ID); err != nil {
 			return err
 		}
-		if _, err := t.exec(`DELETE FROM signin_links WHERE operator_id = $1`, op.ID); err != nil {
+		if _, err := l.exec(`DELETE FROM signin_links WHERE operator_id = $1`, op.ID); err != nil {
 			return err
 		}
-		_, err = t.exec(`INSERT INTO signin_links (hash, operator_id, created_at, expires_at) VALUES ($1, $2, $3, $4)`,
-			hash, op.ID, now, micros(expires))
+		_, err = l.exec(`INSERT INTO signin_links (hash, operator_id, created_at, expires_at) VALUES ($1, $2, $3, $4)`,
+			hash, op.ID, l.now, micros(expires))
 		return err
 	})
 	return op, err
@@ -45,23 +50,67 @@ func (s *Store) SignInOperator(ctx context.Context, hash []byte) (inbox.Operator
 	return op, err
 }
 
-// RedeemSignIn uses a link up.
-func (s *Store) RedeemSignIn(ctx context.Context, hash []byte) (inbox.Operator, error) {
+// RedeemSignIn uses a link up; see inbox.OperatorStore.
+func (s *Store) RedeemSignIn(ctx context.Context, hash []byte, keep bool) (inbox.Operator, error) {
 	// Found first: who guesses at links does not hold up those who write.
 	op, err := s.SignInOperator(ctx, hash)
 	if err != nil {
 		return op, err
 	}
-	err = s.write(ctx, "redeem a sign-in link", func(t tx) error {
+	err = s.change(ctx, "redeem a sign-in link", func(l *ledger) error {
 		var id int64
-		err := t.one(to(&id), `DELETE FROM signin_links WHERE hash = $1 AND expires_at > $2 RETURNING operator_id`, hash, micros(time.Now()))
+		err := l.one(to(&id), `DELETE FROM signin_links WHERE hash = $1 AND expires_at > $2 RETURNING operator_id`, hash, l.now)
 		if err != nil {
 			return err
 		}
-		op, err = oneOperator(t, `WHERE id = $1`, id)
+		if !keep {
+			if err := endSessions(l, id); err != nil {
+				return err
+			}
+		}
+		op, err = oneOperator(l.tx, `WHERE id = $1`, id)
 		return err
 	})
 	return op, err
+}
+
+// endSessions ends those that an operator has.
+func endSessions(l *ledger, operator int64) error {
+	l.revoke()
+	_, err := l.exec(`UPDATE operators SET generation = generation + 1 WHERE id = $1`, operator)
+	return err
+}
+
+// SignOutOperator ends the sessions of an operator and voids his link.
+func (s *Store) SignOutOperator(ctx context.Context, name string) error {
+	return s.change(ctx, "sign an operator out", func(l *ledger) error {
+		_, err := signOut(l, name)
+		return err
+	})
+}
+
+func signOut(l *ledger, name string) (inbox.Operator, error) {
+	op, err := oneOperator(l.tx, `WHERE name = $1`, inbox.CleanText(name))
+	if err != nil {
+		return op, err
+	}
+	if err := endSessions(l, op.ID); err != nil {
+		return op, err
+	}
+	_, err = l.exec(`DELETE FROM signin_links WHERE operator_id = $1`, op.ID)
+	return op, err
+}
+
+// RemoveOperator removes one. His id is never given to another, so his sessions are nobody's.
+func (s *Store) RemoveOperator(ctx context.Context, name string) error {
+	return s.change(ctx, "remove an operator", func(l *ledger) error {
+		op, err := signOut(l, name)
+		if err != nil {
+			return err
+		}
+		_, err = l.exec(`DELETE FROM operators WHERE id = $1`, op.ID)
+		return err
+	})
 }
 
 // Operator is the one with that id.
@@ -98,10 +147,10 @@ func oneOperator(t tx, where string, args ...any) (inbox.Operator, error) {
 func operators(t tx, where string, args ...any) ([]inbox.Operator, error) {
 	return all(t, func(scan func(...any) error) (o inbox.Operator, err error) {
 		var created int64
-		err = scan(&o.ID, &o.Name, &created)
+		err = scan(&o.ID, &o.Name, &created, &o.Generation)
 		o.CreatedAt = fromMicros(created)
 		return o, err
-	}, `SELECT id, name, created_at FROM operators `+where, args...)
+	}, `SELECT id, name, created_at, generation FROM operators `+where, args...)
 }
 
 // CreateToken stores an API token by the hash of its secret.
@@ -125,8 +174,9 @@ func (s *Store) CreateToken(ctx context.Context, name string, hash []byte) (inbo
 
 // RevokeToken makes the token of that name useless; the name is free again.
 func (s *Store) RevokeToken(ctx context.Context, name string) error {
-	return s.write(ctx, "revoke an API token", func(t tx) error {
-		n, err := t.exec(`DELETE FROM api_tokens WHERE name = $1`, inbox.CleanText(name))
+	return s.change(ctx, "revoke an API token", func(l *ledger) error {
+		l.revoke()
+		n, err := l.exec(`DELETE FROM api_tokens WHERE name = $1`, inbox.CleanText(name))
 		if err == nil && n == 0 {
 			err = inbox.ErrNotFound
 		}
@@ -170,10 +220,141 @@ func (s *Store) CommitSession(ctx context.Context, key string, data []byte, expi
 	})
 }
 
-// DeleteSession removes a session; one that is not there is no error.
-func (s *Store) DeleteSession(ctx context.Context, key string) error {
-	return s.write(ctx, "delete a session", func(t tx) error {
-		_, err := t.exec(`DELETE FROM sessions WHERE key = $1`, inbox.CleanText(key))
+// TouchSession replaces the data of a session that is still there: one that was signed out since it was read stays so.
+func (s *Store) TouchSession(ctx context.Context, key string, data []byte) error {
+	return s.write(ctx, "store the use of a session", func(t tx) error {
+		_, err := t.exec(`UPDATE sessions SET data = $2 WHERE key = $1`, inbox.CleanText(key), data)
 		return err
 	})
+}
+
+// DeleteSession removes a session; one that is not there is no error.
+func (s *Store) DeleteSession(ctx context.Context, key string) error {
+	return s.change(ctx, "delete a session", func(l *ledger) error {
+		n, err := l.exec(`DELETE FROM sessions WHERE key = $1`, inbox.CleanText(key))
+		if n > 0 {
+			l.revoke()
+		}
+		return err
+	})
+}
+
+// Sessions lists those that have not expired.
+func (s *Store) Sessions(ctx context.Context, after string, limit int) ([]inbox.Session, error) {
+	var list []inbox.Session
+	err := s.read(ctx, "list sessions", func(t tx) (err error) {
+		list, err = all(t, func(scan func(...any) error) (x inbox.Session, err error) {
+			return x, scan(&x.Key, &x.Data)
+		}, `SELECT key, data FROM sessions WHERE key > $1 AND expires_at > $2 ORDER BY key LIMIT $3`, inbox.CleanText(after), micros(time.Now()), limit)
+		return err
+	})
+	return list, err
+}
+
+// Revocations counts what has ended a right.
+func (s *Store) Revocations(ctx context.Context) (int64, error) {
+	var n int64
+	err := s.lookUp(ctx, "read the count of revocations", func(t tx) error {
+		return t.one(to(&n), `SELECT revocations FROM counters WHERE id = 1`)
+	})
+	return n, err
+}
+
+// Grants says until when each right holds; see inbox.OperatorStore.
+func (s *Store) Grants(ctx context.Context, grants []inbox.Grant) ([]time.Time, error) {
+	tokens, operators, sessions := map[int64]bool{}, map[int64]int64{}, map[string]time.Time{}
+	var tokenIDs, operatorIDs, keys values
+	for _, g := range grants {
+		if g.Token != 0 {
+			tokenIDs.add(g.Token)
+		} else {
+			operatorIDs.add(g.Operator)
+			keys.add(inbox.CleanText(g.Session))
+		}
+	}
+	err := s.lookUp(ctx, "look at rights", func(t tx) error {
+		err := among(t, `SELECT id FROM api_tokens WHERE id IN `, tokenIDs, func(scan func(...any) error) error {
+			var id int64
+			err := scan(&id)
+			tokens[id] = true
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		err = among(t, `SELECT id, generation FROM operators WHERE id IN `, operatorIDs, func(scan func(...any) error) error {
+			var id, generation int64
+			err := scan(&id, &generation)
+			operators[id] = generation
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return among(t, `SELECT key, expires_at FROM sessions WHERE key IN `, keys, func(scan func(...any) error) error {
+			var key string
+			var expires int64
+			err := scan(&key, &expires)
+			sessions[key] = fromMicros(expires)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	until := make([]time.Time, len(grants))
+	for i, g := range grants {
+		switch generation, there := operators[g.Operator]; {
+		case g.Token != 0 && tokens[g.Token]:
+			until[i] = inbox.Forever
+		case g.Token == 0 && there && generation == g.Generation:
+			until[i] = sessions[inbox.CleanText(g.Session)]
+		}
+	}
+	return until, nil
+}
+
+// values are different from one another.
+type values struct {
+	list []any
+	seen map[any]bool
+}
+
+func (v *values) add(value any) {
+	if v.seen[value] {
+		return
+	}
+	if v.seen == nil {
+		v.seen = map[any]bool{}
+	}
+	v.seen[value] = true
+	v.list = append(v.list, value)
+}
+
+// among runs a statement that ends in IN for all of the values, a hundred at a time; each text is one of three, so that they
+// stay prepared.
+func among(t tx, sql string, v values, row func(scan func(...any) error) error) error {
+	for rest := v.list; len(rest) > 0; {
+		n := 1
+		for _, atOnce := range []int{10, 100} {
+			if len(rest) > n {
+				n = atOnce
+			}
+		}
+		some := slices.Clone(rest[:min(n, len(rest))])
+		rest = rest[len(some):]
+		for len(some) < n {
+			some = append(some, some[0])
+		}
+		places := make([]string, n)
+		for i := range places {
+			places[i] = "$" + strconv.Itoa(i+1)
+		}
+		_, err := all(t, func(scan func(...any) error) (any, error) { return nil, row(scan) },
+			sql+"("+strings.Join(places, ", ")+")", some...)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

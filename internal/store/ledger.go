@@ -18,11 +18,12 @@ type ledger struct {
 	now         int64 // Unix microseconds, one time for all that the transaction writes
 	lastEvent   int64
 	lastMessage int64
+	revoked     bool // a right has ended
 	events      []inbox.Event
 	seen        map[inbox.Event]bool
 }
 
-// change runs f in a ledger and, if it made events, tells everybody after the commit.
+// change runs f in a ledger and, if it made events or ended a right, tells everybody after the commit.
 func (s *Store) change(ctx context.Context, what string, f func(*ledger) error) error {
 	eventful := false
 	err := s.write(ctx, what, func(t tx) error {
@@ -39,7 +40,7 @@ func (s *Store) change(ctx context.Context, what string, f func(*ledger) error) 
 		if err := f(l); err != nil {
 			return err
 		}
-		if l.lastEvent == event && l.lastMessage == message {
+		if l.lastEvent == event && l.lastMessage == message && !l.revoked {
 			return nil
 		}
 		if err := l.storeEvents(); err != nil {
@@ -47,6 +48,11 @@ func (s *Store) change(ctx context.Context, what string, f func(*ledger) error) 
 		}
 		if _, err := l.exec(`UPDATE counters SET last_event = $1, last_message = $2 WHERE id = 1`, l.lastEvent, l.lastMessage); err != nil {
 			return err
+		}
+		if l.revoked {
+			if _, err := l.exec(`UPDATE counters SET revocations = revocations + 1 WHERE id = 1`); err != nil {
+				return err
+			}
 		}
 		eventful = true
 		if notify := s.db.notify(); notify != "" {
@@ -60,6 +66,9 @@ func (s *Store) change(ctx context.Context, what string, f func(*ledger) error) 
 	}
 	return err
 }
+
+// revoke notes that a right has ended, for streams that go on by it.
+func (l *ledger) revoke() { l.revoked = true }
 
 // event notes that something changed; saying it twice in one transaction makes one event.
 func (l *ledger) event(kind inbox.EventType, botID, conversationID, messageID int64) {

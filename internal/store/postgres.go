@@ -328,7 +328,7 @@ func (p *postgres) listen(ctx context.Context, hint func()) {
 		return
 	}
 	hint() // for what was committed before
-	last := int64(-1)
+	var last [2]int64
 	for {
 		wait, cancel := context.WithTimeout(ctx, every)
 		_, err := c.WaitForNotification(wait)
@@ -340,22 +340,23 @@ func (p *postgres) listen(ctx context.Context, hint func()) {
 			hint()
 			continue
 		}
-		seq, err := lastEvent(ctx, c)
+		now, err := changes(ctx, c)
 		if err != nil {
 			return
 		}
-		if seq != last {
-			last = seq
+		if now != last {
+			last = now
 			hint()
 		}
 	}
 }
 
-func lastEvent(ctx context.Context, c *pgx.Conn) (seq int64, err error) {
+// changes are the numbers of which one is another after each commit that somebody waits for.
+func changes(ctx context.Context, c *pgx.Conn) (n [2]int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pingDeadline)
 	defer cancel()
-	err = c.QueryRow(ctx, `SELECT last_event FROM counters WHERE id = 1`).Scan(&seq)
-	return seq, err
+	err = c.QueryRow(ctx, `SELECT last_event, revocations FROM counters WHERE id = 1`).Scan(&n[0], &n[1])
+	return n, err
 }
 
 // close does not wait for connections on a line that went dead: pgx takes up to 15 s to give one up.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -33,6 +34,7 @@ type principal struct {
 	id      int64
 	name    string
 	session context.Context // holds the session's data, nil for a token
+	grant   inbox.Grant     // what a stream of it goes on by
 }
 
 func (p principal) author() inbox.Author {
@@ -77,7 +79,7 @@ func (s *Server) byToken(ctx context.Context, secret string) (principal, error) 
 	if errors.Is(err, inbox.ErrNotFound) {
 		err = errBadToken
 	}
-	return principal{kind: inbox.ByAPI, id: token.ID, name: token.Name}, err
+	return principal{kind: inbox.ByAPI, id: token.ID, name: token.Name, grant: inbox.Grant{Token: token.ID}}, err
 }
 
 func (s *Server) bySession(r *http.Request) (principal, error) {
@@ -97,10 +99,29 @@ func (s *Server) bySession(r *http.Request) (principal, error) {
 		return principal{}, errSignedOut
 	}
 	op, err := s.store.Operator(ctx, id)
-	if errors.Is(err, inbox.ErrNotFound) {
+	if err != nil && !errors.Is(err, inbox.ErrNotFound) {
+		return principal{}, err
+	}
+	// A session of a program from before has no generation and counts as of the first one.
+	g := inbox.Grant{Session: keyOf(cookie.Value), Operator: id, Generation: s.sessions.GetInt64(ctx, "generation")}
+	if err != nil || op.Generation != g.Generation {
 		return principal{}, errSignedOut
 	}
-	return principal{kind: inbox.ByOperator, id: op.ID, name: op.Name, session: ctx}, err
+	return principal{kind: inbox.ByOperator, id: op.ID, name: op.Name, session: ctx, grant: g}, nil
+}
+
+// keyOf is by what the store knows the session of a cookie.
+func keyOf(cookie string) string {
+	h := sha256.Sum256([]byte(cookie))
+	return base64.RawURLEncoding.EncodeToString(h[:])
+}
+
+// idleUntil is when the session ends if it is not used any more.
+func (s *Server) idleUntil(p principal) time.Time {
+	if p.session == nil {
+		return inbox.Forever
+	}
+	return time.Unix(s.sessions.GetInt64(p.session, "seen"), 0).Add(sessionIdle)
 }
 
 // keepAlive notes that the session is in use. If that cannot be written the next request does it.
@@ -109,7 +130,7 @@ func (s *Server) keepAlive(w http.ResponseWriter, p principal) {
 		return
 	}
 	s.sessions.Put(p.session, "seen", time.Now().Unix())
-	if err := s.saveSession(w, p.session); err != nil {
+	if err := s.saveSession(w, context.WithValue(p.session, touching{}, true)); err != nil {
 		s.log.Debug("the use of a session was not stored", "error", err)
 	}
 }
@@ -142,6 +163,7 @@ func (s *Server) beginSession(w http.ResponseWriter, r *http.Request, op inbox.O
 		return err
 	}
 	s.sessions.Put(ctx, "operator", op.ID)
+	s.sessions.Put(ctx, "generation", op.Generation)
 	s.sessions.Put(ctx, "seen", time.Now().Unix())
 	return s.saveSession(w, ctx)
 }
@@ -162,7 +184,14 @@ func (s sessionStore) FindCtx(ctx context.Context, token string) ([]byte, bool, 
 	return s.FindSession(ctx, token)
 }
 
+// touching is in the context of a commit that only notes the use of a session: it must not bring back one that was ended since
+// it was loaded.
+type touching struct{}
+
 func (s sessionStore) CommitCtx(ctx context.Context, token string, data []byte, expires time.Time) error {
+	if ctx.Value(touching{}) != nil {
+		return s.TouchSession(ctx, token, data)
+	}
 	return s.CommitSession(ctx, token, data, expires)
 }
 
@@ -194,6 +223,53 @@ func IssueSignIn(ctx context.Context, store inbox.OperatorStore, name string, ba
 		return "", time.Time{}, err
 	}
 	return base.JoinPath("sign-in", secret).String(), expires, nil
+}
+
+// OperatorSeen is an operator and where he is signed in.
+type OperatorSeen struct {
+	inbox.Operator
+	Sessions int
+	LastUse  time.Time // of any of them, written down every ten minutes
+}
+
+// Operators lists all operators, by name.
+func Operators(ctx context.Context, store inbox.OperatorStore) ([]OperatorSeen, error) {
+	operators, err := store.Operators(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]OperatorSeen, len(operators))
+	byID := map[int64]*OperatorSeen{}
+	for i, o := range operators {
+		list[i].Operator = o
+		byID[o.ID] = &list[i]
+	}
+	const atOnce = 500
+	for after, more := "", true; more; {
+		sessions, err := store.Sessions(ctx, after, atOnce)
+		if err != nil {
+			return nil, err
+		}
+		for _, session := range sessions {
+			after = session.Key
+			_, values, err := scs.GobCodec{}.Decode(session.Data)
+			if err != nil {
+				continue // it signs nobody in
+			}
+			id, _ := values["operator"].(int64)
+			generation, _ := values["generation"].(int64)
+			unix, _ := values["seen"].(int64)
+			seen := time.Unix(unix, 0)
+			if o := byID[id]; o != nil && o.Generation == generation && time.Since(seen) <= sessionIdle {
+				o.Sessions++
+				if seen.After(o.LastUse) {
+					o.LastUse = seen
+				}
+			}
+		}
+		more = len(sessions) == atOnce
+	}
+	return list, nil
 }
 
 // IssueToken makes an API token; inbox.ErrConflict when the name is taken.

@@ -33,18 +33,31 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	defer s.streams.leave(p)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	out := &sse{w: w, control: http.NewResponseController(w), stopping: s.stopping}
+	out := &sse{w: w, control: http.NewResponseController(w), ctx: ctx}
 	defer context.AfterFunc(s.stopping, func() {
 		cancel()
 		out.hurry()
 	})()
 
 	// Subscribed first, read second: what is committed in between comes twice and is dropped once, instead of never.
-	sub, err := s.hub.subscribe(ctx)
+	sub, err := s.hub.subscribe(ctx, p.grant, func() {
+		cancel()
+		out.hurry()
+	})
 	if err != nil {
 		return err
 	}
 	defer s.hub.unsubscribe(sub)
+	// The right may have ended between being let in and being subscribed.
+	until, err := s.store.Grants(ctx, []inbox.Grant{p.grant})
+	if err != nil {
+		return err
+	}
+	if !until[0].After(time.Now()) {
+		return overFor(p)
+	}
+	ends := time.NewTimer(min(time.Until(until[0]), time.Until(s.idleUntil(p))))
+	defer ends.Stop()
 	var first []inbox.Event
 	if given {
 		first, err = s.store.Events(ctx, after, readAtOnce)
@@ -73,8 +86,16 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 			return nil // the reader comes back and goes on from there
 		}
 	}
-	s.follow(ctx, r, out, sub)
+	s.follow(ctx, out, sub, ends.C)
 	return nil
+}
+
+// overFor is what whoever has no right any more is told.
+func overFor(p principal) error {
+	if p.session == nil {
+		return errBadToken
+	}
+	return errNoToken
 }
 
 // startOf is the number of the last event that the reader has. Last-Event-ID, which a browser sends when it comes back
@@ -102,14 +123,14 @@ func startOf(r *http.Request) (after int64, given bool, err error) {
 }
 
 // follow writes what the hub sends until the reader leaves, may not read any more, or cannot be served.
-func (s *Server) follow(ctx context.Context, r *http.Request, out *sse, sub *subscriber) {
+func (s *Server) follow(ctx context.Context, out *sse, sub *subscriber, ends <-chan time.Time) {
 	heartbeat := time.NewTicker(s.config.Heartbeat)
 	defer heartbeat.Stop()
-	recheck := time.NewTicker(s.config.Recheck)
-	defer recheck.Stop()
-	for out.err == nil {
+	for out.err == nil && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
+			return
+		case <-ends:
 			return
 		case batch, ok := <-sub.batches:
 			if !ok {
@@ -120,24 +141,22 @@ func (s *Server) follow(ctx context.Context, r *http.Request, out *sse, sub *sub
 				}
 				return
 			}
-			out.send(batch)
+			if ctx.Err() == nil {
+				out.send(batch)
+			}
 		case <-heartbeat.C:
 			out.comment(": still here\n\n")
-		case <-recheck.C:
-			if p, err := s.whoIs(r, reader); err != nil || p.kind != who(r).kind || p.id != who(r).id {
-				return
-			}
 		}
 	}
 }
 
 // sse writes a stream. After the first error it writes no more.
 type sse struct {
-	w        http.ResponseWriter
-	control  *http.ResponseController
-	stopping context.Context
-	last     int64 // number of the last event that was written
-	err      error
+	w       http.ResponseWriter
+	control *http.ResponseController
+	ctx     context.Context // ended when the stream is to end
+	last    int64           // number of the last event that was written
+	err     error
 }
 
 // send writes those of a batch that are newer than the last one written, and says whether that went well.
@@ -169,7 +188,7 @@ func (o *sse) write(b []byte) bool {
 		return o.err == nil
 	}
 	_ = o.control.SetWriteDeadline(time.Now().Add(writeLimit))
-	if o.stopping.Err() != nil {
+	if o.ctx.Err() != nil {
 		o.hurry()
 	}
 	if _, o.err = o.w.Write(b); o.err == nil {

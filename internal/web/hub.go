@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,13 +16,20 @@ const (
 	readAtOnce = 500 // events in one read
 	behind     = 64  // batches that a stream may lag behind before it is ended; its reader comes back and goes on
 	hubRetry   = time.Second
+	// lookGap is the least between two looks at the rights of all streams.
+	lookGap = 100 * time.Millisecond
 )
 
 // hub reads new events once for all streams. Each subscriber gets everything that was committed after it
-// subscribed, in order, and perhaps a little of what was there before: it drops what it has already.
+// subscribed, in order, and perhaps a little of what was there before: it drops what it has already. It also ends the
+// streams whose readers may not read any more, with one look at all of them when anybody's right has ended, and one now and then.
 type hub struct {
-	store inbox.OperatorStore
-	log   *slog.Logger
+	store   inbox.OperatorStore
+	log     *slog.Logger
+	recheck time.Duration
+
+	revocations int64     // the count at the last look at rights
+	looked      time.Time // when that was
 
 	mu         sync.Mutex
 	subs       map[*subscriber]struct{}
@@ -28,19 +37,26 @@ type hub struct {
 }
 
 type subscriber struct {
+	grant   inbox.Grant
+	cut     func()             // ends the stream at once, whatever waits to be written
 	batches chan []inbox.Event // closed when there will be no more; then why is set
 	why     error
 }
 
-// errSlow ends a stream whose reader does not keep up.
-var errSlow = errors.New("the reader of this stream is too slow")
+var (
+	// errSlow ends a stream whose reader does not keep up.
+	errSlow = errors.New("the reader of this stream is too slow")
+	// errOver ends one whose reader may not read any more.
+	errOver = errors.New("the right of this stream's reader has ended")
+)
 
-func newHub(store inbox.OperatorStore, log *slog.Logger) *hub {
-	return &hub{store: store, log: log, subs: map[*subscriber]struct{}{}, positioned: make(chan struct{})}
+func newHub(store inbox.OperatorStore, log *slog.Logger, recheck time.Duration) *hub {
+	return &hub{store: store, log: log, recheck: recheck, subs: map[*subscriber]struct{}{}, positioned: make(chan struct{})}
 }
 
-// subscribe waits until reading has begun: what is committed after it returned will be delivered.
-func (h *hub) subscribe(ctx context.Context) (*subscriber, error) {
+// subscribe waits until reading has begun: what is committed after it returned will be delivered, and cut is called if the right
+// ends after it returned.
+func (h *hub) subscribe(ctx context.Context, grant inbox.Grant, cut func()) (*subscriber, error) {
 	limit := time.NewTimer(2 * time.Second)
 	defer limit.Stop()
 	select {
@@ -53,7 +69,7 @@ func (h *hub) subscribe(ctx context.Context) (*subscriber, error) {
 		}
 		return nil, inbox.ErrUnavailable
 	}
-	sub := &subscriber{batches: make(chan []inbox.Event, behind)}
+	sub := &subscriber{grant: grant, cut: cut, batches: make(chan []inbox.Event, behind)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.subs[sub] = struct{}{}
@@ -93,12 +109,54 @@ func (h *hub) endLocked(sub *subscriber, why error) {
 	delete(h.subs, sub)
 }
 
+// look ends the streams whose right has ended: if the count of revocations says that one may have, or if a recheck is due. again
+// is set if it put that off, as it has just looked.
+func (h *hub) look(ctx context.Context, due bool) (again <-chan time.Time, err error) {
+	h.mu.Lock()
+	subs := slices.Collect(maps.Keys(h.subs))
+	h.mu.Unlock()
+	if len(subs) == 0 {
+		return nil, nil
+	}
+	count, err := h.store.Revocations(ctx) // before the rights themselves: one that ends in between is for the next look
+	if err != nil {
+		return nil, err
+	}
+	if count == h.revocations && !due {
+		return nil, nil
+	}
+	if since := time.Since(h.looked); since < lookGap && !due {
+		return time.After(lookGap - since), nil
+	}
+	grants := make([]inbox.Grant, len(subs))
+	for i, sub := range subs {
+		grants[i] = sub.grant
+	}
+	until, err := h.store.Grants(ctx, grants)
+	if err != nil {
+		return nil, err
+	}
+	h.revocations, h.looked = count, time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, sub := range subs {
+		if _, on := h.subs[sub]; on && !until[i].After(h.looked) {
+			h.endLocked(sub, errOver)
+			sub.cut()
+		}
+	}
+	return nil, nil
+}
+
 func (h *hub) run(ctx context.Context) {
 	hints, cancel := h.store.Subscribe()
 	defer cancel()
 	defer h.endAll(context.Canceled)
-	for begun, last := false, int64(0); ; {
+	recheck := time.NewTicker(h.recheck)
+	defer recheck.Stop()
+	for begun, due, last := false, false, int64(0); ; {
 		var err error
+		var retry <-chan time.Time
 		if !begun {
 			last, err = h.store.LastEvent(ctx)
 			if begun = err == nil; begun {
@@ -106,9 +164,12 @@ func (h *hub) run(ctx context.Context) {
 			}
 		}
 		if begun {
+			retry, err = h.look(ctx, due)
+			due = false
+		}
+		if begun && err == nil {
 			last, err = h.readFrom(ctx, last)
 		}
-		var retry <-chan time.Time
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -132,6 +193,8 @@ func (h *hub) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hints:
+		case <-recheck.C:
+			due = true
 		case <-retry:
 		}
 	}

@@ -2,19 +2,20 @@ package web
 
 import (
 	"testing"
+	"time"
 
 	"tandem/internal/inbox"
 )
 
 // A stream that does not take its batches is ended, never given later ones in place of those it missed; others go on.
 func TestTheHubEndsWhoLagsBehind(t *testing.T) {
-	h := newHub(nil, nil)
+	h := newHub(nil, nil, time.Minute)
 	close(h.positioned)
-	slow, err := h.subscribe(t.Context())
+	slow, err := h.subscribe(t.Context(), inbox.Grant{}, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	quick, err := h.subscribe(t.Context())
+	quick, err := h.subscribe(t.Context(), inbox.Grant{}, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}

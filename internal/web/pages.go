@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -128,7 +129,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 	if err := readForm(r); err != nil {
 		return err
 	}
-	op, err := s.store.RedeemSignIn(r.Context(), hashOf(r.PostForm.Get("secret")))
+	op, err := s.store.RedeemSignIn(r.Context(), hashOf(r.PostForm.Get("secret")), keepsOthers(r.PostForm["others"]))
 	if errors.Is(err, inbox.ErrNotFound) {
 		return s.deadLink(w)
 	}
@@ -141,6 +142,12 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 	s.log.Info("signed in", "operator", op.Name)
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 	return nil
+}
+
+// keepsOthers says whether the operator's sessions elsewhere go on. The page's form says keep, and end where the box is ticked;
+// who says nothing, like a page of the version before, gets what protects a lost device.
+func keepsOthers(others []string) bool {
+	return slices.Contains(others, "keep") && !slices.Contains(others, "end")
 }
 
 func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {

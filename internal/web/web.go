@@ -36,8 +36,8 @@ type Config struct {
 
 	// MaxStreams and MaxStreamsEach bound the open streams in all and of one operator or token; 0 is the usual.
 	MaxStreams, MaxStreamsEach int
-	// Heartbeat is the pause between the comments of a silent stream, Recheck between looks whether its reader
-	// may still read; 0 is the usual.
+	// Heartbeat is the pause between the comments of a silent stream. Recheck is that between looks whether the readers of
+	// streams may still read, in case a hint was lost that one may not. 0 is the usual.
 	Heartbeat, Recheck time.Duration
 }
 
@@ -68,7 +68,7 @@ func New(c Config) *Server {
 	c.Recheck = or(c.Recheck, 30*time.Second)
 	s := &Server{store: newFairStore(c.Store), log: c.Log, config: c, started: time.Now()}
 	s.stopping, s.stopStreams = context.WithCancel(context.Background())
-	s.hub = newHub(c.Store, c.Log)
+	s.hub = newHub(c.Store, c.Log, c.Recheck)
 	s.streams = newGate(c.MaxStreams, c.MaxStreamsEach)
 	s.sessions = newSessions(c.Store, s.https())
 	s.metrics = newMetrics(s)

@@ -122,7 +122,9 @@ func notFound(t *testing.T, open Open) {
 		"TokenByHash":           func() error { _, err := f.TokenByHash(ctx, []byte{1}); return err },
 		"RevokeToken":           func() error { return f.RevokeToken(ctx, "x") },
 		"SignInOperator":        func() error { _, err := f.SignInOperator(ctx, []byte{1}); return err },
-		"RedeemSignIn":          func() error { _, err := f.RedeemSignIn(ctx, []byte{1}); return err },
+		"RedeemSignIn":          func() error { _, err := f.RedeemSignIn(ctx, []byte{1}, false); return err },
+		"SignOutOperator":       func() error { return f.SignOutOperator(ctx, "x") },
+		"RemoveOperator":        func() error { return f.RemoveOperator(ctx, "x") },
 	} {
 		if err := ask(); !errors.Is(err, inbox.ErrNotFound) {
 			t.Errorf("%s: %v, want ErrNotFound", name, err)

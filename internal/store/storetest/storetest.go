@@ -66,6 +66,9 @@ func Run(t *testing.T, open Open) {
 		{"access/sign-in", signIn},
 		{"access/tokens", tokens},
 		{"access/sessions", sessions},
+		{"access/touch", touch},
+		{"access/rights end", rightsEnd},
+		{"access/sign-in meets sign-out", signInMeetsSignOut},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
