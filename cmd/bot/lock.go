@@ -36,7 +36,7 @@ func openLock(cfg settings, log *slog.Logger) (*pollLock, error) {
 			return nil, exitcode.With(exitcode.Config, fmt.Errorf("POLL_LOCK_FD=%d is not the polling lock: %w", cfg.lockFD, err))
 		}
 	}
-	lock, err := lockfile.Open(cfg.lockFile)
+	lock, err := lockfile.Open(cfg.lockFile, lockfile.OfDatabase(cfg.database)...)
 	if err != nil {
 		return nil, exitcode.With(exitcode.Config, err)
 	}

@@ -84,6 +84,9 @@ func TestBadSettingsAreToldAllAtOnce(t *testing.T) {
 		"twice":                 {[]string{"TELEGRAM_BOT_TOKEN_FILE=" + tokenFile}, []string{"TELEGRAM_BOT_TOKEN_FILE", "not both"}},
 		"bad token in a file":   {[]string{"TELEGRAM_BOT_TOKEN=", "TELEGRAM_BOT_TOKEN_FILE=" + tokenFile}, []string{"a number, a colon"}},
 		"lock in no directory":  {[]string{"POLL_LOCK_FILE=" + dir + "/none/bot.lock"}, []string{"bot.lock", "POLL_LOCK_FILE"}},
+		"lock is in use":        {[]string{"POLL_LOCK_FILE=" + tokenFile}, []string{tokenFile, "left as it was"}},
+		"lock is the database":  {[]string{"DATABASE_URL=sqlite:" + dir + "/inbox.db", "POLL_LOCK_FILE=" + dir + "/inbox.db"}, []string{dir + "/inbox.db", "the database of DATABASE_URL"}},
+		"lock is a device":      {[]string{"POLL_LOCK_FILE=/dev/null"}, []string{"/dev/null", "not a regular file"}},
 		"lock is a directory":   {[]string{"POLL_LOCK_FILE=" + dir}, []string{dir}},
 		"descriptor of no lock": {[]string{"POLL_LOCK_FD=99"}, nil}, // closed by a launcher: taken here instead
 		"no run directory":      {[]string{"RUN_DIR=/proc/none"}, []string{"RUN_DIR"}},

@@ -152,7 +152,7 @@ func liveStatus(dir, name string) (*status.Status, error) {
 		files := m.files()
 		s, err := askStatus(filepath.Join(dir, files.Socket))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-			if s, err = status.Read(filepath.Join(dir, files.Status)); errors.Is(err, fs.ErrNotExist) || !owned(filepath.Join(dir, files.Lock)) {
+			if s, err = status.Read(filepath.Join(dir, files.Status)); errors.Is(err, fs.ErrNotExist) || !lockfile.Held(filepath.Join(dir, files.Lock)) {
 				continue
 			}
 		}
@@ -182,15 +182,4 @@ func askStatus(socket string) (*status.Status, error) {
 		return nil, errors.New(words)
 	}
 	return status.Parse([]byte(answer))
-}
-
-// owned says whether an init holds the lock on its files: what one left that was killed is not its status.
-func owned(path string) bool {
-	lock, err := lockfile.Open(path)
-	if err != nil {
-		return true // cannot be told: the file then counts
-	}
-	defer lock.Close()
-	free, err := lock.TryLock()
-	return err != nil || !free
 }

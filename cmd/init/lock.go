@@ -19,11 +19,12 @@ const lockFD = 3
 // lockKeeper takes and gives up the polling lock in a goroutine of its own, because every call on its file may
 // hang where the file system does. The loop only says what it wants.
 type lockKeeper struct {
-	path  string
-	group int // of a bot that runs as another user, 0 for none
-	log   *logline.Logger
-	tell  func(supervise.Event)
-	wake  chan struct{}
+	path     string
+	reserved []lockfile.Reserved // files that must not become the lock
+	group    int                 // of a bot that runs as another user, 0 for none
+	log      *logline.Logger
+	tell     func(supervise.Event)
+	wake     chan struct{}
 
 	mu     sync.Mutex
 	wish   int // the number of the TakeLock that is to be fulfilled, 0 for none
@@ -32,8 +33,8 @@ type lockKeeper struct {
 	now    string // who holds it
 }
 
-func newLockKeeper(path string, log *logline.Logger, tell func(supervise.Event)) *lockKeeper {
-	return &lockKeeper{path: path, log: log, tell: tell, wake: make(chan struct{}, 1)}
+func newLockKeeper(path string, reserved []lockfile.Reserved, log *logline.Logger, tell func(supervise.Event)) *lockKeeper {
+	return &lockKeeper{path: path, reserved: reserved, log: log, tell: tell, wake: make(chan struct{}, 1)}
 }
 
 // want says for which wish the lock is wanted from now on, 0 for none. It never waits.
@@ -125,7 +126,7 @@ func (k *lockKeeper) keep(done <-chan struct{}) {
 func (k *lockKeeper) take(ctx context.Context, wish int, lock *lockfile.Lock) (*lockfile.Lock, error) {
 	if lock == nil {
 		var err error
-		if lock, err = lockfile.Open(k.path); err != nil {
+		if lock, err = lockfile.Open(k.path, k.reserved...); err != nil {
 			return nil, err
 		}
 	}

@@ -148,6 +148,73 @@ func TestLockCannotBeHad(t *testing.T) {
 	}
 }
 
+// A lock that names, by a slip, a file with something in it keeps the bot off, with words, and the file as it is. Once the
+// file is named rightly, or is gone, the bot starts.
+func TestLockNamesAFileThatIsInUse(t *testing.T) {
+	both(t, func(t *testing.T, under proctest.Under) {
+		dir := runDir(t, 0)
+		precious, database := filepath.Join(dir, "precious"), filepath.Join(dir, "tandem.db")
+		if err := os.WriteFile(precious, []byte("TOKEN=1\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		then := time.Unix(1e9, 0)
+		if err := os.Chtimes(precious, then, then); err != nil {
+			t.Fatal(err)
+		}
+		i := start(t, under, goodWeb, goodBot, "POLL_LOCK_FILE="+precious)
+		if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, precious) || !strings.Contains(p.Reason, "left as it was") {
+			t.Errorf("%+v", p)
+		}
+		if n := i.Count(`"ERROR"`); n != 1 {
+			t.Errorf("%d error lines: %q", n, i.Lines())
+		}
+		b, err := os.ReadFile(precious)
+		info, statErr := os.Stat(precious)
+		if err != nil || statErr != nil || string(b) != "TOKEN=1\n" || !info.ModTime().Equal(then) || info.Mode() != 0o644 {
+			t.Errorf("it became %q, %v: %v %v", b, info, err, statErr)
+		}
+		if err := os.Remove(precious); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := i.init("start", "bot"); err != nil {
+			t.Errorf("after it was mended: %v %s", err, out)
+		}
+		i.Signal(syscall.SIGTERM)
+		i.ends(0)
+
+		// Of the database, and of init's own lock, also before they are there.
+		own := runDir(t, 0)
+		for name, setting := range map[string]string{database: "DATABASE_URL=sqlite:" + database, database + "-wal": "DATABASE_URL=sqlite://" + database,
+			filepath.Join(own, "init.lock"): "RUN_DIR=" + own} {
+			i := start(t, under, goodWeb, goodBot, "POLL_LOCK_FILE="+name, setting)
+			if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, name) {
+				t.Errorf("%+v", p)
+			}
+			if _, err := os.Lstat(name); err == nil && name != filepath.Join(own, "init.lock") {
+				t.Errorf("%s was made", name)
+			}
+			i.Signal(syscall.SIGTERM)
+			i.ends(0)
+		}
+	})
+}
+
+// By what init owns RUN_DIR is a file like that, too.
+func TestInitsOwnLockIsAFileThatIsInUse(t *testing.T) {
+	dir := runDir(t, 0)
+	if err := os.WriteFile(filepath.Join(dir, "init.lock"), []byte("precious\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	i := start(t, proctest.PID1, goodWeb, goodBot, "RUN_DIR="+dir)
+	i.WaitLine(soon, "init runs without status file and control socket", "init.lock", "left as it was")
+	i.WaitLine(soon, "bot ready")
+	if b, err := os.ReadFile(filepath.Join(dir, "init.lock")); err != nil || string(b) != "precious\n" {
+		t.Errorf("it became %q, %v", b, err)
+	}
+	i.Signal(syscall.SIGTERM)
+	i.ends(0)
+}
+
 // Edge 39: a file that was replaced while the bot ran is noticed before the next start.
 func TestLockReplaced(t *testing.T) {
 	lock := filepath.Join(runDir(t, 0), "lock")

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tandem/internal/config"
+	"tandem/internal/lockfile"
 	"tandem/internal/logline"
 	"tandem/internal/reap"
 	"tandem/internal/sdnotify"
@@ -42,8 +43,9 @@ type settings struct {
 	runDir         string          // "" where there is none
 	runDirNamed    bool            // by a person, who may have one that others can write
 	runDirProblem  error
-	lockFile       string  // "" where there is none
-	notify         [2]bool // which of them is to be listened to (sd_notify(3))
+	lockFile       string              // "" where there is none
+	reserved       []lockfile.Reserved // what the lock file must not be
+	notify         [2]bool             // which of them is to be listened to (sd_notify(3))
 	terminationLog string
 	log            logline.Settings
 	ignored        []syscall.Signal // by the command, as init was started
@@ -111,6 +113,7 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 	default:
 		p.Broken = "the polling lock cannot be had: " + s.runDirProblem.Error() + "; or set POLL_LOCK_FILE"
 	}
+	s.reserve(shared)
 	s.env[supervise.Bot] = set(without(shared, websOwn, pass), "POLL_LOCK_FILE", s.lockFile)
 	s.env[supervise.Bot] = set(s.env[supervise.Bot], "POLL_LOCK_FD", strconv.Itoa(lockFD))
 	s.confine(env, supervise.Bot, "BOT_")
@@ -124,6 +127,18 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 		p.Disabled, s.botProblem = "ENABLE_TELEGRAM_BOT is "+env.String("ENABLE_TELEGRAM_BOT", ""), ""
 	case s.botProblem != "":
 		p.Broken = s.botProblem
+	}
+}
+
+// reserve takes down which files the lock must not be: those of the database, and init's own lock, which init holds itself.
+func (s *settings) reserve(environ []string) {
+	s.reserved = lockfile.OfDatabase(config.New(environ).Secret("DATABASE_URL")) // what is wrong with it others tell
+	for i := range s.reserved {
+		s.reserved[i].Path = s.absolute(s.reserved[i].Path)
+	}
+	if s.runDir != "" {
+		own := filepath.Join(s.runDir, s.mode.files().Lock)
+		s.reserved = append(s.reserved, lockfile.Reserved{Path: own, For: "the lock by which init owns RUN_DIR"})
 	}
 }
 

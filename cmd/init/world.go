@@ -49,7 +49,7 @@ func newWorld(s settings, log *logline.Logger) *world {
 	w.control = &controlServer{ask: w.post, show: w.publisher.json, limit: s.policy.StopTimeout + time.Minute}
 	w.notices = &notices{tell: func(e supervise.Event) { w.post(supervise.Request{Event: e}) }}
 	if s.policy.Names[supervise.Bot] != "" && s.lockFile != "" {
-		w.lock = newLockKeeper(s.lockFile, log, func(e supervise.Event) { w.post(supervise.Request{Event: e}) })
+		w.lock = newLockKeeper(s.lockFile, s.reserved, log, func(e supervise.Event) { w.post(supervise.Request{Event: e}) })
 		_, w.lock.group, _ = s.otherUser(supervise.Bot)
 	}
 	if f, err := os.Open(os.DevNull); err == nil {

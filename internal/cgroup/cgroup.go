@@ -147,7 +147,7 @@ func read(name string) string {
 		if err == syscall.EINTR {
 			continue
 		}
-		if err != nil || n == 0 {
+		if err != nil || n == 0 || len(text) > 64<<10 {
 			return string(text)
 		}
 		text = append(text, buf[:n]...)

@@ -2,7 +2,10 @@ package lockfile
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,16 +16,25 @@ import (
 // maxHolder bounds what is read of and written into a lock file, in bytes.
 const maxHolder = 200
 
-// SetHolder writes into the locked file who holds it: one line of at most 200 bytes, for people only. On a
-// volume that cannot be written it fails, and the lock is as good without it.
+// SetHolder writes into the locked file who holds it: one line of at most 200 bytes, for people only, and below it that
+// this is a lock file. On a volume that cannot be written it fails, and the lock is as good without it.
 func (l *Lock) SetHolder(text string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil || !l.held {
 		return fmt.Errorf("lock %s is not held", l.path)
 	}
-	line := append([]byte(oneLine(text)), '\n')
+	var st syscall.Stat_t
+	err := syscall.Fstat(int(l.file.Fd()), &st)
+	if err == nil { // somebody may have made it a database since it was opened
+		err = usable(int(l.file.Fd()), &st, l.reserved)
+	}
+	if err != nil {
+		return fmt.Errorf("write who holds the lock: %w", err)
+	}
+	line := []byte(oneLine(text) + "\n" + mark + "\n")
 	if _, err := l.file.WriteAt(line, 0); err != nil {
+		_ = l.file.Truncate(0) // part of a line is nobody's
 		return fmt.Errorf("write who holds the lock: %w", err)
 	}
 	if err := l.file.Truncate(int64(len(line))); err != nil {
@@ -45,6 +57,19 @@ func Holder(path string) string {
 	n, _ := f.Read(b)
 	line, _, _ := bytes.Cut(b[:n], []byte("\n"))
 	return oneLine(string(line))
+}
+
+// Held says whether somebody holds the lock on the file at path. A file that is not there is held by nobody, and one that
+// cannot be looked at by somebody, perhaps. It makes no file. For a moment it keeps others from the lock.
+func Held(path string) bool {
+	fd, err := retry(func() (int, error) {
+		return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	})
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	defer syscall.Close(fd)
+	return flock(fd, syscall.LOCK_SH|syscall.LOCK_NB) != nil
 }
 
 func oneLine(s string) string {
@@ -71,6 +96,9 @@ func GuardsNothing(path string) string {
 	return fmt.Sprintf("%s lies in the container's own file system, where no other container sees it: put it on a shared volume if several containers could run a bot with this token", path)
 }
 
+// maxMounts bounds what is read of the list of mounts: / is among the first.
+const maxMounts = 1 << 20
+
 // rootIsImage says whether / is an image's file system: the kernel's overlay, or the one of rootless Docker and Podman
 // (fuse-overlayfs), which mountinfo alone tells from other FUSE file systems; see proc_pid_mountinfo(5).
 func rootIsImage() bool {
@@ -82,7 +110,12 @@ func rootIsImage() bool {
 	if fs.Type == overlay {
 		return true
 	}
-	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	mounts, _ := io.ReadAll(io.LimitReader(f, maxMounts))
 	kind := ""
 	for line := range strings.Lines(string(mounts)) {
 		mount, about, _ := strings.Cut(line, " - ")
@@ -125,21 +158,34 @@ func Holders(path string) []Process {
 
 func holds(pid int, want *syscall.Stat_t) bool {
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
-	fds, err := os.ReadDir(dir)
+	f, err := os.Open(dir)
 	if err != nil {
 		return false
 	}
-	for _, fd := range fds {
-		var st syscall.Stat_t
-		if syscall.Stat(dir+"/"+fd.Name(), &st) != nil || st.Dev != want.Dev || st.Ino != want.Ino {
-			continue
+	defer f.Close()
+	for { // a few at a time: a process may have a million
+		fds, err := f.Readdirnames(256)
+		if err != nil {
+			return false
 		}
-		// A process that waits for the lock has the file open too; only the holder's fdinfo shows the lock.
-		info, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%s", pid, fd.Name()))
-		for line := range strings.Lines(string(info)) {
-			if strings.HasPrefix(line, "lock:") && strings.Contains(line, "FLOCK") && !strings.Contains(line, "->") {
+		for _, fd := range fds {
+			if holdsBy(pid, fd, dir, want) {
 				return true
 			}
+		}
+	}
+}
+
+func holdsBy(pid int, fd, dir string, want *syscall.Stat_t) bool {
+	var st syscall.Stat_t
+	if syscall.Stat(dir+"/"+fd, &st) != nil || st.Dev != want.Dev || st.Ino != want.Ino {
+		return false
+	}
+	// A process that waits for the lock has the file open too; only the holder's fdinfo shows the lock.
+	info, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%s", pid, fd))
+	for line := range strings.Lines(string(info)) {
+		if strings.HasPrefix(line, "lock:") && strings.Contains(line, "FLOCK") && !strings.Contains(line, "->") {
+			return true
 		}
 	}
 	return false

@@ -23,7 +23,8 @@ import (
 // Lock is a lock on one file. Its methods may be called from any goroutine, but only one at a time may be in
 // Lock or TryLock.
 type Lock struct {
-	path string
+	path     string
+	reserved []Reserved
 
 	mu      sync.Mutex
 	file    *os.File // nil while an attempt owns it, after an abandoned one, and once closed
@@ -43,17 +44,24 @@ type attempt struct {
 }
 
 // Open opens the file at path, making it (mode 0600) when it is missing, and does not lock it yet. On a volume
-// that cannot be written an existing file will do. It refuses a symbolic link and whatever is no regular file.
+// that cannot be written an existing file will do. It refuses a symbolic link, whatever is no regular file, a file that
+// holds something else than who had it as a lock, and the files that are reserved; what it refuses it leaves as it was.
 // Open can hang where the file system does.
-func Open(path string) (*Lock, error) {
-	file, err := open(path)
+func Open(path string, reserved ...Reserved) (*Lock, error) {
+	file, err := open(path, reserved)
 	if err != nil {
 		return nil, err
 	}
-	return &Lock{path: path, file: file}, nil
+	return &Lock{path: path, reserved: reserved, file: file}, nil
 }
 
-func open(path string) (*os.File, error) {
+func open(path string, reserved []Reserved) (*os.File, error) {
+	if what := reservedFor(path, reserved); what != "" {
+		return nil, fmt.Errorf("open lock file %s: %w", path, refused(what))
+	}
+	if err := lookAt(path); err != nil {
+		return nil, fmt.Errorf("open lock file %s: %w", path, err)
+	}
 	// O_NONBLOCK is for a FIFO of that name, which a read-only open would wait at. NFS grants an exclusive lock
 	// only on a descriptor that can write, so reading alone is the last resort; the middle one is for a file of
 	// another user in a sticky directory (fs.protected_regular).
@@ -75,6 +83,9 @@ func open(path string) (*os.File, error) {
 	var st syscall.Stat_t
 	if err = syscall.Fstat(fd, &st); err == nil && st.Mode&syscall.S_IFMT != syscall.S_IFREG {
 		err = errors.New("not a regular file")
+	}
+	if err == nil {
+		err = usable(fd, &st, reserved)
 	}
 	if err == nil {
 		err = syscall.SetNonblock(fd, false)
@@ -200,7 +211,7 @@ func (l *Lock) acquire(a *attempt, file *os.File) {
 	}()
 	for range 100 {
 		if file == nil {
-			if file, err = open(l.path); err != nil {
+			if file, err = open(l.path, l.reserved); err != nil {
 				return
 			}
 		}
@@ -226,7 +237,7 @@ func (l *Lock) TryLock() (bool, error) {
 	}
 	for range 100 {
 		if l.file == nil {
-			file, err := open(l.path)
+			file, err := open(l.path, l.reserved)
 			if err != nil {
 				return false, err
 			}

@@ -1,0 +1,128 @@
+package lockfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// A lock file is written over by each holder, so that a file which somebody named by a slip would lose what is in it. Only
+// one that is empty or that a holder wrote is taken.
+
+// mark is the second line of a lock file. It says that the file may be written over.
+const mark = "(a lock file of Tandem; its content is for people only)"
+
+// maxContent is how long a lock file can be, in bytes: who holds it and the mark, over what an older one left of a longer text.
+const maxContent = 2*(maxHolder+1) + len(mark) + 1
+
+// Reserved is a file that is never taken for a lock file, even while it is empty or not there yet.
+type Reserved struct {
+	Path string
+	For  string // what it is, in words
+}
+
+// OfDatabase are the files of the database that url names, if it is one of SQLite.
+func OfDatabase(url string) []Reserved {
+	const scheme = "sqlite:"
+	if len(url) < len(scheme) || !strings.EqualFold(url[:len(scheme)], scheme) {
+		return nil
+	}
+	path := strings.TrimPrefix(url[len(scheme):], "//") // sqlite:///data/x.db, as others write it
+	if path == "" {
+		return nil
+	}
+	list := []Reserved{{path, "the database of DATABASE_URL"}}
+	for _, beside := range []string{"-wal", "-shm", "-journal", ".lock"} { // the last is the store's own
+		list = append(list, Reserved{path + beside, "a part of the database of DATABASE_URL"})
+	}
+	return list
+}
+
+// reservedFor says what path is reserved for, by its name alone; "" for nothing.
+func reservedFor(path string, reserved []Reserved) string {
+	for _, r := range reserved {
+		if sameName(path, r.Path) {
+			return r.For
+		}
+	}
+	return ""
+}
+
+func sameName(a, b string) bool {
+	a, errA := filepath.Abs(a)
+	b, errB := filepath.Abs(b)
+	return errA == nil && errB == nil && a == b
+}
+
+// usable says why the open regular file st, fd of which can be read, must not be written over.
+func usable(fd int, st *syscall.Stat_t, reserved []Reserved) error {
+	for _, r := range reserved {
+		var other syscall.Stat_t
+		if syscall.Stat(r.Path, &other) == nil && other.Dev == st.Dev && other.Ino == st.Ino {
+			return refused(r.For)
+		}
+	}
+	content := make([]byte, maxContent+1)
+	n, err := retry(func() (int, error) { return syscall.Pread(fd, content, 0) })
+	if err != nil {
+		return fmt.Errorf("read what is in it: %w", err)
+	}
+	content = content[:n]
+	switch {
+	case written(content):
+		return nil
+	case bytes.HasPrefix(content, []byte("SQLite format 3\x00")):
+		return refused("an SQLite database")
+	}
+	return refused("in use for something else")
+}
+
+func refused(what string) error {
+	return fmt.Errorf("this file is %s; it is left as it was (name a file of its own with POLL_LOCK_FILE, one that is empty or not there)", what)
+}
+
+// written says whether content is what a holder wrote, or part of it, or nothing.
+func written(content []byte) bool {
+	if len(content) > maxContent {
+		return false
+	}
+	// After a power cut a file can be as long as it was to be, with zeros for what was not written.
+	text := string(bytes.Trim(content, "\x00"))
+	if strings.ContainsRune(text, 0) {
+		return false
+	}
+	lines := strings.Split(text, "\n")
+	return text == "" || len(lines) > 1 && lines[1] == mark || byOlder(lines[0])
+}
+
+// byOlder says whether line is one that Tandem wrote before there was a mark, as long as its beginning is whole.
+func byOlder(line string) bool {
+	if pid, ok := strings.CutPrefix(line, "pid "); ok {
+		return isNumber(pid)
+	}
+	if rest, ok := strings.CutPrefix(line, "the bot under init "); ok {
+		pid, rest, _ := strings.Cut(rest, " on ")
+		return isNumber(pid) && strings.Contains(rest, ", since 20")
+	}
+	if rest, ok := strings.CutPrefix(line, "bot "); ok {
+		instance, since, _ := strings.Cut(rest, " since ")
+		colon := strings.LastIndexByte(instance, ':')
+		return colon >= 0 && isNumber(instance[colon+1:]) && strings.HasPrefix(since, "20")
+	}
+	return false
+}
+
+func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+// lookAt says why what path names cannot be a lock file, before it is opened: a device may do something at that.
+func lookAt(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().IsRegular() || info.Mode()&os.ModeSymlink != 0 {
+		return nil // what is wrong with it, if anything, opening tells
+	}
+	return errors.New("not a regular file")
+}
