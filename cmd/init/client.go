@@ -78,7 +78,11 @@ func request(socket, line string, limit time.Duration) (answer string, err error
 	}
 }
 
+// maxAnswer bounds what is taken of an answer, in bytes: whoever can write RUN_DIR can put a socket of his own there.
+const maxAnswer = 64 << 10
+
 func requestOnce(socket, line string, limit time.Duration) (string, error) {
+	began := time.Now()
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return "", err
@@ -103,6 +107,10 @@ func requestOnce(socket, line string, limit time.Duration) (string, error) {
 			return "", fmt.Errorf("%s: %w", socket, err)
 		case n == 0:
 			return strings.TrimSpace(string(answer)), nil
+		case len(answer) > maxAnswer:
+			return "", fmt.Errorf("%s: the answer has more than %d bytes", socket, maxAnswer)
+		case limit > 0 && time.Since(began) > limit: // it says something now and then, and never all
+			return "", fmt.Errorf("%s: %w", socket, syscall.EAGAIN)
 		default:
 			answer = append(answer, buf[:n]...)
 		}
@@ -126,29 +134,36 @@ func showStatus(args []string) int {
 	if err != nil && dir == "" {
 		return fail(notRunning, err.Error())
 	}
-	s, err := liveStatus(dir, name)
-	if err != nil {
+	found, err := liveStatus(dir, name)
+	switch {
+	case len(found) == 0:
+		return fail(notRunning, err.Error())
+	case !asJSON:
+		fmt.Print(table(found, name, dir, time.Now()))
+	default:
+		if p, ok := found[0].Process(name); ok {
+			found[0].Processes = []status.Process{p}
+		}
+		fmt.Println(string(smalljson.Indent(status.Together(found))))
+	}
+	if err != nil { // there is another one, which does not report
 		return fail(notRunning, err.Error())
 	}
-	if asJSON {
-		if p, ok := s.Process(name); ok {
-			s.Processes = []status.Process{p}
-		}
-		fmt.Println(string(smalljson.Indent(s.Marshal())))
-		return exitcode.OK
-	}
-	fmt.Print(table(s, name, dir, time.Now()))
 	return exitcode.OK
 }
 
 // probeLimit is how long a living init may take to tell its status, and how long it may be too busy to be asked anything.
 const probeLimit = 5 * time.Second
 
-// liveStatus is the status of a running init which has the process name, or of any if it is "". It asks init itself, and
-// believes the file only where init has no socket.
-func liveStatus(dir, name string) (*status.Status, error) {
-	var problem error
-	for _, m := range []mode{pair, webOnly, botOnly} {
+// liveStatus is the status of every init that runs with this RUN_DIR; with a name, of the one that has the process. It asks init
+// itself, and believes the file only where init has no socket. The error says which one is there and does not report, or that
+// there is none.
+func liveStatus(dir, name string) (found []*status.Status, problem error) {
+	modes := []mode{pair, webOnly, botOnly}
+	if name != "" {
+		modes = []mode{pair, modeOf(name)}
+	}
+	for _, m := range modes {
 		files := m.files()
 		s, err := askStatus(filepath.Join(dir, files.Socket))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
@@ -160,14 +175,17 @@ func liveStatus(dir, name string) (*status.Status, error) {
 			problem = fmt.Errorf("init does not tell its status: %w", err)
 			continue
 		}
-		if _, has := s.Process(name); name == "" || has {
-			return s, nil
+		if _, has := s.Process(name); has && name != "" {
+			return []*status.Status{s}, nil
+		}
+		if name == "" {
+			found = append(found, s)
 		}
 	}
-	if problem == nil {
+	if problem == nil && len(found) == 0 {
 		problem = fmt.Errorf("no init that has a status is running in %s (is RUN_DIR the same?)", dir)
 	}
-	return nil, problem
+	return found, problem
 }
 
 func askStatus(socket string) (*status.Status, error) {

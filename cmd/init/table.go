@@ -4,72 +4,108 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"tandem/internal/status"
 )
 
-// table is a status for people: a line for each process, with why, the last end and the next start below it where
-// there is something to say; dir is where it may have left its last words. It is short enough for 80 columns but for the reasons.
-func table(s *status.Status, name, dir string, now time.Time) string {
-	var b strings.Builder
-	line := func(head, format string, args ...any) {
-		fmt.Fprintf(&b, "%-6s"+format+"\n", append([]any{head}, args...)...)
+// table is the status of one or several inits for people: a line for each process, with why, the last end and the next
+// start below it where there is something to say; dir is where it may have left its last words. It is short enough for 80
+// columns but for the reasons.
+func table(all []*status.Status, name, dir string, now time.Time) string {
+	var t lines
+	fmt.Fprintf(&t, "%-6s%-11s%-8s%-8s%s\n", "", "STATE", "FOR", "PID", "RESTARTS")
+	for _, s := range all {
+		for _, p := range s.Processes {
+			if name == "" || p.Name == name {
+				t.process(p, dir, now)
+			}
+		}
 	}
-	fact := func(what, format string, args ...any) { line("", "%-11s"+format, append([]any{what}, args...)...) }
+	for _, s := range all {
+		if s.Lock != nil && name != "web" {
+			t.lock(s)
+		}
+	}
+	if name != "" {
+		return t.String()
+	}
+	for _, s := range all {
+		of := ""
+		if len(all) > 1 && len(s.Processes) == 1 {
+			of = " (of " + s.Processes[0].Name + ")"
+		}
+		t.line("init", "%s, pid %d, up %s, %d orphans reaped%s", s.Init.Version, s.Init.PID, span(now.Sub(s.Init.StartedAt)), s.OrphansReaped, of)
+	}
+	return t.String()
+}
 
-	fmt.Fprintf(&b, "%-6s%-11s%-8s%-8s%s\n", "", "STATE", "FOR", "PID", "RESTARTS")
-	for _, p := range s.Processes {
-		if name != "" && p.Name != name {
-			continue
+// lines are those of a table.
+type lines struct{ strings.Builder }
+
+// line adds a line. What is not to be printed is left out: a process may have said it, or somebody who can write RUN_DIR.
+func (t *lines) line(head, format string, args ...any) {
+	t.WriteString(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
 		}
-		pid, since := "-", "-"
-		if p.PID != 0 {
-			pid = fmt.Sprint(p.PID)
-		}
-		if p.Since != nil {
-			since = span(now.Sub(*p.Since))
-		}
-		line(p.Name, "%-11s%-8s%-8s%d", p.State, since, pid, p.Restarts)
-		why := p.Reason
-		if e := p.LastEnd; e != nil && strings.HasPrefix(why, e.Reason) {
-			if words := p.Words(dir); words != "" {
-				loop := strings.TrimPrefix(why, e.Reason)
-				if !strings.HasSuffix(loop, " in a row)") {
-					loop = ""
-				}
-				why = words + loop // it knows better than its exit code
+		return r
+	}, fmt.Sprintf("%-6s"+format, append([]any{head}, args...)...)) + "\n")
+}
+
+func (t *lines) fact(what, format string, args ...any) {
+	t.line("", "%-11s"+format, append([]any{what}, args...)...)
+}
+
+func (t *lines) process(p status.Process, dir string, now time.Time) {
+	pid, since := "-", "-"
+	if p.PID != 0 {
+		pid = fmt.Sprint(p.PID)
+	}
+	if p.Since != nil {
+		since = span(now.Sub(*p.Since))
+	}
+	t.line(p.Name, "%-11s%-8s%-8s%d", p.State, since, pid, p.Restarts)
+	why := p.Reason
+	if e := p.LastEnd; e != nil && strings.HasPrefix(why, e.Reason) {
+		if words := p.Words(dir); words != "" {
+			loop := strings.TrimPrefix(why, e.Reason)
+			if !strings.HasSuffix(loop, " in a row)") {
+				loop = ""
 			}
-		}
-		if why != "" {
-			fact("why", "%s", why)
-		}
-		if p.StatusText != "" && p.StatusText != why {
-			fact("says", "%s", p.StatusText)
-		}
-		if e := p.LastEnd; e != nil {
-			said := ": " + e.Reason
-			if strings.HasPrefix(why, e.Reason) {
-				said = "" // the line above has it
-			}
-			fact("last end", "%s, %s ago%s%s", clock(e.At), span(now.Sub(e.At)), ran(e), said)
-		}
-		if p.NextStartAt != nil {
-			fact("next start", "%s, in %s", clock(*p.NextStartAt), span(p.NextStartAt.Sub(now)))
+			why = words + loop // it knows better than its exit code
 		}
 	}
-	if l := s.Lock; l != nil && name != "web" {
-		holder := "not held by this bot"
-		if l.Held {
-			holder = "held by this bot"
-		} else if l.Holder != "" {
-			holder = "not held by this bot but by " + l.Holder
+	if why != "" {
+		t.fact("why", "%s", why)
+	}
+	if p.StatusText != "" && p.StatusText != why {
+		t.fact("says", "%s", p.StatusText)
+	}
+	if e := p.LastEnd; e != nil {
+		said := ": " + e.Reason
+		if strings.HasPrefix(why, e.Reason) {
+			said = "" // the line above has it
 		}
-		line("lock", "%s: %s", l.Path, holder)
+		t.fact("last end", "%s, %s ago%s%s", clock(e.At), span(now.Sub(e.At)), ran(e), said)
 	}
-	if name == "" {
-		line("init", "%s, pid %d, up %s, %d orphans reaped", s.Init.Version, s.Init.PID, span(now.Sub(s.Init.StartedAt)), s.OrphansReaped)
+	if p.NextStartAt != nil {
+		t.fact("next start", "%s, in %s", clock(*p.NextStartAt), span(p.NextStartAt.Sub(now)))
 	}
-	return b.String()
+}
+
+func (t *lines) lock(s *status.Status) {
+	bot, _ := s.Process("bot")
+	who := "not held by this bot"
+	switch {
+	case s.Lock.Held && bot.State == status.Standby: // it has this one, and waits for another, in the database
+		who = "kept for this bot, which waits for another lock"
+	case s.Lock.Held:
+		who = "held by this bot"
+	case s.Lock.Holder != "":
+		who = "not held by this bot but by " + s.Lock.Holder
+	}
+	t.line("lock", "%s: %s", s.Lock.Path, who)
 }
 
 // ran is how long a process had run before its end e; "" for one that could not be started.

@@ -75,7 +75,7 @@ lock  /run/tandem/bot.lock: held by this bot
 			`      STATE      FOR     PID     RESTARTS
 bot   standby    3s      12      0
       why        bot a:7 has the database
-lock  /run/tandem/bot.lock: held by this bot
+lock  /run/tandem/bot.lock: kept for this bot, which waits for another lock
 `},
 		"is in a state that is new": {of(status.Process{State: "draining", Since: at(3 * time.Second), PID: 12, Reason: "two answers are under way"}, status.Lock{Held: true}), "bot",
 			`      STATE      FOR     PID     RESTARTS
@@ -83,10 +83,39 @@ bot   draining   3s      12      0
       why        two answers are under way
 lock  /run/tandem/bot.lock: held by this bot
 `},
+		"says what is not to be printed": {of(status.Process{State: status.Starting, PID: 12, StatusText: "\x1b[2Jtwo\nlines\u009b"}, status.Lock{Held: true}), "bot",
+			`      STATE      FOR     PID     RESTARTS
+bot   starting   -       12      0
+      says       [2Jtwolines
+lock  /run/tandem/bot.lock: held by this bot
+`},
 		"only web": {of(status.Process{}, status.Lock{}), "web", runs},
 	} {
-		if d := cmp.Diff(c.want, table(c.s, c.only, dir, now)); d != "" {
+		if d := cmp.Diff(c.want, table([]*status.Status{c.s}, c.only, dir, now)); d != "" {
 			t.Errorf("%s (-want +have):\n%s", name, d)
 		}
+	}
+}
+
+// Of two inits with one RUN_DIR, as in a Pod with a container for each process.
+func TestStatusTableOfTwo(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 24, 3, 20, 0, 0, time.UTC)
+	begun := now.Add(-time.Hour)
+	web := &status.Status{Init: status.Init{PID: 1, StartedAt: begun, Version: "v1"}, OrphansReaped: 2,
+		Processes: []status.Process{{Name: "web", State: status.Running, PID: 7, Since: &begun}}}
+	bot := &status.Status{Init: status.Init{PID: 1, StartedAt: begun, Version: "v2"},
+		Processes: []status.Process{{Name: "bot", State: status.Standby, PID: 8, Since: &begun, Reason: "the polling lock is held by b:7"}},
+		Lock:      &status.Lock{Path: "/run/tandem/bot.lock", Held: true}}
+	want := `      STATE      FOR     PID     RESTARTS
+web   running    1h0m    7       0
+bot   standby    1h0m    8       0
+      why        the polling lock is held by b:7
+lock  /run/tandem/bot.lock: kept for this bot, which waits for another lock
+init  v1, pid 1, up 1h0m, 2 orphans reaped (of web)
+init  v2, pid 1, up 1h0m, 0 orphans reaped (of bot)
+`
+	if d := cmp.Diff(want, table([]*status.Status{web, bot}, "", "", now)); d != "" {
+		t.Errorf("(-want +have):\n%s", d)
 	}
 }

@@ -48,7 +48,8 @@ settings (environment; a duration is written like 500ms, 8s or 5m):
   LOG_LEVEL                     debug, info, warn or error (default info)
   LOG_FORMAT                    json or text (default json; text on a terminal)
 
-init status ends with 0 while init lives and reports, whatever the state of the process: it is a Pod's probe. The others end with 0 if
+init status ends with 0 while init lives and reports, whatever the state of the process: it is a Pod's probe. Without NAME it shows every
+init with this RUN_DIR; --json then has the processes of all, and the status of each in "inits". The others end with 0 if
 what was asked for is so, 75 if not yet (standby, waiting for its next start), 78 if the bot cannot run as configured, else 1.
 
 TELEGRAM_* and BOT_* reach only the bot, WEB_* only web. The bot gets the lock as an open file; POLL_LOCK_FD is its number.

@@ -71,6 +71,31 @@ func (s *Status) Process(name string) (Process, bool) {
 // Marshal is s as it is written.
 func (s *Status) Marshal() []byte { return smalljson.Marshal(s.fields) }
 
+// Together is what several inits with one RUN_DIR say, as JSON: of one its status, as it is; of more the same members, which
+// then speak of the processes of all, with the first one's init and the first lock, and beside them each status in "inits".
+func Together(all []*Status) []byte {
+	if len(all) == 1 {
+		return all[0].Marshal()
+	}
+	var sum Status
+	var each []Status
+	for i, s := range all {
+		if i == 0 {
+			sum.Init = s.Init
+		}
+		if sum.Lock == nil {
+			sum.Lock = s.Lock
+		}
+		sum.Processes = append(sum.Processes, s.Processes...)
+		sum.OrphansReaped += s.OrphansReaped
+		each = append(each, *s)
+	}
+	return smalljson.Marshal(func(f *smalljson.Fields) {
+		sum.fields(f)
+		smalljson.Objects(f, "inits", &each, (*Status).fields)
+	})
+}
+
 // Read reads a status file. The writer replaces it by rename, so that what is read is always whole.
 func Read(path string) (*Status, error) {
 	dir, err := OpenDir(filepath.Dir(path))
