@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // The real-time signals as a C library with NPTL counts them, and so kill(1) and docker do: it keeps 32 and 33.
@@ -15,7 +17,7 @@ const (
 
 // SignalName is the name of a signal as people and status.json write it, like "SIGTERM" or "SIGRTMIN+3".
 func SignalName(sig syscall.Signal) string {
-	if name, ok := signalNames[sig]; ok {
+	if name := unix.SignalName(sig); name != "" {
 		return name
 	}
 	switch up, down := sig-firstRealtime, lastRealtime-sig; {
@@ -41,12 +43,10 @@ func ParseSignal(s string) (syscall.Signal, error) {
 		return 0, errors.New("want a signal from 1 to 31 or 34 to 64")
 	}
 	name := strings.TrimPrefix(strings.ToUpper(s), "SIG")
-	for sig, known := range signalNames {
-		if known[3:] == name {
-			return sig, nil
-		}
+	if sig := unix.SignalNum("SIG" + name); sig != 0 {
+		return sig, nil
 	}
-	switch name { // their other names
+	switch name { // other names of theirs, which unix does not know
 	case "IOT":
 		return syscall.SIGABRT, nil
 	case "CLD":
@@ -63,15 +63,4 @@ func ParseSignal(s string) (syscall.Signal, error) {
 		}
 	}
 	return 0, errors.New("want the name or the number of a signal, like TERM, SIGQUIT, RTMIN+3 or 15")
-}
-
-var signalNames = map[syscall.Signal]string{
-	syscall.SIGHUP: "SIGHUP", syscall.SIGINT: "SIGINT", syscall.SIGQUIT: "SIGQUIT", syscall.SIGILL: "SIGILL",
-	syscall.SIGTRAP: "SIGTRAP", syscall.SIGABRT: "SIGABRT", syscall.SIGBUS: "SIGBUS", syscall.SIGFPE: "SIGFPE",
-	syscall.SIGKILL: "SIGKILL", syscall.SIGUSR1: "SIGUSR1", syscall.SIGSEGV: "SIGSEGV", syscall.SIGUSR2: "SIGUSR2",
-	syscall.SIGPIPE: "SIGPIPE", syscall.SIGALRM: "SIGALRM", syscall.SIGTERM: "SIGTERM", syscall.SIGSTKFLT: "SIGSTKFLT",
-	syscall.SIGCHLD: "SIGCHLD", syscall.SIGCONT: "SIGCONT", syscall.SIGSTOP: "SIGSTOP", syscall.SIGTSTP: "SIGTSTP",
-	syscall.SIGTTIN: "SIGTTIN", syscall.SIGTTOU: "SIGTTOU", syscall.SIGURG: "SIGURG", syscall.SIGXCPU: "SIGXCPU",
-	syscall.SIGXFSZ: "SIGXFSZ", syscall.SIGVTALRM: "SIGVTALRM", syscall.SIGPROF: "SIGPROF", syscall.SIGWINCH: "SIGWINCH",
-	syscall.SIGIO: "SIGIO", syscall.SIGPWR: "SIGPWR", syscall.SIGSYS: "SIGSYS",
 }
