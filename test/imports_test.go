@@ -43,7 +43,7 @@ func TestImportsGoDownwards(t *testing.T) {
 }
 
 // TestInitIsSmall: nearly all memory of an idle init is its executable, and a package that looks harmless can double
-// it. The bar is that of docs/benchmarks.md, the flags are those of the Makefile.
+// it. The bar is that of docs/compare.md, the flags are those of the Makefile.
 func TestInitIsSmall(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "tandem/cmd/init").Output()
 	if err != nil {

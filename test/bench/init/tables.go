@@ -44,9 +44,9 @@ func (t *bars) atMost(title, unit string, value, limit float64) {
 func (b *bench) printBars() int {
 	t := &bars{}
 	fmt.Println("| figure | `init` | beside | ratio | bar | met |\n| --- | --- | --- | --- | --- | --- |")
-	t.against(b.figures, "start: execve of init to web's first instruction, median", startTime, "ms", bare, 0.5, 1.15)
+	t.against(b.figures, "start: execve of init to web's first instruction, median", startTime, "ms", bare, 0.5, 1.2)
 	rss, _ := b.quantile(resident, ours, 0.5)
-	t.atMost("resident, idle, two children", "MB", rss, 3)
+	t.atMost("resident, idle, two children", "MB", rss, 4.3)
 	size, _ := b.quantile(fileSize, ours, 0.5)
 	t.atMost("executable", "MB", size, 3.2)
 	t.against(b.figures, "signal to web's handler, median", pokeTime, "µs", bare, 0.5, 1.3)
