@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tandem/internal/supervise"
+	"tandem/internal/unixsocket"
 )
 
 // The control protocol: a client connects, sends one line, "VERB NAME\n" or "status\n", and gets an answer: for a verb
@@ -48,7 +49,7 @@ type controlServer struct {
 
 // listen makes the socket at path, in place of a stale one.
 func (c *controlServer) listen(path string) (err error) {
-	if c.socket, err = bindSocket(path, syscall.SOCK_STREAM, 0o600); err != nil {
+	if c.socket, err = unixsocket.Listen(path, 0o600, 64); err != nil {
 		return fmt.Errorf("control socket %s: %w", path, err)
 	}
 	return nil

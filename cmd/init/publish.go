@@ -127,10 +127,12 @@ func (w *world) listenToProcesses(path string) {
 	if s.notify == [2]bool{} {
 		return
 	}
-	if err := w.notices.listen(path); err != nil {
+	listener, err := sdnotify.Listen(path)
+	if err != nil {
 		w.log.Warn("init cannot hear whether its processes are ready and alive", "reason", err.Error())
 		return
 	}
+	w.processes = listener
 	for id, wanted := range s.notify {
 		if wanted {
 			s.policy.Notify[id] = true

@@ -69,7 +69,7 @@ func runGroup(w *world, signals *signalChannels) int {
 	add("log", w.watchLog)
 	add("status", w.publisher.run)
 	add("control", w.control.serve)
-	add("notices", w.notices.run)
+	add("notices", w.listen)
 	if w.lock != nil {
 		add("lock", w.lock.run)
 	}

@@ -1,39 +1,10 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"syscall"
 	"time"
 )
-
-// bindSocket makes a Unix socket of the kind given at path, in place of a stale one.
-func bindSocket(path string, kind int, mode uint32) (*os.File, error) {
-	if len(path) > 107 { // sun_path of unix(7)
-		return nil, fmt.Errorf("the path is longer than the 107 bytes that the kernel takes")
-	}
-	// Without blocking, so that Go's poller waits and no thread does.
-	fd, err := syscall.Socket(syscall.AF_UNIX, kind|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	_ = os.Remove(path)
-	if kind == syscall.SOCK_DGRAM { // the kernel says who sent what
-		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_PASSCRED, 1)
-	}
-	err = syscall.Fchmod(fd, mode) // bind makes the file with the socket's mode: there is no moment with another
-	if err == nil {
-		err = syscall.Bind(fd, &syscall.SockaddrUnix{Name: path})
-	}
-	if err == nil && kind == syscall.SOCK_STREAM {
-		err = syscall.Listen(fd, 64)
-	}
-	if err != nil {
-		syscall.Close(fd)
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), path), nil
-}
 
 // accept waits for the next client.
 func accept(socket *os.File) (*os.File, error) {

@@ -10,6 +10,7 @@ import (
 	"tandem/internal/exitcode"
 	"tandem/internal/logline"
 	"tandem/internal/reap"
+	"tandem/internal/sdnotify"
 	"tandem/internal/status"
 	"tandem/internal/supervise"
 )
@@ -23,8 +24,8 @@ type world struct {
 	lock      *lockKeeper // nil where no bot is supervised
 	publisher *publisher
 	control   *controlServer
-	notices   *notices
-	tty       *terminal // nil but for `init -- COMMAND` on a terminal
+	processes *sdnotify.Listener // nil for nobody to be listened to
+	tty       *terminal          // nil but for `init -- COMMAND` on a terminal
 
 	startedAt time.Time
 	devNull   *os.File
@@ -47,7 +48,6 @@ func newWorld(s settings, log *logline.Logger) *world {
 		publisher: &publisher{log: log, mode: 0o600, wake: make(chan struct{}, 1)},
 	}
 	w.control = &controlServer{ask: w.post, show: w.publisher.json, limit: s.policy.StopTimeout + time.Minute}
-	w.notices = &notices{tell: func(e supervise.Event) { w.post(supervise.Request{Event: e}) }}
 	if s.policy.Names[supervise.Bot] != "" && s.lockFile != "" {
 		w.lock = newLockKeeper(s.lockFile, s.reserved, log, func(e supervise.Event) { w.post(supervise.Request{Event: e}) })
 		_, w.lock.group, _ = s.otherUser(supervise.Bot)
@@ -66,6 +66,13 @@ func (w *world) post(r supervise.Request) {
 	case w.requests <- r:
 	case <-w.done:
 	}
+}
+
+// listen is the actor that brings to the loop what the processes say of themselves.
+func (w *world) listen(done <-chan struct{}) {
+	w.processes.Run(done, func(id, pid int, n sdnotify.Notice) {
+		w.post(supervise.Request{Event: supervise.Noticed{ID: supervise.ID(id), PID: pid, Notice: n}})
+	})
 }
 
 // guard makes an actor for the group: it returns when init is done and not before, because the first one to
@@ -100,7 +107,7 @@ func (w *world) Start(id supervise.ID) supervise.Event {
 		w.setOOMScore(w.oomScore.raise)
 		defer w.setOOMScore(w.oomScore.lower)
 	}
-	pid, err := w.notices.started(id, func() (int, error) { return reap.Start(c) })
+	pid, err := w.processes.Started(int(id), func() (int, error) { return reap.Start(c) })
 	w.begin()
 	if err != nil {
 		f := supervise.StartFailed{ID: id, Code: exitcode.NotExecutable, Reason: err.Error()}
@@ -209,7 +216,7 @@ func (w *world) Peek() (supervise.Child, bool) {
 }
 
 func (w *world) Collect(pid int) {
-	w.notices.ended(pid)
+	w.processes.Ended(pid)
 	reap.Collect(pid)
 	w.tty.takeBack(pid)
 	switch {

@@ -1,9 +1,13 @@
 // Package sdnotify is how a process tells who supervises it that it is ready, alive or stopping: the datagrams of
-// sd_notify(3), in both directions. Sender is what web and bot use, Parse what init does.
+// sd_notify(3), in both directions. Sender is what web and bot use, Listener what init does.
 //
 // It promises that a sender never fails its process: without NOTIFY_SOCKET every call does nothing, and nobody's
-// silence holds one up for more than a second; and that whatever bytes Parse is given, what comes out is small,
-// printable and means what the sender wrote last. It leaves to init who may say something.
+// silence holds one up for more than a second. It promises that whatever bytes Parse is given, what comes out is small,
+// printable and means what the sender wrote last, and that a Listener hears nobody but the processes that it was told of.
+// What a notice makes of a process is left to package supervise.
+//
+// github.com/coreos/go-systemd/daemon was looked at. It only sends, and without a time limit: a supervisor whose queue is full
+// would hang the process.
 package sdnotify
 
 import (

@@ -1,0 +1,54 @@
+// Package unixsocket makes the sockets of PID 1 in RUN_DIR.
+//
+// It promises that the file of a socket has its mode from the first moment on, that a stale one is replaced, and that what
+// waits for a client is Go's poller and no thread. What is said on the socket is left to its callers.
+//
+// It is made of system calls. Package net was tried: it adds 170 kB to PID 1, and a write of net's to a client that has left
+// raises SIGPIPE, which PID 1 catches and would pass on to web.
+package unixsocket
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxPath is how long the path of a socket may be: sun_path of unix(7) without the zero byte at its end.
+const maxPath = 107
+
+// Datagrams makes a socket at path that gets datagrams, and of each the number of the process that sent it.
+func Datagrams(path string, mode uint32) (*os.File, error) {
+	return bind(path, unix.SOCK_DGRAM, mode, func(fd int) error {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1) // without it the sender is nobody
+		return nil
+	})
+}
+
+// Listen makes a socket at path that clients can connect to; as many as backlog wait to be accepted.
+func Listen(path string, mode uint32, backlog int) (*os.File, error) {
+	return bind(path, unix.SOCK_STREAM, mode, func(fd int) error { return unix.Listen(fd, backlog) })
+}
+
+func bind(path string, kind int, mode uint32, then func(fd int) error) (*os.File, error) {
+	if len(path) > maxPath {
+		return nil, errors.New("the path is longer than the 107 bytes that the kernel takes")
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	_ = os.Remove(path)
+	err = unix.Fchmod(fd, mode) // bind makes the file with the socket's mode: there is no moment with another
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrUnix{Name: path})
+	}
+	if err == nil {
+		err = then(fd)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
