@@ -123,7 +123,7 @@ func runPlain(words []string) int {
 	}
 	signals := notify(keep)
 	s, err := p.settings(os.Environ())
-	s.ignored, s.mask = ignored, maskAtStart()
+	s.ignored = ignored
 	log, flush := newLog(2, s.log)
 	defer flush()
 	if err != nil {

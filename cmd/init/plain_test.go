@@ -140,22 +140,27 @@ func TestPlainJobControl(t *testing.T) {
 	})
 }
 
-// The command has the mask that init was started with, every signal of it, and the ignored ones that Go can know of.
-func TestMask(t *testing.T) {
-	for _, blocked := range []uint64{0, 1 << (syscall.SIGUSR1 - 1), 1<<(syscall.SIGCHLD-1) | 1<<(syscall.SIGSEGV-1), 1<<(syscall.SIGTERM-1) | 1<<(syscall.SIGUSR2-1), ^uint64(0)} {
-		for _, command := range []string{"init", "probe"} {
-			words := []string{"--", "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"}
-			cmd := exec.Command(proctest.Bin(t, "init"), words...)
-			if command == "probe" {
-				cmd = exec.Command(words[1], words[2:]...)
-			}
-			out, err := withMask(blocked, cmd)
+// However init was started, the command has no signal blocked; a probe of the test sees what was.
+func TestNoSignalIsBlocked(t *testing.T) {
+	for _, blocked := range []uint64{
+		0, 1 << (syscall.SIGUSR1 - 1), 1<<(syscall.SIGCHLD-1) | 1<<(syscall.SIGSEGV-1),
+		1<<(syscall.SIGTERM-1) | 1<<(syscall.SIGUSR2-1), ^uint64(0),
+	} {
+		words := []string{"grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"}
+		for _, c := range []struct {
+			cmd  *exec.Cmd
+			want uint64
+		}{
+			{exec.Command(words[0], words[1:]...), blocked &^ (1<<(syscall.SIGKILL-1) | 1<<(syscall.SIGSTOP-1))},
+			{exec.Command(proctest.Bin(t, "init"), append([]string{"--"}, words...)...), 0},
+			{exec.Command(proctest.Bin(t, "init"), append([]string{"-c", "--"}, words...)...), 0},
+		} {
+			out, err := withMask(blocked, c.cmd)
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := blocked &^ (1<<(syscall.SIGKILL-1) | 1<<(syscall.SIGSTOP-1))
-			if !strings.Contains(string(out), fmt.Sprintf("SigBlk:\t%016x", want)) {
-				t.Errorf("%s, started with %016x: %s", command, want, out)
+			if !strings.Contains(string(out), fmt.Sprintf("SigBlk:\t%016x", c.want)) {
+				t.Errorf("%q, started with %016x: %s", c.cmd.Args, blocked, out)
 			}
 		}
 	}

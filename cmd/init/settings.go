@@ -12,8 +12,6 @@ import (
 
 	"github.com/kballard/go-shellquote"
 
-	"golang.org/x/sys/unix"
-
 	"tandem/internal/config"
 	"tandem/internal/lockfile"
 	"tandem/internal/logline"
@@ -49,7 +47,6 @@ type settings struct {
 	terminationLog string
 	log            logline.Settings
 	ignored        []syscall.Signal // by the command, as init was started
-	mask           unix.Sigset_t    // of signals, for what init starts
 	warnOnReap     bool             // each orphan is a line of the log
 	botProblem     string           // what is wrong with the bot's settings; never a reason to stop web
 }

@@ -81,13 +81,6 @@ func (c *signalChannels) add(n syscall.Signal, keep []os.Signal) {
 	}
 }
 
-// setMask gives this thread, and so what it starts meanwhile, a signal mask; back gives it its own again.
-func setMask(mask unix.Sigset_t) (back func()) {
-	var own unix.Sigset_t
-	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &mask, &own)
-	return func() { _ = unix.PthreadSigmask(unix.SIG_SETMASK, &own, nil) }
-}
-
 // unignoreSignals gives the two signals that glibc keeps for itself their default action, which no library call
 // does. GNU make starts every program with them ignored, and so would each process of ours be.
 func unignoreSignals() {

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"os"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -87,9 +86,6 @@ func (w *world) guard(name string, actor func(done <-chan struct{})) func() erro
 }
 
 func (w *world) Start(id supervise.ID) supervise.Event {
-	runtime.LockOSThread() // the mask is a thread's
-	defer runtime.UnlockOSThread()
-	defer setMask(w.settings.mask)()
 	c := reap.Command{
 		Args: w.settings.args[id], Env: w.settings.env[id], Dir: w.settings.dir,
 		DieWithParent: dieWithParent(w.settings.mode), Limits: w.settings.limits[id],

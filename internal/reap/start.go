@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -39,9 +40,10 @@ type StartError struct {
 func (e *StartError) Error() string { return e.Err.Error() }
 func (e *StartError) Unwrap() error { return e.Err }
 
-// Start starts the program in a process group of its own, of which it is the leader, and returns its number. An
-// error is a *StartError.
+// Start starts the program in a process group of its own, of which it is the leader, and with no signal blocked. It returns the
+// number of the process. An error is a *StartError.
 func Start(c Command) (int, error) {
+	defer unblockSignals()()
 	path, err := lookPath(c.Args[0], c.Env)
 	if err != nil {
 		return 0, explain(c, path, err)
@@ -65,6 +67,17 @@ func Start(c Command) (int, error) {
 		return 0, explain(c, path, err)
 	}
 	return pid, nil
+}
+
+// unblockSignals unblocks all signals on this thread, and so for what is started from it; back blocks again what was blocked.
+func unblockSignals() (back func()) {
+	runtime.LockOSThread() // the mask is a thread's
+	var none, own unix.Sigset_t
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &none, &own)
+	return func() {
+		_ = unix.PthreadSigmask(unix.SIG_SETMASK, &own, nil)
+		runtime.UnlockOSThread()
+	}
 }
 
 // lookPath finds name as execvp(3) does.
