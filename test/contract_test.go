@@ -50,14 +50,14 @@ func TestAMessageHasTheFieldsOfTheContract(t *testing.T) {
 			slices.Reverse(list) // newest first becomes oldest first
 			return len(list) == 5 && list[0]["edited_at"] != nil
 		})
-		always := []string{"attachments", "author", "conversation_id", "created_at", "direction", "edited_at", "id", "kind", "reply_to", "text"}
+		always := []string{"attachments", "author", "conversation_id", "created_at", "direction", "edited_at", "forwarded_from", "id", "kind", "reply_to", "text"}
 		for i, want := range []struct {
 			direction, kind, text string
 			author                raw
 			also                  []string
 		}{
 			{"in", "text", "first, corrected", raw{"kind": "customer", "id": "7", "name": "Customer 7"}, []string{"telegram_date"}},
-			{"in", "document", "look", raw{"kind": "customer", "id": "7", "name": "Customer 7"}, []string{"telegram_date"}},
+			{"in", "document", "look", raw{"kind": "customer", "id": "7", "name": "Customer 7"}, []string{"notice", "telegram_date"}},
 			{"out", "text", "an answer", raw{"kind": "api", "id": "1", "name": "test"}, []string{"delivery"}},
 			{"in", "text", "about the first", raw{"kind": "customer", "id": "7", "name": "Customer 7"}, []string{"telegram_date"}},
 			{"out", "text", "to nobody", raw{"kind": "api", "id": "1", "name": "test"}, []string{"delivery", "error"}},

@@ -99,7 +99,9 @@ type IncomingMessage struct {
 	MessageID   int64 // Telegram's, unique in the chat
 	Customer    Customer
 	Kind        string
-	Text        string
+	Text        string // "" where the customer wrote nothing
+	Details     string // as in Message
+	Forwarded   *Forward
 	Date        time.Time
 	EditedAt    *time.Time
 	ReplyTo     int64 // Telegram's message id, 0 for none

@@ -97,8 +97,11 @@ type Message struct {
 	BotID          int64        `json:"-"`
 	ConversationID int64        `json:"conversation_id"`
 	Direction      Direction    `json:"direction"`
-	Kind           string       `json:"kind"` // text, photo, sticker, ...: the name of the Bot API's field
-	Text           string       `json:"text"` // text or caption; a fallback in words where the kind has none
+	Kind           string       `json:"kind"`              // text, photo, sticker, ...: the name of the Bot API's field
+	Text           string       `json:"text"`              // text or caption: what somebody wrote and nothing else, "" where nobody did
+	Details        string       `json:"details,omitempty"` // what else the sender put into it, in a line: the name in a contact
+	Notice         string       `json:"notice,omitempty"`  // what this program says of it, never in the other two; see Say
+	Forwarded      *Forward     `json:"forwarded_from"`    // whose words these are, nil for the sender's own
 	Author         Author       `json:"author"`
 	CreatedAt      time.Time    `json:"created_at"`              // when it was stored
 	TelegramDate   *time.Time   `json:"telegram_date,omitempty"` // when the customer sent it, by Telegram's clock
@@ -111,6 +114,12 @@ type Message struct {
 	// Delivery is set for Out only; Error only with DeliveryFailed and DeliveryUnknown, in plain words.
 	Delivery DeliveryState `json:"delivery,omitempty"`
 	Error    string        `json:"error,omitempty"`
+}
+
+// Forward says whose words a customer passed on. What he types himself never gets here.
+type Forward struct {
+	Kind string `json:"kind"` // user, hidden_user, chat or channel (Bot API: MessageOrigin), or unknown
+	Name string `json:"name"` // "" where Telegram gives none
 }
 
 // Attachment describes a file that Telegram keeps for a message.

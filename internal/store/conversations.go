@@ -20,7 +20,8 @@ const conversationColumns = `c.id, c.bot_id, c.chat_id, c.customer_id, c.custome
 // lastMessageColumns are messageColumns of a message that may not be there.
 const lastMessageColumns = `COALESCE(m.id, 0), COALESCE(m.bot_id, 0), COALESCE(m.conversation_id, 0), COALESCE(m.direction, ''), COALESCE(m.kind, ''),
 	COALESCE(m.text, ''), COALESCE(m.author_kind, ''), COALESCE(m.author_id, ''), COALESCE(m.author_name, ''), COALESCE(m.created_at, 0),
-	m.telegram_date, m.edited_at, m.reply_to, COALESCE(m.thread_id, 0), COALESCE(m.album_id, ''), COALESCE(m.delivery, ''), COALESCE(m.error, '')`
+	m.telegram_date, m.edited_at, m.reply_to, COALESCE(m.thread_id, 0), COALESCE(m.album_id, ''), COALESCE(m.delivery, ''), COALESCE(m.error, ''),
+	COALESCE(m.details, ''), COALESCE(m.forward_kind, ''), COALESCE(m.forward_name, '')`
 
 // Conversations lists newest first those in which anything was written; see inbox.OperatorStore.
 func (s *Store) Conversations(ctx context.Context, f inbox.ConversationFilter) (items []inbox.Conversation, next int64, err error) {

@@ -11,15 +11,22 @@ import (
 )
 
 const messageColumns = `m.id, m.bot_id, m.conversation_id, m.direction, m.kind, m.text, m.author_kind, m.author_id, m.author_name,
-	m.created_at, m.telegram_date, m.edited_at, m.reply_to, m.thread_id, m.album_id, m.delivery, m.error`
+	m.created_at, m.telegram_date, m.edited_at, m.reply_to, m.thread_id, m.album_id, m.delivery, m.error,
+	m.details, m.forward_kind, m.forward_name`
 
 func scanMessage(scan func(...any) error) (m inbox.Message, err error) {
 	var created int64
 	var date, edited *int64
+	var forward inbox.Forward
 	err = scan(&m.ID, &m.BotID, &m.ConversationID, &m.Direction, &m.Kind, &m.Text, &m.Author.Kind, &m.Author.ID, &m.Author.Name,
-		&created, &date, &edited, &m.ReplyTo, &m.ThreadID, &m.AlbumID, &m.Delivery, &m.Error)
+		&created, &date, &edited, &m.ReplyTo, &m.ThreadID, &m.AlbumID, &m.Delivery, &m.Error,
+		&m.Details, &forward.Kind, &forward.Name)
 	m.CreatedAt, m.TelegramDate, m.EditedAt = fromMicros(created), fromMicrosPtr(date), fromMicrosPtr(edited)
 	m.Attachments = []inbox.Attachment{}
+	if forward.Kind != "" {
+		m.Forwarded = &forward
+	}
+	m.Say()
 	return m, err
 }
 

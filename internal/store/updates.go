@@ -178,16 +178,19 @@ func (l *ledger) addIncoming(botID int64, m inbox.IncomingMessage) (conversation
 		return 0, 0, false, err
 	}
 	id = l.nextMessage()
-	text, edited := inbox.CleanText(m.Text), microsPtr(m.EditedAt)
+	m = cleanMessage(m)
+	edited, forward := microsPtr(m.EditedAt), forwardOf(m)
 	var seen int64
 	if edited != nil {
 		seen = *edited
 	}
 	_, err = l.exec(`INSERT INTO messages (id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id, author_name,
-			created_at, telegram_date, telegram_message_id, edited_at, edit_seen, reply_to, thread_id, album_id, delivery, error)
-		VALUES ($1, $2, $3, 'in', $4, $5, $6, 'customer', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, '', '')`,
-		id, botID, conversationID, inbox.CleanText(m.Kind), text, fold(text), strconv.FormatInt(m.Customer.ID, 10), inbox.CleanText(m.Customer.Name),
-		l.now, microsPtr(&m.Date), m.MessageID, edited, seen, orNull(replyTo), m.ThreadID, inbox.CleanText(m.AlbumID))
+			created_at, telegram_date, telegram_message_id, edited_at, edit_seen, reply_to, thread_id, album_id, delivery, error,
+			details, forward_kind, forward_name)
+		VALUES ($1, $2, $3, 'in', $4, $5, $6, 'customer', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, '', '', $17, $18, $19)`,
+		id, botID, conversationID, m.Kind, m.Text, fold(m.SearchText()), strconv.FormatInt(m.Customer.ID, 10), inbox.CleanText(m.Customer.Name),
+		l.now, microsPtr(&m.Date), m.MessageID, edited, seen, orNull(replyTo), m.ThreadID, inbox.CleanText(m.AlbumID),
+		m.Details, forward.Kind, forward.Name)
 	if err != nil {
 		return 0, 0, false, err
 	}
@@ -217,8 +220,7 @@ func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id 
 		return 0, 0, false, err
 	}
 	var seen int64
-	var kind, text string
-	found, err := l.row(to(&id, &seen, &kind, &text), `SELECT id, edit_seen, kind, text FROM messages WHERE conversation_id = $1 AND telegram_message_id = $2`,
+	found, err := l.row(to(&id, &seen), `SELECT id, edit_seen FROM messages WHERE conversation_id = $1 AND telegram_message_id = $2`,
 		conversationID, m.MessageID)
 	if err != nil {
 		return 0, 0, false, err
@@ -233,20 +235,22 @@ func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id 
 	if _, err := l.exec(`UPDATE messages SET edit_seen = $1 WHERE id = $2`, at, id); err != nil {
 		return 0, 0, false, err
 	}
-	newText, newKind := inbox.CleanText(m.Text), inbox.CleanText(m.Kind)
+	m = cleanMessage(m)
+	forward := forwardOf(m)
 	was, err := message(l.tx, id)
 	if err != nil {
 		return 0, 0, false, err
 	}
-	attachments := cleanAttachments(m.Attachments)
-	sameFiles := slices.EqualFunc(was.Attachments, attachments, func(a, b inbox.Attachment) bool {
+	sameFiles := slices.EqualFunc(was.Attachments, m.Attachments, func(a, b inbox.Attachment) bool {
 		// file_id is another at each update, file_unique_id is the file's.
 		return a.Kind == b.Kind && a.Name == b.Name && a.FileUniqueID == b.FileUniqueID
 	})
-	if newText == text && newKind == kind && sameFiles {
+	same := m.Text == was.Text && m.Kind == was.Kind && m.Details == was.Details && forward == forwardOf(inbox.IncomingMessage{Forwarded: was.Forwarded})
+	if same && sameFiles {
 		return conversationID, id, false, nil
 	}
-	_, err = l.exec(`UPDATE messages SET kind = $1, text = $2, search = $3, edited_at = $4 WHERE id = $5`, newKind, newText, fold(newText), at, id)
+	_, err = l.exec(`UPDATE messages SET kind = $1, text = $2, search = $3, edited_at = $4, details = $5, forward_kind = $6, forward_name = $7 WHERE id = $8`,
+		m.Kind, m.Text, fold(m.SearchText()), at, m.Details, forward.Kind, forward.Name, id)
 	if err != nil {
 		return 0, 0, false, err
 	}
@@ -254,12 +258,35 @@ func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id 
 		if _, err := l.exec(`DELETE FROM attachments WHERE message_id = $1`, id); err != nil {
 			return 0, 0, false, err
 		}
-		if err := l.addAttachments(botID, id, attachments); err != nil {
+		if err := l.addAttachments(botID, id, m.Attachments); err != nil {
 			return 0, 0, false, err
 		}
 	}
 	l.event(inbox.MessageUpdated, botID, conversationID, id)
 	return conversationID, id, false, nil
+}
+
+// cleanMessage is m with all that is stored of it fit for that.
+func cleanMessage(m inbox.IncomingMessage) inbox.IncomingMessage {
+	m.Kind, m.Text, m.Details = inbox.CleanText(m.Kind), inbox.CleanText(m.Text), inbox.CleanText(m.Details)
+	if m.Forwarded != nil {
+		f := forwardOf(m)
+		m.Forwarded = &f
+	}
+	m.Attachments = cleanAttachments(m.Attachments)
+	return m
+}
+
+// forwardOf is in two columns; the kind is ” for the customer's own words.
+func forwardOf(m inbox.IncomingMessage) inbox.Forward {
+	if m.Forwarded == nil {
+		return inbox.Forward{}
+	}
+	f := inbox.Forward{Kind: inbox.CleanText(m.Forwarded.Kind), Name: inbox.CleanText(m.Forwarded.Name)}
+	if f.Kind == "" {
+		f.Kind = "unknown"
+	}
+	return f
 }
 
 func cleanAttachments(list []inbox.Attachment) []inbox.Attachment {

@@ -17,11 +17,10 @@ import (
 	"tandem/internal/inbox"
 )
 
-// kind is one sort of content: the Message field that holds it and how to say it in words. words may be nil
-// where the name alone says it all; file says that the field describes a file.
+// kind is one sort of content: the Message field that holds it and how to put into a line what the sender put into it.
+// words may be nil where the name of the kind says it all; file says that the field describes a file.
 type kind struct {
 	field string
-	name  string
 	words func(raw json.RawMessage) string
 	file  bool
 }
@@ -29,45 +28,45 @@ type kind struct {
 // kinds in the order in which they are looked for: an animation also has a document, a venue a location, a
 // forwarded story or an answer to one a text. telebot knows most of their types, but not the newer ones.
 var kinds = []kind{
-	{field: "animation", name: "animation", file: true},
-	{field: "audio", name: "audio", words: audio, file: true},
-	{field: "document", name: "document", words: fileName, file: true},
-	{field: "paid_media", name: "paid media"},
-	{field: "live_photo", name: "live photo", file: true},
-	{field: "photo", name: "photo", file: true},
-	{field: "sticker", name: "sticker", words: stringField("emoji"), file: true},
-	{field: "video", name: "video", words: duration, file: true},
-	{field: "video_note", name: "video message", words: duration, file: true},
-	{field: "voice", name: "voice message", words: duration, file: true},
-	{field: "checklist", name: "checklist", words: checklist},
-	{field: "contact", name: "contact", words: contact},
-	{field: "dice", name: "dice", words: dice},
-	{field: "game", name: "game", words: stringField("title")},
-	{field: "poll", name: "poll", words: poll},
-	{field: "venue", name: "venue", words: venue},
-	{field: "location", name: "location", words: location},
-	{field: "story", name: "story"},
-	{field: "invoice", name: "invoice", words: stringField("title")},
-	{field: "gift", name: "gift"},
-	{field: "unique_gift", name: "gift"},
-	{field: "giveaway", name: "giveaway"},
-	{field: "giveaway_winners", name: "winners of a giveaway"},
-	{field: "web_app_data", name: "data of a Mini App", words: stringField("data")},
-	{field: "users_shared", name: "shared contacts"},
-	{field: "chat_shared", name: "shared chat"},
-	{field: "successful_payment", name: "payment", words: payment},
-	{field: "refunded_payment", name: "refunded payment", words: payment},
-	{field: "pinned_message", name: "pinned a message"},
-	{field: "write_access_allowed", name: "allowed the bot to write"},
-	{field: "message_auto_delete_timer_changed", name: "changed the timer that deletes messages"},
-	{field: "proximity_alert_triggered", name: "came close to somebody who shares a location"},
-	{field: "connected_website", name: "signed in to a website with Telegram"},
-	{field: "passport_data", name: "Telegram Passport data"},
-	{field: "chat_background_set", name: "changed the background of the chat"},
-	{field: "forum_topic_created", name: "new topic", words: stringField("name")},
-	{field: "forum_topic_edited", name: "renamed the topic", words: stringField("name")},
-	{field: "forum_topic_closed", name: "closed the topic"},
-	{field: "forum_topic_reopened", name: "opened the topic again"},
+	{field: "animation", file: true},
+	{field: "audio", words: audio, file: true},
+	{field: "document", file: true},
+	{field: "paid_media"},
+	{field: "live_photo", file: true},
+	{field: "photo", file: true},
+	{field: "sticker", words: stringField("emoji"), file: true},
+	{field: "video", words: duration, file: true},
+	{field: "video_note", words: duration, file: true},
+	{field: "voice", words: duration, file: true},
+	{field: "checklist", words: checklist},
+	{field: "contact", words: contact},
+	{field: "dice", words: dice},
+	{field: "game", words: stringField("title")},
+	{field: "poll", words: poll},
+	{field: "venue", words: venue},
+	{field: "location", words: location},
+	{field: "story"},
+	{field: "invoice", words: stringField("title")},
+	{field: "gift"},
+	{field: "unique_gift"},
+	{field: "giveaway"},
+	{field: "giveaway_winners"},
+	{field: "web_app_data", words: stringField("data")},
+	{field: "users_shared"},
+	{field: "chat_shared"},
+	{field: "successful_payment", words: payment},
+	{field: "refunded_payment", words: payment},
+	{field: "pinned_message"},
+	{field: "write_access_allowed"},
+	{field: "message_auto_delete_timer_changed"},
+	{field: "proximity_alert_triggered"},
+	{field: "connected_website"},
+	{field: "passport_data"},
+	{field: "chat_background_set"},
+	{field: "forum_topic_created", words: stringField("name")},
+	{field: "forum_topic_edited", words: stringField("name")},
+	{field: "forum_topic_closed"},
+	{field: "forum_topic_reopened"},
 }
 
 // around are the Message fields that say something about a message, but are not what was sent.
@@ -88,15 +87,19 @@ func init() {
 // fieldName is what names in the Bot API look like. Another one is no content.
 var fieldName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 
-// content says what was sent: the kind by the name of its field, a text that is never blank, and the file.
-func content(f fields) (kindName, text string, attachments []inbox.Attachment) {
+// content says what was sent: the kind by the name of its field, the words that the customer wrote with it and nothing
+// else, what he put into it beside them, and the file.
+func content(f fields) (kindName, text, details string, attachments []inbox.Attachment) {
 	if s, ok := get[string](f, "text"); ok {
 		if text := links(s, f, "entities"); !inbox.Blank(text) {
-			return "text", text, nil
+			return inbox.KindText, text, "", nil
 		}
 	}
 	caption, _ := get[string](f, "caption")
 	text = links(caption, f, "caption_entities")
+	if inbox.Blank(text) {
+		text = ""
+	}
 	for _, k := range kinds {
 		if !f.has(k.field) {
 			continue
@@ -106,10 +109,10 @@ func content(f fields) (kindName, text string, attachments []inbox.Attachment) {
 				attachments = append(attachments, a)
 			}
 		}
-		return k.field, orWords(text, k, f[k.field]), attachments
+		return k.field, text, k.details(f[k.field]), attachments
 	}
-	if !inbox.Blank(text) {
-		return "text", text, nil
+	if text != "" {
+		return inbox.KindText, text, "", nil
 	}
 	// Something that came to Telegram after this was written.
 	for _, name := range slices.Sorted(maps.Keys(f)) {
@@ -117,29 +120,21 @@ func content(f fields) (kindName, text string, attachments []inbox.Attachment) {
 			if a, ok := attachment(name, f[name]); ok {
 				attachments = append(attachments, a)
 			}
-			return name, fmt.Sprintf("[%s: this version cannot show it]", strings.ReplaceAll(name, "_", " ")), attachments
+			return name, "", "", attachments
 		}
 	}
 	if f.has("text") {
-		return "text", "[a text that shows nothing]", nil
+		return inbox.KindText, "", "", nil
 	}
-	return "unknown", "[a message of a kind that this version does not know]", nil
+	return inbox.KindUnknown, "", "", nil
 }
 
-// orWords is the caption, or where there is none the content in words, in brackets to tell it from a text.
-func orWords(caption string, k kind, raw json.RawMessage) (text string) {
-	if !inbox.Blank(caption) {
-		return caption
-	}
-	text = "[" + k.name + "]"
+func (k kind) details(raw json.RawMessage) (words string) {
 	if k.words == nil {
-		return text
+		return ""
 	}
-	defer func() { _ = recover() }() // a form that telebot's types do not bear: the name alone
-	if words := oneLine(k.words(raw)); words != "" {
-		text = "[" + k.name + ": " + words + "]"
-	}
-	return text
+	defer func() { _ = recover() }() // a form that telebot's types do not bear: the name of the kind alone
+	return oneLine(k.words(raw))
 }
 
 func oneLine(s string) string {
@@ -244,29 +239,29 @@ func links(text string, f fields, name string) string {
 	return out.String()
 }
 
-// forwardedFrom is a line that says whose words these are, "" for the customer's own.
-func forwardedFrom(f fields) string {
+// forwardedFrom says whose words these are, nil for the customer's own.
+func forwardedFrom(f fields) *inbox.Forward {
 	origin, ok := get[fields](f, "forward_origin")
-	if !ok {
-		if !f.has("forward_date") {
-			return ""
-		}
-		origin = fields{}
+	if !ok && !f.has("forward_date") && !f.has("forward_origin") {
+		return nil
 	}
-	who := "somebody"
+	from := &inbox.Forward{Kind: "unknown"}
+	if kind, ok := get[string](origin, "type"); ok && fieldName.MatchString(kind) {
+		from.Kind = kind
+	}
 	if u, ok := get[fields](origin, "sender_user"); ok {
-		who = personName(user(u))
-	} else if name, ok := get[string](origin, "sender_user_name"); ok && oneLine(name) != "" {
-		who = name
+		from.Name = oneLine(personName(user(u)))
+	} else if name, ok := get[string](origin, "sender_user_name"); ok {
+		from.Name = oneLine(name)
 	} else {
 		for _, field := range []string{"chat", "sender_chat"} {
 			c, _ := get[fields](origin, field)
 			if title, ok := get[string](c, "title"); ok && oneLine(title) != "" {
-				who = title
+				from.Name = oneLine(title)
 			}
 		}
 	}
-	return "[forwarded from " + oneLine(who) + "]\n"
+	return from
 }
 
 func stringField(name string) func(json.RawMessage) string {
@@ -300,8 +295,6 @@ func audio(raw json.RawMessage) string {
 	}
 	return strings.Trim(title+", "+duration(raw), ", ")
 }
-
-func fileName(raw json.RawMessage) string { return as[tele.Document](raw).FileName }
 
 func contact(raw json.RawMessage) string {
 	c := as[tele.Contact](raw)

@@ -102,7 +102,7 @@ func TestOddUpdatesAreKeptAndHoldUpNothing(t *testing.T) {
 	if got := r.messages(7)[0].Text + r.messages(8)[0].Text; got != "beforeafter" {
 		t.Errorf("around the odd ones: %q", got)
 	}
-	if got := r.messages(9)[0]; got.Kind != "photo" || got.Text != "[photo]" {
+	if got := r.messages(9)[0]; got.Kind != "photo" || got.Text != "" || got.Notice != "photo" {
 		t.Errorf("a photo without sizes: %+v", got)
 	}
 	r.tg.Customer(7, "later")

@@ -24,13 +24,13 @@ const (
 	maxFile  = 1_024  // of a file_id about 100
 )
 
-// short is text fit to be stored, cut after a number of characters.
+// short is text fit to be stored, cut after a number of characters. Nothing of ours is put there.
 func short(s string, characters int) string {
 	if len(s) > characters { // else it has no more characters either
 		n := 0
 		for i := range s {
 			if n == characters {
-				s = s[:i] + "…"
+				s = s[:i]
 				break
 			}
 			n++
@@ -172,8 +172,8 @@ func message(raw json.RawMessage) (*inbox.IncomingMessage, error) {
 	m.ThreadID, _ = get[int64](f, "message_thread_id")
 	album, _ := get[string](f, "media_group_id")
 	m.AlbumID = short(album, maxName)
-	m.Kind, m.Text, m.Attachments = content(f)
-	m.Text = forwardedFrom(f) + m.Text
+	m.Kind, m.Text, m.Details, m.Attachments = content(f)
+	m.Forwarded = forwardedFrom(f)
 	return m, nil
 }
 

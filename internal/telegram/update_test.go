@@ -34,52 +34,52 @@ func private(fields string) string {
 
 func TestKindsOfMessages(t *testing.T) {
 	file := `"file_id":"F","file_unique_id":"U","file_size":1234`
-	for fields, want := range map[string][3]string{ // kind, text, attachment
-		`"text":"hello"`:                 {"text", "hello"},
-		`"text":"a\u0000b"`:              {"text", "a\uFFFDb"},
-		`"text":"lone \ud800 surrogate"`: {"text", "lone \uFFFD surrogate"},
-		`"text":"\u202eevil\u202c <b>&"`: {"text", "\u202eevil\u202c <b>&"},
-		`"text":"\u200b"`:                {"text", "[a text that shows nothing]"},
-		`"text":"\u0007bell"`:            {"text", "\abell"},
-		`"text":"see 😀 here","entities":[{"type":"text_link","offset":7,"length":4,"url":"https://example.org/x"},{"type":"bold","offset":0,"length":3}]`: {"text", "see 😀 here (https://example.org/x)"},
-		`"text":"https://a.org","entities":[{"type":"text_link","offset":0,"length":13,"url":"https://a.org/"}]`:                                          {"text", "https://a.org"},
-		`"text":"x","entities":[{"type":"text_link","offset":5,"length":9,"url":"https://a.org/"},{"type":"text_link","offset":-1,"length":1,"url":"y"}]`: {"text", "x"},
-		`"text":"ok","entities":"odd"`: {"text", "ok"},
-		`"photo":[{"file_id":"S","file_unique_id":"s","width":1,"height":1},{` + file + `,"width":9,"height":9}]`: {"photo", "[photo]", "photo||image/jpeg|1234|F"},
-		`"photo":[],"caption":"empty list"`:                                              {"photo", "empty list"},
-		`"photo":[{` + file + `}],"caption":"look","media_group_id":"g1"`:                {"photo", "look", "photo||image/jpeg|1234|F"},
-		`"animation":{` + file + `,"mime_type":"video/mp4"},"document":{` + file + `}`:   {"animation", "[animation]", "animation||video/mp4|1234|F"},
-		`"audio":{` + file + `,"duration":185,"performer":"P","title":"T"}`:              {"audio", "[audio: P - T, 3:05]", "audio|||1234|F"},
-		`"document":{` + file + `,"file_name":"a\nb.pdf","mime_type":"application/pdf"}`: {"document", "[document: a b.pdf]", "document|a b.pdf|application/pdf|1234|F"},
-		`"document":"no object"`: {"document", "[document]"},
-		`"sticker":{` + file + `,"emoji":"😀","type":"regular","is_animated":true}`: {"sticker", "[sticker: 😀]", "sticker||application/x-tgsticker|1234|F"},
-		`"sticker":{` + file + `}`:                                                                                                      {"sticker", "[sticker]", "sticker||image/webp|1234|F"},
-		`"video":{` + file + `,"duration":61,"width":1,"height":1}`:                                                                     {"video", "[video: 1:01]", "video|||1234|F"},
-		`"video_note":{` + file + `,"duration":5,"length":240}`:                                                                         {"video_note", "[video message: 0:05]", "video_note||video/mp4|1234|F"},
-		`"voice":{` + file + `,"duration":12}`:                                                                                          {"voice", "[voice message: 0:12]", "voice||audio/ogg|1234|F"},
-		`"contact":{"phone_number":"+491","first_name":"Max","last_name":"M"}`:                                                          {"contact", "[contact: Max M, +491]"},
-		`"dice":{"emoji":"🎲","value":4}`:                                                                                                {"dice", "[dice: 🎲 4]"},
-		`"game":{"title":"Chess","description":"d","photo":[]}`:                                                                         {"game", "[game: Chess]"},
-		`"poll":{"id":"1","question":"Tea?","options":[{"text":"yes","voter_count":0},{"text":"no","voter_count":0}]}`:                  {"poll", "[poll: Tea? (yes / no)]"},
-		`"location":{"latitude":52.52,"longitude":13.405}`:                                                                              {"location", "[location: 52.52000, 13.40500]"},
-		`"location":{"latitude":1,"longitude":2,"live_period":900}`:                                                                     {"location", "[location: 1.00000, 2.00000, live for 15m0s]"},
-		`"venue":{"location":{"latitude":1,"longitude":2},"title":"Cafe","address":"Street 1"},"location":{"latitude":1,"longitude":2}`: {"venue", "[venue: Cafe, Street 1 (1.00000, 2.00000)]"},
-		`"story":{"id":3,"chat":{"id":7,"type":"private"}}`:                                                                             {"story", "[story]"},
-		`"paid_media":{"star_count":5,"paid_media":[]}`:                                                                                 {"paid_media", "[paid media]"},
-		`"gift":{"gift":{"id":"1"}}`:                                                                                                    {"gift", "[gift]"},
-		`"checklist":{"title":"Buy","tasks":[{"id":1,"text":"milk"}]}`:                                                                  {"checklist", "[checklist: Buy (milk)]"},
-		`"web_app_data":{"data":"{}","button_text":"b"}`:                                                                                {"web_app_data", "[data of a Mini App: {}]"},
-		`"invoice":{"title":"Order","description":"d","start_parameter":"","currency":"EUR","total_amount":100}`:                        {"invoice", "[invoice: Order]"},
-		`"successful_payment":{"currency":"EUR","total_amount":100}`:                                                                    {"successful_payment", "[payment: 100 EUR, in the smallest unit]"},
-		`"pinned_message":{"message_id":1,"chat":{"id":7}}`:                                                                             {"pinned_message", "[pinned a message]"},
-		`"write_access_allowed":{}`:                                                                                                     {"write_access_allowed", "[allowed the bot to write]"},
-		`"hologram_cube":{` + file + `}`:                                                                                                {"hologram_cube", "[hologram cube: this version cannot show it]", "hologram_cube|||1234|F"},
-		`"hologram_cube":true,"caption":"with words"`:                                                                                   {"text", "with words"},
-		`"effect_id":"1"`: {"unknown", "[a message of a kind that this version does not know]"},
-		`"text":"mine","forward_origin":{"type":"user","sender_user":{"id":1,"first_name":"Bob"}},"forward_date":1`: {"text", "[forwarded from Bob]\nmine"},
-		`"text":"mine","forward_origin":{"type":"hidden_user","sender_user_name":"Hidden"}`:                         {"text", "[forwarded from Hidden]\nmine"},
-		`"text":"mine","forward_origin":{"type":"channel","chat":{"id":-1,"type":"channel","title":"News"}}`:        {"text", "[forwarded from News]\nmine"},
-		`"text":"mine","forward_date":1`: {"text", "[forwarded from somebody]\nmine"},
+	for fields, want := range map[string][6]string{ // kind, the customer's words, ours, what else he put into it, attachment, forwarded from
+		`"text":"hello"`:                 {"text", "hello", "", "", "", ""},
+		`"text":"a\u0000b"`:              {"text", "a\uFFFDb", "", "", "", ""},
+		`"text":"lone \ud800 surrogate"`: {"text", "lone \uFFFD surrogate", "", "", "", ""},
+		`"text":"\u202eevil\u202c <b>&"`: {"text", "\u202eevil\u202c <b>&", "", "", "", ""},
+		`"text":"\u200b"`:                {"text", "", "a text that shows nothing", "", "", ""},
+		`"text":"\u0007bell"`:            {"text", "\abell", "", "", "", ""},
+		`"text":"see 😀 here","entities":[{"type":"text_link","offset":7,"length":4,"url":"https://example.org/x"},{"type":"bold","offset":0,"length":3}]`: {"text", "see 😀 here (https://example.org/x)", "", "", "", ""},
+		`"text":"https://a.org","entities":[{"type":"text_link","offset":0,"length":13,"url":"https://a.org/"}]`:                                          {"text", "https://a.org", "", "", "", ""},
+		`"text":"x","entities":[{"type":"text_link","offset":5,"length":9,"url":"https://a.org/"},{"type":"text_link","offset":-1,"length":1,"url":"y"}]`: {"text", "x", "", "", "", ""},
+		`"text":"ok","entities":"odd"`: {"text", "ok", "", "", "", ""},
+		`"photo":[{"file_id":"S","file_unique_id":"s","width":1,"height":1},{` + file + `,"width":9,"height":9}]`: {"photo", "", "photo", "", "photo||image/jpeg|1234|F", ""},
+		`"photo":[],"caption":"empty list"`:                                              {"photo", "empty list", "photo", "", "", ""},
+		`"photo":[{` + file + `}],"caption":"look","media_group_id":"g1"`:                {"photo", "look", "photo", "", "photo||image/jpeg|1234|F", ""},
+		`"animation":{` + file + `,"mime_type":"video/mp4"},"document":{` + file + `}`:   {"animation", "", "animation", "", "animation||video/mp4|1234|F", ""},
+		`"audio":{` + file + `,"duration":185,"performer":"P","title":"T"}`:              {"audio", "", "audio", "P - T, 3:05", "audio|||1234|F", ""},
+		`"document":{` + file + `,"file_name":"a\nb.pdf","mime_type":"application/pdf"}`: {"document", "", "document", "", "document|a b.pdf|application/pdf|1234|F", ""},
+		`"document":"no object"`: {"document", "", "document", "", "", ""},
+		`"sticker":{` + file + `,"emoji":"😀","type":"regular","is_animated":true}`: {"sticker", "", "sticker", "😀", "sticker||application/x-tgsticker|1234|F", ""},
+		`"sticker":{` + file + `}`:                                                                                                      {"sticker", "", "sticker", "", "sticker||image/webp|1234|F", ""},
+		`"video":{` + file + `,"duration":61,"width":1,"height":1}`:                                                                     {"video", "", "video", "1:01", "video|||1234|F", ""},
+		`"video_note":{` + file + `,"duration":5,"length":240}`:                                                                         {"video_note", "", "video message", "0:05", "video_note||video/mp4|1234|F", ""},
+		`"voice":{` + file + `,"duration":12}`:                                                                                          {"voice", "", "voice message", "0:12", "voice||audio/ogg|1234|F", ""},
+		`"contact":{"phone_number":"+491","first_name":"Max","last_name":"M"}`:                                                          {"contact", "", "contact", "Max M, +491", "", ""},
+		`"dice":{"emoji":"🎲","value":4}`:                                                                                                {"dice", "", "dice", "🎲 4", "", ""},
+		`"game":{"title":"Chess","description":"d","photo":[]}`:                                                                         {"game", "", "game", "Chess", "", ""},
+		`"poll":{"id":"1","question":"Tea?","options":[{"text":"yes","voter_count":0},{"text":"no","voter_count":0}]}`:                  {"poll", "", "poll", "Tea? (yes / no)", "", ""},
+		`"location":{"latitude":52.52,"longitude":13.405}`:                                                                              {"location", "", "location", "52.52000, 13.40500", "", ""},
+		`"location":{"latitude":1,"longitude":2,"live_period":900}`:                                                                     {"location", "", "location", "1.00000, 2.00000, live for 15m0s", "", ""},
+		`"venue":{"location":{"latitude":1,"longitude":2},"title":"Cafe","address":"Street 1"},"location":{"latitude":1,"longitude":2}`: {"venue", "", "venue", "Cafe, Street 1 (1.00000, 2.00000)", "", ""},
+		`"story":{"id":3,"chat":{"id":7,"type":"private"}}`:                                                                             {"story", "", "story", "", "", ""},
+		`"paid_media":{"star_count":5,"paid_media":[]}`:                                                                                 {"paid_media", "", "paid media", "", "", ""},
+		`"gift":{"gift":{"id":"1"}}`:                                                                                                    {"gift", "", "gift", "", "", ""},
+		`"checklist":{"title":"Buy","tasks":[{"id":1,"text":"milk"}]}`:                                                                  {"checklist", "", "checklist", "Buy (milk)", "", ""},
+		`"web_app_data":{"data":"{}","button_text":"b"}`:                                                                                {"web_app_data", "", "data of a Mini App", "{}", "", ""},
+		`"invoice":{"title":"Order","description":"d","start_parameter":"","currency":"EUR","total_amount":100}`:                        {"invoice", "", "invoice", "Order", "", ""},
+		`"successful_payment":{"currency":"EUR","total_amount":100}`:                                                                    {"successful_payment", "", "payment", "100 EUR, in the smallest unit", "", ""},
+		`"pinned_message":{"message_id":1,"chat":{"id":7}}`:                                                                             {"pinned_message", "", "pinned a message", "", "", ""},
+		`"write_access_allowed":{}`:                                                                                                     {"write_access_allowed", "", "allowed the bot to write", "", "", ""},
+		`"hologram_cube":{` + file + `}`:                                                                                                {"hologram_cube", "", "hologram cube: this version cannot show it", "", "hologram_cube|||1234|F", ""},
+		`"hologram_cube":true,"caption":"with words"`:                                                                                   {"text", "with words", "", "", "", ""},
+		`"effect_id":"1"`: {"unknown", "", "a message of a kind that this version does not know", "", "", ""},
+		`"text":"mine","forward_origin":{"type":"user","sender_user":{"id":1,"first_name":"Bob"}},"forward_date":1`: {"text", "mine", "", "", "", "user:Bob"},
+		`"text":"mine","forward_origin":{"type":"hidden_user","sender_user_name":"Hidden"}`:                         {"text", "mine", "", "", "", "hidden_user:Hidden"},
+		`"text":"mine","forward_origin":{"type":"channel","chat":{"id":-1,"type":"channel","title":"News"}}`:        {"text", "mine", "", "", "", "channel:News"},
+		`"text":"mine","forward_date":1`: {"text", "mine", "", "", "", "unknown:"},
 	} {
 		u := decode(t, private(fields))
 		m := u.Message
@@ -87,17 +87,60 @@ func TestKindsOfMessages(t *testing.T) {
 			t.Errorf("%s: %+v", fields, u)
 			continue
 		}
-		got := [3]string{m.Kind, m.Text}
+		shown := inbox.Message{Kind: m.Kind, Text: m.Text}
+		shown.Say()
+		got := [6]string{m.Kind, m.Text, shown.Notice, m.Details}
+		if m.Forwarded != nil {
+			got[5] = m.Forwarded.Kind + ":" + m.Forwarded.Name
+		}
 		if len(m.Attachments) > 0 {
 			a := m.Attachments[0]
-			got[2] = fmt.Sprintf("%s|%s|%s|%d|%s", a.Kind, a.Name, a.MediaType, a.Size, a.FileID)
+			got[4] = fmt.Sprintf("%s|%s|%s|%d|%s", a.Kind, a.Name, a.MediaType, a.Size, a.FileID)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s:\n%s", fields, diff)
 		}
-		if inbox.Blank(m.Text) {
+		if inbox.Blank(m.Text) && inbox.Blank(shown.Notice) || inbox.Blank(m.SearchText()) {
 			t.Errorf("%s: blank", fields)
 		}
+	}
+}
+
+// TestWhatIsTypedIsNotOurs : a customer cannot write what looks like a word of this program's to whoever reads fields.
+func TestWhatIsTypedIsNotOurs(t *testing.T) {
+	for _, typed := range []string{
+		"[forwarded from Your Boss]\nPay him.", "[photo]", "[sticker: 😀]", "[a text that shows nothing]", "Forwarded from Your Boss", "[hologram cube: this version cannot show it]",
+	} {
+		quoted, _ := json.Marshal(typed)
+		for _, m := range []*inbox.IncomingMessage{
+			decode(t, private(`"text":`+string(quoted))).Message,
+			decode(t, private(`"caption":`+string(quoted)+`,"photo":[{"file_id":"f","file_unique_id":"u"}]`)).Message,
+		} {
+			if m.Text != typed || m.Forwarded != nil || m.Details != "" {
+				t.Errorf("%q typed: %+v", typed, m)
+			}
+		}
+		m := decode(t, private(`"contact":{"first_name":`+string(quoted)+`},"forward_origin":{"type":"hidden_user","sender_user_name":`+string(quoted)+`}`)).Message
+		if m.Text != "" || m.Details != oneLine(typed) || m.Forwarded == nil || m.Forwarded.Name != oneLine(typed) {
+			t.Errorf("%q as a name: %+v, %+v", typed, m, m.Forwarded)
+		}
+	}
+	for origin, want := range map[string]inbox.Forward{
+		`{"type":"chat","sender_chat":{"id":-1,"title":"Club"}}`: {Kind: "chat", Name: "Club"},
+		`{"type":"user","sender_user":{"id":5}}`:                 {Kind: "user", Name: "User 5"},
+		`{"type":"hidden_user"}`:                                 {Kind: "hidden_user"},
+		`{"type":"Not A Name"}`:                                  {Kind: "unknown"},
+		`{"type":7,"chat":"x"}`:                                  {Kind: "unknown"},
+		`"nonsense"`:                                             {Kind: "unknown"},
+		`{}`:                                                     {Kind: "unknown"},
+	} {
+		m := decode(t, private(`"text":"x","forward_origin":`+origin)).Message
+		if m.Forwarded == nil || *m.Forwarded != want {
+			t.Errorf("%s: %+v, want %+v", origin, m.Forwarded, want)
+		}
+	}
+	if m := decode(t, private(`"text":"x","forward_origin":null`)).Message; m.Forwarded != nil {
+		t.Errorf("null is no forward: %+v", m.Forwarded)
 	}
 }
 
@@ -230,10 +273,13 @@ func FuzzUpdate(f *testing.F) {
 			if m == nil {
 				continue
 			}
-			if inbox.Blank(m.Text) || m.Kind == "" || m.ChatID == 0 || m.MessageID <= 0 || m.Customer.ID == 0 || inbox.Blank(m.Customer.Name) {
+			if inbox.Blank(m.SearchText()) || m.Kind == "" || m.ChatID == 0 || m.MessageID <= 0 || m.Customer.ID == 0 || inbox.Blank(m.Customer.Name) {
 				t.Errorf("%+v", m)
 			}
-			for _, s := range []string{m.Text, m.Kind, m.AlbumID, m.Customer.Name, m.Customer.Username, m.Customer.Language} {
+			if m.Forwarded != nil {
+				storable(m.Forwarded.Kind + m.Forwarded.Name)
+			}
+			for _, s := range []string{m.Text, m.Details, m.Kind, m.AlbumID, m.Customer.Name, m.Customer.Username, m.Customer.Language} {
 				storable(s)
 			}
 			for _, a := range m.Attachments {

@@ -10,6 +10,64 @@ import (
 	"tandem/internal/inbox"
 )
 
+// TestWhatIsOursToSay : a customer's words stand where his words stand, however much they look like ours; what is ours
+// stands where he cannot write.
+func TestWhatIsOursToSay(t *testing.T) {
+	r := newRig(t)
+	evil := `Your Boss <b onclick="x">`
+	r.customer(1, "Automatic reply", "[forwarded from Your Boss]\nPay him. [photo] Forwarded")
+	r.customer(2, "Eve (API)", "Pay him.", func(m *inbox.IncomingMessage) { m.Forwarded = &inbox.Forward{Kind: "channel", Name: evil} })
+	r.customer(3, "Max", "Pay him.", func(m *inbox.IncomingMessage) { m.Forwarded = &inbox.Forward{Kind: "hidden_user"} })
+	r.customer(4, "Ann", "", func(m *inbox.IncomingMessage) { m.Kind, m.Details = "contact", "Forwarded from Your Boss" })
+	r.customer(5, "Ivo", "", func(m *inbox.IncomingMessage) { m.Kind = "pinned_message" })
+	c := r.signIn("alice")
+	items := r.page(c, "/").class("item")
+	for i, want := range []struct{ labels, words string }{ // newest first
+		{"Pinned a message", ""},
+		{"Contact", "Forwarded from Your Boss"},
+		{"Forwarded", "Pay him."},
+		{"Forwarded", "Pay him."},
+		{"", "[forwarded from Your Boss] Pay him. [photo] Forwarded"},
+	} {
+		var labels []string
+		for _, l := range items[i].class("ours") {
+			labels = append(labels, l.words())
+		}
+		bdi := items[i].class("snippet")[0].tag("bdi")
+		if strings.Join(labels, " ") != want.labels || bdi[len(bdi)-1].words() != want.words {
+			t.Errorf("item %d: labels %q in %q", i, labels, items[i].words())
+		}
+	}
+	for i, want := range []struct{ ours, name, text string }{
+		{"", "", "[forwarded from Your Boss]\nPay him. [photo] Forwarded"},
+		{"Forwarded from the channel " + evil, evil, "Pay him."},
+		{"Forwarded from somebody whose name Telegram does not give", "", "Pay him."},
+		{"Contact Forwarded from Your Boss", "Forwarded from Your Boss", ""},
+		{"Pinned a message", "", ""},
+	} {
+		m := r.page(c, fmt.Sprintf("/conversations/%d", r.conversation(int64(i+1)).ID)).id("messages").tag("li")[0]
+		var ours, text, name string
+		for _, n := range m.class("said-of") {
+			ours += n.words()
+			for _, b := range n.tag("bdi") {
+				name += b.words()
+			}
+		}
+		for _, n := range m.class("text") {
+			text += n.text()
+		}
+		if ours != want.ours || text != want.text || name != want.name {
+			t.Errorf("message %d: ours %q with the name %q, theirs %q", i, ours, name, text)
+		}
+	}
+	conversation := r.conversation(1).ID
+	r.api("POST", fmt.Sprintf("/conversations/%d/messages", conversation), map[string]string{"text": "by a program"})
+	m := r.page(c, fmt.Sprintf("/conversations/%d", conversation)).id("messages").tag("li")[1]
+	if label := m.class("author")[0].class("ours"); len(label) != 1 || label[0].words() != "API" {
+		t.Errorf("the author of a program's answer: %q", m.words())
+	}
+}
+
 func TestTheListAndAConversation(t *testing.T) {
 	r := newRig(t)
 	fill(r)

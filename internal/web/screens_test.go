@@ -30,6 +30,18 @@ func TestScreens(t *testing.T) {
 	fill(r)
 	c := r.signIn("alice")
 	main := r.conversation(101).ID
+	r.customer(107, "Automatic reply", "[forwarded from Your Boss]\nPlease pay the invoice today.")
+	r.customer(107, "Automatic reply", "Please pay the invoice today.", func(m *inbox.IncomingMessage) {
+		m.Forwarded = &inbox.Forward{Kind: "user", Name: "Your Boss"}
+	})
+	r.customer(107, "Automatic reply", "", func(m *inbox.IncomingMessage) {
+		m.Kind, m.Details = "contact", "Forwarded from Your Boss, +49 30 1234567"
+	})
+	r.customer(107, "Automatic reply", "", func(m *inbox.IncomingMessage) {
+		m.Kind, m.Details, m.Forwarded = "voice", "0:12", &inbox.Forward{Kind: "channel", Name: "News of a channel whose name is so long that it needs a second line"}
+		m.Attachments = []inbox.Attachment{{Kind: "voice", MediaType: "audio/ogg", Size: 9_000}}
+	})
+	ours := r.conversation(107).ID
 	down := newRigOn(t, r.store, func(c *web.Config) { c.Store = downStore{c.Store} })
 	link := "/sign-in/" + r.link("bob")
 
@@ -45,6 +57,7 @@ func TestScreens(t *testing.T) {
 		{"deadlink", r.http.URL + "/sign-in/none", false, nil},
 		{"list", r.http.URL + "/", true, nil},
 		{"conversation", fmt.Sprintf("%s/conversations/%d", r.http.URL, main), true, nil},
+		{"ours", fmt.Sprintf("%s/conversations/%d", r.http.URL, ours), true, nil},
 		{"none", r.http.URL + "/?q=zzz", true, nil},
 		{"database", down.http.URL + "/", true, nil},
 		{"banner", fmt.Sprintf("%s/conversations/%d", r.http.URL, main), true, func() {

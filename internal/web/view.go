@@ -47,8 +47,10 @@ type tab struct {
 type itemView struct {
 	Link, Name, Username, Initial, Hue string
 	Current, Closed, Blocked           bool
-	From, Snippet                      string
-	State, StateWords                  string // of the last message, when it is an answer
+	From                               string   // who wrote the last message, "" for the customer
+	Labels                             []string // what is ours to say of it
+	Snippet                            string   // the sender's words and nothing else
+	State, StateWords                  string   // of the last message, when it is an answer
 	Time                               timeView
 }
 
@@ -70,8 +72,11 @@ type conversationView struct {
 type messageView struct {
 	ID              int64
 	Out, Auto       bool
-	Author, Kind    string
-	Text            string
+	Author          string   // a name
+	Label           string   // what is ours to say of the author
+	Forwarded       *forward // whose words these are
+	Notice          string   // what is ours to say of the content
+	Details, Text   string   // the sender's
 	Time            timeView
 	Edited          *timeView
 	ReplyTo         int64
@@ -80,7 +85,12 @@ type messageView struct {
 	StateWords      string
 	Error, Explain  string
 	Retry           string // address, "" when it cannot be sent again
-	RetryAPI, Label string
+	RetryAPI, Again string
+}
+
+type forward struct {
+	Name string // "" when Telegram gives none
+	Of   string // what has that name, "" for a person
 }
 
 type attachmentView struct{ Name, Detail string }
@@ -131,55 +141,70 @@ func viewItem(c inbox.Conversation, link string, current bool) itemView {
 		Current: current, Closed: c.Status == inbox.Closed, Blocked: c.Blocked, Time: at(c.CreatedAt)}
 	if m := c.LastMessage; m != nil {
 		v.Time = at(m.CreatedAt)
-		v.Snippet = snippet(*m)
+		v.Labels, v.Snippet = snippet(*m)
 		if m.Direction == inbox.Out {
-			v.From = authorName(m.Author)
+			var label string
+			if v.From, label = author(m.Author); label != "" {
+				v.Labels = append([]string{label}, v.Labels...)
+			}
 			v.State, v.StateWords = string(m.Delivery), deliveryWords[m.Delivery]
 		}
 	}
 	return v
 }
 
-func snippet(m inbox.Message) string {
-	text := strings.Join(strings.Fields(m.Text), " ")
+// snippet is what the list shows of a message: what is ours to say of it, and the sender's words.
+func snippet(m inbox.Message) (labels []string, text string) {
+	if m.Forwarded != nil {
+		labels = append(labels, "Forwarded")
+	}
+	if m.Notice != "" {
+		labels = append(labels, capital(m.Notice))
+	}
+	text = m.Text
+	if inbox.Blank(text) {
+		text = m.Details
+	}
+	text = strings.Join(strings.Fields(text), " ")
 	if r := []rune(text); len(r) > 140 {
 		text = string(r[:140]) + "…"
 	}
-	switch {
-	case inbox.Blank(text):
-		return kindWords(m.Kind)
-	case m.Kind != "text" && !strings.EqualFold(text, m.Kind):
-		return kindWords(m.Kind) + ": " + text
-	}
-	return text
+	return labels, text
 }
 
-func authorName(a inbox.Author) string {
-	if a.Kind == inbox.ByBot {
-		return "Automatic reply"
+// author is the name of who wrote an answer, and what is ours to say of him: a name is whatever somebody chose.
+func author(a inbox.Author) (name, label string) {
+	switch {
+	case a.Kind == inbox.ByBot:
+		return "", "Automatic reply"
+	case a.Kind == inbox.ByAPI:
+		label = "API"
 	}
 	if inbox.Blank(a.Name) {
-		return "No name"
+		return "No name", label
 	}
-	return a.Name
+	return a.Name, label
 }
 
-// kindWords is what a person calls a kind: video_note is a video note.
-func kindWords(kind string) string {
-	if kind == "" {
-		return "Message"
+// capital makes words fit to stand at the beginning.
+func capital(words string) string {
+	if words == "" {
+		return ""
 	}
-	kind = strings.ReplaceAll(kind, "_", " ")
-	return strings.ToUpper(kind[:1]) + kind[1:]
+	return strings.ToUpper(words[:1]) + words[1:]
 }
 
 func viewMessage(m inbox.Message, query string) messageView {
-	v := messageView{ID: m.ID, Out: m.Direction == inbox.Out, Auto: m.Author.Kind == inbox.ByBot, Author: authorName(m.Author), Text: m.Text, Time: at(m.CreatedAt)}
-	if m.Kind != "text" {
-		v.Kind = kindWords(m.Kind)
+	v := messageView{ID: m.ID, Out: m.Direction == inbox.Out, Auto: m.Author.Kind == inbox.ByBot, Text: m.Text, Details: m.Details, Time: at(m.CreatedAt)}
+	v.Author, v.Label = author(m.Author)
+	if f := m.Forwarded; f != nil {
+		v.Forwarded = &forward{Name: strings.Join(strings.Fields(f.Name), " ")}
+		if f.Kind == "channel" || f.Kind == "chat" {
+			v.Forwarded.Of = map[string]string{"channel": "the channel", "chat": "the group"}[f.Kind]
+		}
 	}
-	if m.Author.Kind == inbox.ByAPI {
-		v.Author += " (API)"
+	if len(m.Attachments) == 0 || !inbox.Blank(m.Details) { // else the files say it
+		v.Notice = capital(m.Notice)
 	}
 	if m.TelegramDate != nil {
 		v.Time = at(*m.TelegramDate)
@@ -201,19 +226,19 @@ func viewMessage(m inbox.Message, query string) messageView {
 	if m.Delivery == inbox.Failed || m.Delivery == inbox.Unknown {
 		v.Retry = fmt.Sprintf("/messages/%d/retry%s", m.ID, query)
 		v.RetryAPI = fmt.Sprintf("/api/v1/messages/%d/retry", m.ID)
-		v.Label = "Try again"
+		v.Again = "Try again"
 	}
 	if m.Delivery == inbox.Unknown {
-		v.Explain, v.Label = unknownExplained, "Send again"
+		v.Explain, v.Again = unknownExplained, "Send again"
 	}
 	return v
 }
 
 func viewAttachment(a inbox.Attachment) attachmentView {
 	v := attachmentView{Name: a.Name}
-	detail := []string{kindWords(a.Kind)}
+	detail := []string{capital(inbox.KindName(a.Kind))}
 	if inbox.Blank(v.Name) {
-		v.Name, detail = kindWords(a.Kind), nil
+		v.Name, detail = capital(inbox.KindName(a.Kind)), nil
 	}
 	if a.MediaType != "" {
 		detail = append(detail, a.MediaType)

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ func messageIn(t *testing.T, open Open) {
 		t.Fatalf("attachments are not there in their order: %+v", first.Attachments)
 	}
 	want := inbox.Message{
-		ID: first.ID, BotID: botID, ConversationID: c.ID, Direction: inbox.In, Kind: "photo", Text: "my passport",
+		ID: first.ID, BotID: botID, ConversationID: c.ID, Direction: inbox.In, Kind: "photo", Text: "my passport", Notice: "photo",
 		Author:    inbox.Author{Kind: inbox.ByCustomer, ID: "7", Name: "Customer 7"},
 		CreatedAt: first.CreatedAt, TelegramDate: new(at(0)), ThreadID: 5, AlbumID: "album", Attachments: m.Attachments,
 	}
@@ -60,6 +61,7 @@ func oddText(t *testing.T, open Open) {
 	f := setUp(t, open)
 	u := text(7, 1, "nul \x00, broken \xff, \u202e 👩‍👩‍👧")
 	u.Message.Customer = inbox.Customer{ID: 7, Name: "\x00\xff", Username: "\x00", Language: "\xff"}
+	u.Message.Details, u.Message.Forwarded = "\x00\xff", &inbox.Forward{Kind: "\xff", Name: "\x00"}
 	u.Message.AlbumID, u.Kind, u.Problem = "\x00", "\x00", "\xff"
 	u.Message.Attachments = []inbox.Attachment{{Kind: "\x00", Name: "\xff", MediaType: "\x00", FileID: "\xff", FileUniqueID: "\x00"}}
 	u.Raw, u.Reply = []byte("raw \x00\xff"), "\x00 hello"
@@ -71,6 +73,67 @@ func oddText(t *testing.T, open Open) {
 	_, _, err = f.AddAnswer(t.Context(), f.conversation(7).ID, inbox.Answer{Text: "\x00a", Key: "\x00\xff", Author: inbox.Author{Kind: inbox.ByAPI, ID: "\x00", Name: "\xff"}})
 	must(t, err)
 	f.record(inbox.Outcome{DeliveryID: f.claim(1)[0].ID, State: inbox.Failed, Error: "\x00\xff"})
+}
+
+// wordsOfOurs : what this program says of a message, and whose words it is, are never in what its sender wrote.
+func wordsOfOurs(t *testing.T, open Open) {
+	f := setUp(t, open)
+	typed := text(7, 1, "[forwarded from Your Boss]\npay him")
+	passed := text(7, 2, "pay him")
+	passed.Message.Forwarded = &inbox.Forward{Kind: "user", Name: "Ann Boss"}
+	nobody := text(7, 3, "pay him")
+	nobody.Message.Forwarded = &inbox.Forward{}
+	card := text(7, 4, "")
+	card.Message.Kind, card.Message.Details = "contact", "Max Muster, +491"
+	file := text(7, 5, "")
+	file.Message.Kind, file.Message.Attachments = "document", []inbox.Attachment{{Kind: "document", Name: "Invoice.pdf", FileID: "f", FileUniqueID: "u"}}
+	f.receive(typed, passed, nobody, card, file)
+	type words struct {
+		text, details, notice string
+		forwarded             *inbox.Forward
+	}
+	want := []words{
+		{"[forwarded from Your Boss]\npay him", "", "", nil},
+		{"pay him", "", "", &inbox.Forward{Kind: "user", Name: "Ann Boss"}},
+		{"pay him", "", "", &inbox.Forward{Kind: "unknown"}},
+		{"", "Max Muster, +491", "contact", nil},
+		{"", "", "document", nil},
+	}
+	have := func() (list []words) {
+		for _, m := range f.messages(7) {
+			list = append(list, words{m.Text, m.Details, m.Notice, m.Forwarded})
+		}
+		return list
+	}
+	compare := func(what string) {
+		t.Helper()
+		if got := have(); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, want %+v", what, got, want)
+		}
+	}
+	compare("stored")
+	last := f.conversation(7).LastMessage
+	if last.Notice != "document" || last.Forwarded != nil {
+		t.Errorf("in the list: %+v", last)
+	}
+	found := func(query string) int {
+		list, _, err := f.Conversations(t.Context(), inbox.ConversationFilter{Limit: 9, Query: query})
+		must(t, err)
+		return len(list)
+	}
+	for _, query := range []string{"ann boss", "max muster", "CONTACT", "invoice.pdf", "your boss"} {
+		if found(query) != 1 {
+			t.Errorf("%q is not found", query)
+		}
+	}
+	edited := incoming(7, 4, "")
+	edited.Kind, edited.Details, edited.EditedAt = "contact", "Moritz", new(at(9))
+	f.receive(inbox.Update{Kind: "edited_message", Edit: edited})
+	want[3].details = "Moritz"
+	compare("after an edit")
+	if found("max muster") != 0 || found("moritz") != 1 {
+		t.Error("a search does not follow the edit")
+	}
 }
 
 func sameUpdateAgain(t *testing.T, open Open) {

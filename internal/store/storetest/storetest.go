@@ -31,6 +31,7 @@ func Run(t *testing.T, open Open) {
 	}{
 		{"in/message", messageIn},
 		{"in/odd text", oddText},
+		{"in/words of ours", wordsOfOurs},
 		{"in/same update again", sameUpdateAgain},
 		{"in/update id used again", updateIDUsedAgain},
 		{"in/edit", edits},
