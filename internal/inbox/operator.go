@@ -14,7 +14,8 @@ type OperatorStore interface {
 	// something. Hints are coalesced and may be spurious: read the events. cancel ends the subscription.
 	Subscribe() (hints <-chan struct{}, cancel func())
 
-	// Conversations lists newest first. next continues the list as Before, 0 at its end.
+	// Conversations lists newest first. next continues the list as Before, 0 at its end. A page of this or the next
+	// list ends early where it has many bytes, and has one item at least.
 	Conversations(ctx context.Context, f ConversationFilter) (items []Conversation, next int64, err error)
 	Conversation(ctx context.Context, id int64) (Conversation, error)
 	SetConversationStatus(ctx context.Context, id int64, s ConversationStatus) (Conversation, error)
@@ -85,6 +86,7 @@ type ConversationFilter struct {
 	Query  string
 	Limit  int // 1 to 200
 	Before int64
+	Brief  bool // of the last message only the beginning is wanted
 }
 
 // Answer is what an operator or a program writes to a customer.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"tandem/internal/inbox"
@@ -12,6 +13,12 @@ import (
 const (
 	maxPage  = 200
 	maxQuery = 200 // characters of a search that count
+	// pageBytes ends a page early: so much is in memory for each reader that is slow to take it.
+	pageBytes = 512 << 10
+	// brief is how many characters of a last message are read where only its beginning is wanted.
+	brief = 1000
+	// readTogether is how many conversations that a search found are read in one statement.
+	readTogether = 10
 )
 
 const conversationColumns = `c.id, c.bot_id, c.chat_id, c.customer_id, c.customer_name, c.customer_username, c.customer_language,
@@ -23,6 +30,15 @@ const lastMessageColumns = `COALESCE(m.id, 0), COALESCE(m.bot_id, 0), COALESCE(m
 	m.telegram_date, m.edited_at, m.reply_to, COALESCE(m.thread_id, 0), COALESCE(m.album_id, ''), COALESCE(m.delivery, ''), COALESCE(m.error, ''),
 	COALESCE(m.details, ''), COALESCE(m.forward_kind, ''), COALESCE(m.forward_name, '')`
 
+// briefColumns are lastMessageColumns with the beginning of the text.
+var briefColumns = strings.Replace(lastMessageColumns, `COALESCE(m.text, '')`, fmt.Sprintf(`COALESCE(SUBSTR(m.text, 1, %d), '')`, brief), 1)
+
+// conversationSize is about how many bytes a conversation has in memory, and its last message if that is wanted whole.
+const (
+	conversationSize = `(1500 + OCTET_LENGTH(c.customer_name) + OCTET_LENGTH(c.customer_username))`
+	withLastSize     = `(` + conversationSize + ` + COALESCE(` + messageSize + `, 0))`
+)
+
 // Conversations lists newest first those in which anything was written; see inbox.OperatorStore.
 func (s *Store) Conversations(ctx context.Context, f inbox.ConversationFilter) (items []inbox.Conversation, next int64, err error) {
 	limit := pageSize(f.Limit)
@@ -32,24 +48,69 @@ func (s *Store) Conversations(ctx context.Context, f inbox.ConversationFilter) (
 		args = append(args, string(f.Status))
 		where += fmt.Sprintf(` AND c.status = $%d`, len(args))
 	}
+	listed, columns, size := where, lastMessageColumns, withLastSize
+	if f.Brief {
+		columns, size = briefColumns, conversationSize
+	}
+	listedArgs := args
 	if f.Query != "" {
 		args = append(args, pattern(f.Query))
 		n := len(args)
 		where += fmt.Sprintf(` AND (c.search LIKE $%d ESCAPE '\' OR EXISTS
 			(SELECT 1 FROM messages s WHERE s.conversation_id = c.id AND s.search LIKE $%d ESCAPE '\'))`, n, n)
 	}
-	args = append(args, limit+1)
-	where += fmt.Sprintf(` ORDER BY c.last_message_id DESC LIMIT $%d`, len(args))
-
-	err = s.read(ctx, "list conversations", func(t tx) (err error) {
-		items, err = conversations(t, where, args...)
-		return err
+	// Where each is and how large it is first, which reads no last message.
+	find := `SELECT c.id, c.last_message_id, ` + size + ` AS size FROM conversations c LEFT JOIN messages m ON m.id = c.last_message_id ` +
+		where + fmt.Sprintf(` ORDER BY c.last_message_id DESC LIMIT $%d`, len(args)+1)
+	w := pages
+	if f.Query != "" {
+		w = search
+		// The count has all found in the first step, the only one that SQLite's driver can end.
+		find = `SELECT id, last_message_id, size + 0 * COUNT(*) OVER () FROM (` + find + `) found ORDER BY last_message_id DESC`
+	}
+	err = s.readBy(ctx, w, "list conversations", func(t tx) (err error) {
+		found, err := all(t, scanPlace, find, append(slices.Clone(args), limit+1)...)
+		if err != nil {
+			return err
+		}
+		found, next = cut(found, limit)
+		items = make([]inbox.Conversation, 0, len(found))
+		if len(found) == 0 {
+			return nil
+		}
+		if f.Query == "" {
+			items, err = conversations(t, columns, fmt.Sprintf(`%s AND c.last_message_id >= $%d ORDER BY c.last_message_id DESC`, listed, len(listedArgs)+1),
+				append(slices.Clone(listedArgs), found[len(found)-1].at)...)
+			return err
+		}
+		for some := range slices.Chunk(found, readTogether) {
+			list, err := conversationsOf(t, columns, some)
+			if err != nil {
+				return err
+			}
+			items = append(items, list...)
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, 0, err
 	}
-	items, next = page(items, limit, func(c inbox.Conversation) int64 { return c.LastMessageID })
 	return items, next, nil
+}
+
+// conversationsOf reads up to readTogether conversations, in the order in which they were found.
+func conversationsOf(t tx, columns string, found []place) ([]inbox.Conversation, error) {
+	ids, marks := make([]any, readTogether), make([]string, readTogether) // always as many: a statement that stays prepared
+	order := map[int64]int{}
+	for i := range readTogether {
+		ids[i], marks[i] = int64(0), fmt.Sprintf("$%d", i+1)
+		if i < len(found) {
+			ids[i], order[found[i].id] = found[i].id, i
+		}
+	}
+	list, err := conversations(t, columns, `WHERE c.id IN (`+strings.Join(marks, ", ")+`)`, ids...)
+	slices.SortFunc(list, func(a, b inbox.Conversation) int { return order[a.ID] - order[b.ID] })
+	return list, err
 }
 
 // Conversation is the one with that id.
@@ -63,7 +124,7 @@ func (s *Store) Conversation(ctx context.Context, id int64) (inbox.Conversation,
 }
 
 func conversation(t tx, id int64) (inbox.Conversation, error) {
-	list, err := conversations(t, `WHERE c.id = $1`, id)
+	list, err := conversations(t, lastMessageColumns, `WHERE c.id = $1`, id)
 	if err != nil {
 		return inbox.Conversation{}, err
 	}
@@ -74,7 +135,7 @@ func conversation(t tx, id int64) (inbox.Conversation, error) {
 }
 
 // conversations reads with their last messages.
-func conversations(t tx, where string, args ...any) ([]inbox.Conversation, error) {
+func conversations(t tx, columns, where string, args ...any) ([]inbox.Conversation, error) {
 	var last []inbox.Message
 	var owner []int // of each message, an index into the list
 	n := 0
@@ -90,7 +151,7 @@ func conversations(t tx, where string, args ...any) ([]inbox.Conversation, error
 		}
 		n++
 		return c, err
-	}, `SELECT `+conversationColumns+`, `+lastMessageColumns+` FROM conversations c LEFT JOIN messages m ON m.id = c.last_message_id `+where, args...)
+	}, `SELECT `+conversationColumns+`, `+columns+` FROM conversations c LEFT JOIN messages m ON m.id = c.last_message_id `+where, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -147,11 +208,22 @@ func before(id int64) int64 {
 	return id
 }
 
-// page cuts the one item too many off that was read to see whether there are more.
-func page[T any](items []T, limit int, id func(T) int64) ([]T, int64) {
-	if len(items) <= limit {
-		return items, 0
+// place is where an item is in a list, and about how many bytes it has.
+type place struct{ id, at, size int64 }
+
+func scanPlace(scan func(...any) error) (p place, err error) {
+	err = scan(&p.id, &p.at, &p.size)
+	return p, err
+}
+
+// cut leaves what a page has: no more than limit, and no more bytes than pageBytes unless the first has more. next is
+// where the list goes on, 0 at its end.
+func cut(found []place, limit int) (page []place, next int64) {
+	var bytes int64
+	for i, p := range found {
+		if bytes += p.size; i == limit || i > 0 && bytes > pageBytes {
+			return found[:i], found[i-1].at
+		}
 	}
-	items = items[:limit]
-	return items, id(items[limit-1])
+	return found, 0
 }

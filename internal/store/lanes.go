@@ -30,8 +30,9 @@ var wayLimits = [ways]time.Duration{search: readTimeout, pages: readTimeout, acc
 // How long it may wait for one before that.
 var wayWaits = [ways]time.Duration{search: 5 * time.Second, pages: 5 * time.Second, access: 3 * time.Second, health: checkTimeout, writes: writeTimeout}
 
-// maxWaiting bounds how many wait for a way; each holds a goroutine and what it was asked with.
-const maxWaiting = 256
+// maxWaiting bounds how many wait for a way; each holds a goroutine and what it was asked with. A look-up is over at
+// once, and each request begins with one.
+var maxWaiting = [ways]int32{search: 256, pages: 256, access: 4096, health: 256, writes: 256}
 
 // lane is the connections of one way, or of several where there are few connections.
 type lane struct {
@@ -50,7 +51,7 @@ func (l *lane) enter(ctx context.Context, w way) (leave func(), err error) {
 	default:
 	}
 	defer l.waiting.Add(-1)
-	if l.waiting.Add(1) > maxWaiting {
+	if l.waiting.Add(1) > maxWaiting[w] {
 		return nil, &fullError{w, 0}
 	}
 	limit := time.NewTimer(wayWaits[w])

@@ -155,6 +155,45 @@ func TestASearchThatTakesTooLong(t *testing.T) {
 	}
 }
 
+// TestASearchThatFindsSomethingAtOnce is given up as well when what is left takes too long.
+func TestASearchThatFindsSomethingAtOnce(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, url string) {
+		s := Open(url, slog.New(slog.NewTextHandler(t.Output(), nil)))
+		defer s.Close()
+		if err := s.Connect(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		newFill(t, s).mustStore()
+		author := inbox.Author{Kind: inbox.ByAPI, ID: "1"}
+		for range 12 {
+			if _, _, err := s.AddAnswer(t.Context(), 1, inbox.Answer{Text: strings.Repeat("a", inbox.MaxAnswer), Author: author}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		looked := strings.Repeat("a", 150) + "b"
+		began := time.Now()
+		if _, _, err := s.Conversations(t.Context(), inbox.ConversationFilter{Query: looked}); err != nil {
+			t.Fatal(err)
+		}
+		whole := time.Since(began)
+		tenure, err := s.TakeOver(t.Context(), 1, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.StoreUpdates(t.Context(), tenure, []inbox.Update{{ID: 1000, Raw: []byte("x"), Message: &inbox.IncomingMessage{ChatID: 99, MessageID: 1, Text: looked}}}, 1001)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.limits[search] = whole / 4
+		began = time.Now()
+		_, _, err = s.Conversations(t.Context(), inbox.ConversationFilter{Query: looked, Limit: 10})
+		if took := time.Since(began); !errors.Is(err, inbox.ErrTooLong) || took > whole*3/4 {
+			t.Errorf("it took %s of %s, %v", took, whole, err)
+		}
+	})
+}
+
 // TestShare : of few connections as of many each is in one lane, all together are no more than there may be, and a
 // search never has the last one to itself if there are two.
 func TestShare(t *testing.T) {
@@ -221,10 +260,10 @@ func TestMaxWaiting(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	for range maxWaiting {
+	for range maxWaiting[writes] {
 		wg.Go(func() { _, _ = l.enter(ctx, writes) })
 	}
-	for l.waiting.Load() < maxWaiting {
+	for l.waiting.Load() < maxWaiting[writes] {
 		time.Sleep(time.Millisecond)
 	}
 	var full *fullError

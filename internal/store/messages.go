@@ -34,22 +34,29 @@ func scanMessage(scan func(...any) error) (m inbox.Message, err error) {
 func (s *Store) Messages(ctx context.Context, conversationID int64, limit int, from int64) (items []inbox.Message, next int64, err error) {
 	limit = pageSize(limit)
 	err = s.read(ctx, "list messages", func(t tx) (err error) {
-		items, err = messages(t, `WHERE m.conversation_id = $1 AND m.id < $2 ORDER BY m.id DESC LIMIT $3`, conversationID, before(from), limit+1)
+		// How large each is first, which reads none of it.
+		found, err := all(t, scanPlace, `SELECT m.id, m.id, `+messageSize+` FROM messages m
+			WHERE m.conversation_id = $1 AND m.id < $2 ORDER BY m.id DESC LIMIT $3`, conversationID, before(from), limit+1)
 		if err != nil {
 			return err
 		}
-		if len(items) == 0 {
+		if len(found) == 0 {
 			var id int64
 			return t.one(to(&id), `SELECT id FROM conversations WHERE id = $1`, conversationID)
 		}
-		items, next = page(items, limit, func(m inbox.Message) int64 { return m.ID })
-		return nil
+		found, next = cut(found, limit)
+		items, err = messages(t, `WHERE m.conversation_id = $1 AND m.id < $2 AND m.id >= $3 ORDER BY m.id DESC`,
+			conversationID, before(from), found[len(found)-1].id)
+		return err
 	})
 	if err != nil {
 		return nil, 0, err
 	}
 	return items, next, nil
 }
+
+// messageSize is about how many bytes a message has in memory, learnt without reading it.
+const messageSize = `(500 + OCTET_LENGTH(m.text) + OCTET_LENGTH(m.author_name) + OCTET_LENGTH(m.error))`
 
 // Message is the one with that id.
 func (s *Store) Message(ctx context.Context, id int64) (inbox.Message, error) {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bufio"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -25,40 +26,42 @@ const (
 	maxKey   = 255 // bytes of an Idempotency-Key
 )
 
-func (s *Server) listConversations(r *http.Request) (any, error) {
+func (s *Server) listConversations(r *http.Request) (question, error) {
 	q, err := queryOf(r)
 	if err != nil {
-		return nil, err
+		return question{}, err
 	}
 	f := inbox.ConversationFilter{Status: inbox.ConversationStatus(q.Get("status")), Query: inbox.CleanText(strings.TrimSpace(q.Get("q")))}
 	if f.Status != "" && f.Status != inbox.Open && f.Status != inbox.Closed {
-		return nil, bad("status: want open or closed, or nothing for both")
+		return question{}, bad("status: want open or closed, or nothing for both")
 	}
 	if n := utf8.RuneCountInString(f.Query); n > maxQuery {
-		return nil, bad("q: want at most %d characters, have %d", maxQuery, n)
+		return question{}, bad("q: want at most %d characters, have %d", maxQuery, n)
 	}
 	if f.Limit, err = limitOf(q); err != nil {
-		return nil, err
+		return question{}, err
 	}
 	if f.Before, err = fromCursor("cursor", "c", q.Get("cursor")); err != nil {
-		return nil, err
+		return question{}, err
 	}
-	items, next, err := s.store.Conversations(r.Context(), f)
-	if err != nil {
-		return nil, err
-	}
-	if items == nil {
-		items = []inbox.Conversation{}
-	}
-	return list[inbox.Conversation]{items, toCursor("c", next)}, nil
+	return question{fmt.Sprintf("conversations %d %d %s %s", f.Limit, f.Before, f.Status, f.Query), func(ctx context.Context) (any, error) {
+		items, next, err := s.store.Conversations(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		return newList(items, toCursor("c", next), sizeOfConversation), nil
+	}}, nil
 }
 
-func (s *Server) getConversation(r *http.Request) (any, error) {
-	c, err := s.conversation(r)
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
+func (s *Server) getConversation(r *http.Request) (question, error) {
+	id, err := pathID(r)
+	return question{fmt.Sprintf("conversation %d", id), func(ctx context.Context) (any, error) {
+		c, err := s.store.Conversation(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
+	}}, err
 }
 
 func (s *Server) patchConversation(w http.ResponseWriter, r *http.Request) error {
@@ -82,31 +85,27 @@ func (s *Server) patchConversation(w http.ResponseWriter, r *http.Request) error
 	return writeJSON(w, http.StatusOK, c)
 }
 
-func (s *Server) listMessages(r *http.Request) (any, error) {
+func (s *Server) listMessages(r *http.Request) (question, error) {
 	q, err := queryOf(r)
 	if err != nil {
-		return nil, err
+		return question{}, err
 	}
 	limit, err := limitOf(q)
 	if err != nil {
-		return nil, err
+		return question{}, err
 	}
 	before, err := fromCursor("before", "m", q.Get("before"))
 	if err != nil {
-		return nil, err
+		return question{}, err
 	}
-	c, err := s.conversation(r) // an empty list and no conversation are two things
-	if err != nil {
-		return nil, err
-	}
-	items, next, err := s.store.Messages(r.Context(), c.ID, limit, before)
-	if err != nil {
-		return nil, err
-	}
-	if items == nil {
-		items = []inbox.Message{}
-	}
-	return list[inbox.Message]{items, toCursor("m", next)}, nil
+	id, err := pathID(r)
+	return question{fmt.Sprintf("messages %d %d %d", id, limit, before), func(ctx context.Context) (any, error) {
+		items, next, err := s.store.Messages(ctx, id, limit, before) // not found where there is no conversation
+		if err != nil {
+			return nil, err
+		}
+		return newList(items, toCursor("m", next), sizeOfMessage), nil
+	}}, err
 }
 
 func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
@@ -186,12 +185,6 @@ func pathID(r *http.Request) (int64, error) {
 		return 0, inbox.ErrNotFound
 	}
 	return id, nil
-}
-
-// list is one page of a listing; NextCursor is null on the last one.
-type list[T any] struct {
-	Items      []T     `json:"items"`
-	NextCursor *string `json:"next_cursor"`
 }
 
 // queryOf is the query of the address, whole: what net/url cannot read it would leave out without a word.

@@ -1,10 +1,17 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"sync"
 )
+
+// question is what a request to the reading part of the API asks, whatever words of the address it asks it with.
+type question struct {
+	key  string // the same for the same question, and as long as what is asked for and no longer
+	read func(ctx context.Context) (any, error)
+}
 
 // answers keeps what the reading part of the API answered, as of one event: every change that an answer could
 // show has an event, so while the newest one is the same the answers are, too.
@@ -12,55 +19,90 @@ type answers struct {
 	mu     sync.Mutex
 	event  int64
 	bodies map[string][]byte
-	size   int // of all bodies, in bytes
+	size   int // of all that is kept, in bytes
 }
 
-// maxAnswers bounds what is kept, in bytes.
-const maxAnswers = 4 << 20
+const (
+	// maxAnswers bounds what is kept, in bytes, and maxAnswersKept the number of answers.
+	maxAnswers     = 4 << 20
+	maxAnswersKept = 2048
+	// answerCosts is what an answer takes in memory beside its key and its body.
+	answerCosts = 128
+)
 
-func (a *answers) get(event int64, address string) ([]byte, bool) {
+func (a *answers) get(event int64, key string) ([]byte, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.event != event {
 		return nil, false
 	}
-	body, ok := a.bodies[address]
+	body, ok := a.bodies[key]
 	return body, ok
 }
 
-func (a *answers) put(event int64, address string, body []byte) {
+func (a *answers) put(event int64, key string, body []byte) {
+	size := len(key) + cap(body) + answerCosts
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.bodies == nil || a.event != event || a.size+len(body) > maxAnswers {
+	if a.bodies == nil || a.event != event || a.size+size > maxAnswers || len(a.bodies) >= maxAnswersKept {
 		a.event, a.bodies, a.size = event, map[string][]byte{}, 0
 	}
-	if _, ok := a.bodies[address]; !ok && len(body) <= maxAnswers {
-		a.bodies[address] = body
-		a.size += len(body)
+	if _, ok := a.bodies[key]; !ok && size <= maxAnswers {
+		a.bodies[key] = body
+		a.size += size
 	}
 }
 
-// asOf answers with what read gives, again and again from memory while nothing has changed. The number of the
-// newest event is read first: data that is newer than it belongs to an event that ends its use at once.
-func (s *Server) asOf(read func(r *http.Request) (any, error)) func(http.ResponseWriter, *http.Request) error {
+// asOf answers what parse finds in a request, again and again from memory while nothing has changed. The number of
+// the newest event is read first: data that is newer than it belongs to an event that ends its use at once.
+func (s *Server) asOf(parse func(r *http.Request) (question, error)) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
+		q, err := parse(r)
+		if err != nil {
+			return err
+		}
 		event, err := s.store.LastEvent(r.Context())
 		if err != nil {
 			return err
 		}
-		address := r.URL.Path + "?" + r.URL.RawQuery
-		body, ok := s.answers.get(event, address)
+		body, ok := s.answers.get(event, q.key)
 		if !ok {
-			v, err := read(r)
+			v, err := q.read(r.Context())
 			if err != nil {
 				return err
+			}
+			if l, ok := v.(streamed); ok && l.bytes() > maxAnswers/16 {
+				return s.writeLarge(w, r, l)
 			}
 			if body, err = json.Marshal(v); err != nil {
 				return err
 			}
-			s.answers.put(event, address, body)
+			s.answers.put(event, q.key, body)
 		}
-		writeBody(w, http.StatusOK, body)
+		leave, err := s.room.take(r.Context(), who(r), len(body))
+		if err != nil {
+			return err
+		}
+		defer leave()
+		writeBody(s.inPieces(w, r, len(body)), http.StatusOK, body)
 		return nil
 	}
+}
+
+// writeLarge writes what is not kept, and not even made whole.
+func (s *Server) writeLarge(w http.ResponseWriter, r *http.Request, l streamed) error {
+	leave, err := s.room.take(r.Context(), who(r), l.bytes())
+	if err != nil {
+		return err
+	}
+	defer leave()
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	if err := l.stream(s.pieces(w, r)); err != nil {
+		panic(http.ErrAbortHandler) // the reader is gone, or was too slow: it must not take this for the whole
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -34,5 +35,25 @@ func TestAnswersStayWithinTheirBound(t *testing.T) {
 	a.put(1, "large", make([]byte, maxAnswers+1))
 	if _, ok := a.get(1, "large"); ok {
 		t.Error("a body above the bound was kept")
+	}
+}
+
+// What an answer is found by counts as well, and so does the number of answers.
+func TestKeysOfAnswersCount(t *testing.T) {
+	var a answers
+	for i := range 6000 {
+		a.put(1, strconv.Itoa(i)+strings.Repeat("x", 60<<10), []byte("{}"))
+		held := 0
+		for key, body := range a.bodies {
+			held += len(key) + len(body)
+		}
+		if held > maxAnswers || len(a.bodies) > maxAnswersKept {
+			t.Fatalf("%d bytes are kept, of %d answers", held, len(a.bodies))
+		}
+	}
+	for i := range 6000 {
+		if a.put(2, strconv.Itoa(i), nil); len(a.bodies) > maxAnswersKept {
+			t.Fatalf("%d answers are kept", len(a.bodies))
+		}
 	}
 }

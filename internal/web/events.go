@@ -173,6 +173,12 @@ func (o *sse) send(batch []inbox.Event) bool {
 			BotID          int64 `json:"bot_id,omitempty"`
 		}{e.ConversationID, e.MessageID, e.BotID})
 		fmt.Fprintf(&b, "id: %d\nevent: %s\ndata: %s\n\n", e.Seq, e.Type, data)
+		if b.Len() > 8<<10 { // a reader who takes nothing holds no more
+			if !o.write(b.Bytes()) {
+				return false
+			}
+			b.Reset()
+		}
 	}
 	return o.write(b.Bytes())
 }

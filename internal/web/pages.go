@@ -35,6 +35,23 @@ func render(w http.ResponseWriter, status int, name string, data any) error {
 	return nil
 }
 
+// renderLarge is render for what may be large, about size bytes: it is in memory until the reader has it.
+func (s *Server) renderLarge(w http.ResponseWriter, r *http.Request, status int, name string, data any, size int) error {
+	leave, err := s.room.take(r.Context(), who(r), size)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	var b bytes.Buffer
+	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
+		return fmt.Errorf("render %s: %w", name, err)
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = s.inPieces(w, r, b.Len()).Write(b.Bytes())
+	return nil
+}
+
 // words is a page that only says something.
 type words struct {
 	layout
@@ -158,7 +175,14 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-const pageSize = 50
+const (
+	pageSize = 50
+	// fragmentBytes ends a fragment of messages early.
+	fragmentBytes = 512 << 10
+	// inHTML is how often a text is there while it is drawn: itself, and in a buffer that grows, in which a quotation
+	// mark has five bytes.
+	inHTML = 5
+)
 
 // filter is which conversations the list shows; it travels in the address.
 type filter struct {
@@ -205,7 +229,7 @@ func (s *Server) list(r *http.Request, f filter, current int64) (*listView, erro
 	if err != nil {
 		return nil, err
 	}
-	want := inbox.ConversationFilter{Query: f.query, Limit: pageSize, Before: before}
+	want := inbox.ConversationFilter{Query: f.query, Limit: pageSize, Before: before, Brief: true}
 	if f.status != "all" {
 		want.Status = inbox.ConversationStatus(f.status)
 	}
@@ -262,7 +286,7 @@ func (s *Server) listPage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return render(w, http.StatusOK, "inbox", inboxPage{frame, l, nil})
+	return s.renderLarge(w, r, http.StatusOK, "inbox", inboxPage{frame, l, nil}, 0)
 }
 
 func (s *Server) conversationPage(w http.ResponseWriter, r *http.Request) error {
@@ -294,7 +318,9 @@ func (s *Server) showConversation(w http.ResponseWriter, r *http.Request, status
 		return err
 	}
 	here := fmt.Sprintf("/conversations/%d", c.ID)
+	size := 0
 	for i := len(messages) - 1; i >= 0; i-- {
+		size += inHTML * sizeOfMessage(&messages[i])
 		c.Messages = append(c.Messages, viewMessage(messages[i], c.Query))
 	}
 	if cursor := toCursor("m", next); cursor != nil {
@@ -304,7 +330,7 @@ func (s *Server) showConversation(w http.ResponseWriter, r *http.Request, status
 		c.Newest = here + f.encode()
 	}
 	c.Key, c.Text, c.Error, c.Max = rand.Text(), typed, sentence(wrong), inbox.MaxAnswer
-	return render(w, status, "inbox", inboxPage{frame, l, c})
+	return s.renderLarge(w, r, status, "inbox", inboxPage{frame, l, c}, size)
 }
 
 // head is what the page says of a conversation above its messages.
@@ -343,7 +369,7 @@ func (s *Server) listFragment(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return render(w, http.StatusOK, "items", l)
+	return s.renderLarge(w, r, http.StatusOK, "items", l, 0)
 }
 
 func (s *Server) headFragment(w http.ResponseWriter, r *http.Request) error {
@@ -364,6 +390,7 @@ func (s *Server) messagesFragment(w http.ResponseWriter, r *http.Request) error 
 	if len(ids) > pageSize {
 		return bad("id: want at most %d of them", pageSize)
 	}
+	size := 0
 	for _, text := range ids {
 		id, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
@@ -376,9 +403,14 @@ func (s *Server) messagesFragment(w http.ResponseWriter, r *http.Request) error 
 		if err != nil {
 			return err
 		}
-		if m.ConversationID == c.ID {
-			c.Messages = append(c.Messages, viewMessage(m, c.Query))
+		if m.ConversationID != c.ID {
+			continue
 		}
+		if size += sizeOfMessage(&m); size > fragmentBytes && len(c.Messages) > 0 {
+			w.Header().Set("X-Next", text) // from which on they are to be asked for again
+			break
+		}
+		c.Messages = append(c.Messages, viewMessage(m, c.Query))
 	}
-	return render(w, http.StatusOK, "messages", c.Messages)
+	return s.renderLarge(w, r, http.StatusOK, "messages", c.Messages, inHTML*size)
 }

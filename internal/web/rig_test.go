@@ -161,7 +161,7 @@ func (r *rig) receive(u inbox.Update) {
 // conversation is that of the customer.
 func (r *rig) conversation(customer int64) inbox.Conversation {
 	r.t.Helper()
-	list, _, err := r.store.Conversations(context.Background(), inbox.ConversationFilter{Limit: 200})
+	list, _, err := r.store.Conversations(context.Background(), inbox.ConversationFilter{Limit: 200, Brief: true})
 	r.ok(err)
 	for _, c := range list {
 		if c.Customer.ID == customer {

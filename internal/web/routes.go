@@ -47,7 +47,7 @@ const (
 	// Answers in bytes. A larger one is a fault of ours and is cut off.
 	fewWords   = 64 * kB
 	oneMessage = 1 * mB
-	manyWords  = 48 * mB // as many messages as a page or a list has, each as long as one can be
+	manyWords  = 8 * mB // a page or list, which the store ends at half a megabyte, with every letter an escape
 )
 
 // route is one line of the table from which the router is built: a route that is not in it does not exist.

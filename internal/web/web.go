@@ -50,6 +50,7 @@ type Server struct {
 	hub      *hub
 	streams  *gate
 	answers  answers
+	room     *room
 	metrics  *metrics
 	router   *mux.Router
 	handler  http.Handler
@@ -70,6 +71,7 @@ func New(c Config) *Server {
 	s.stopping, s.stopStreams = context.WithCancel(context.Background())
 	s.hub = newHub(c.Store, c.Log, c.Recheck)
 	s.streams = newGate(c.MaxStreams, c.MaxStreamsEach)
+	s.room = newRoom()
 	s.sessions = newSessions(c.Store, s.https())
 	s.metrics = newMetrics(s)
 	s.router = s.newRouter()

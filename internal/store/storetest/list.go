@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,6 +56,77 @@ func pages(t *testing.T, open Open) {
 		}
 	}
 	same(t, "messages", have, want)
+}
+
+// largePages : a page ends early at a number of bytes and goes on from there, and has one item at least.
+func largePages(t *testing.T, open Open) {
+	const most = 1 << 20 // bytes that nobody would call a page any more
+	f := setUp(t, open)
+	long := strings.Repeat("😀", inbox.MaxAnswer)
+	var want []int64
+	for i := range int64(10) {
+		f.receive(text(i+1, 1, "x"))
+		want = append([]int64{f.answer(i+1, long).ID}, want...)
+	}
+	for name, filter := range map[string]inbox.ConversationFilter{"all": {}, "open": {Status: inbox.Open}, "a search": {Query: "X"}} {
+		var have []int64
+		pages := 0
+		for filter.Limit = 200; pages == 0 || filter.Before != 0; pages++ {
+			list, next, err := f.Conversations(t.Context(), filter)
+			must(t, err)
+			bytes := 0
+			for _, c := range list {
+				have = append(have, c.LastMessageID)
+				bytes += len(c.LastMessage.Text)
+			}
+			if len(list) == 0 || bytes > most {
+				t.Errorf("%s: a page has %d conversations and %d bytes", name, len(list), bytes)
+			}
+			filter.Before = next
+		}
+		if same(t, name, have, want); pages < 2 {
+			t.Errorf("%s: %d bytes are in one page", name, len(want)*len(long))
+		}
+	}
+	list, next, err := f.Conversations(t.Context(), inbox.ConversationFilter{Limit: 200, Brief: true})
+	must(t, err)
+	for _, c := range list {
+		if m := c.LastMessage; len(m.Text) > len(long)/10 || !strings.HasPrefix(long, m.Text) || m.Text == "" {
+			t.Errorf("the beginning of a message has %d bytes", len(m.Text))
+		}
+	}
+	if len(list) != len(want) || next != 0 {
+		t.Errorf("in brief a page has %d of %d conversations, and goes on from %d", len(list), len(want), next)
+	}
+
+	id := f.conversation(1).ID
+	want = want[len(want)-1:]
+	for range 9 {
+		want = append([]int64{f.answer(1, long).ID}, want...)
+	}
+	var have []int64
+	pages := 0
+	for from := int64(0); ; {
+		list, next, err := f.Messages(t.Context(), id, 200, from)
+		must(t, err)
+		bytes := 0
+		for _, m := range list {
+			if m.Direction == inbox.Out {
+				have = append(have, m.ID)
+			}
+			bytes += len(m.Text)
+		}
+		if len(list) == 0 || bytes > most {
+			t.Errorf("a page has %d messages and %d bytes", len(list), bytes)
+		}
+		if pages++; next == 0 {
+			break
+		}
+		from = next
+	}
+	if same(t, "messages", have, want); pages < 2 {
+		t.Errorf("%d bytes are in one page", len(want)*len(long))
+	}
 }
 
 func status(t *testing.T, open Open) {

@@ -58,6 +58,7 @@ func Run(t *testing.T, open Open) {
 		{"out/queue", queue},
 		{"out/claimed by two", claimedByTwo},
 		{"list/pages", pages},
+		{"list/large pages", largePages},
 		{"list/status", status},
 		{"list/search", search},
 		{"list/not found", notFound},
@@ -139,7 +140,7 @@ func at(seconds int) time.Time { return time.Unix(1_800_000_000+int64(seconds), 
 // conversation is the one of a chat.
 func (f *fixture) conversation(chat int64) inbox.Conversation {
 	f.t.Helper()
-	list, _, err := f.Conversations(f.t.Context(), inbox.ConversationFilter{Limit: 200})
+	list, _, err := f.Conversations(f.t.Context(), inbox.ConversationFilter{Limit: 200, Brief: true})
 	must(f.t, err)
 	for _, c := range list {
 		if c.ChatID == chat {

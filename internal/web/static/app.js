@@ -85,7 +85,9 @@
         wanted.delete(i); // before it is asked for: what is wanted again meanwhile has changed again
       }
       try {
-        show((await get(url)).html);
+        const { html, response } = await get(url), left = ids.indexOf(Number(response.headers.get("X-Next")));
+        show(html);
+        if (left > 0) for (const i of ids.slice(left)) wanted.add(i); // they were too much for one answer
       } catch (e) {
         for (const i of ids) wanted.add(i);
         throw e;
