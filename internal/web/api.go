@@ -246,8 +246,11 @@ func readJSON(r *http.Request, into any) error {
 	d := json.NewDecoder(body)
 	d.DisallowUnknownFields()
 	err := d.Decode(into)
+	var late *lateError
 	if err == nil {
-		if _, more := d.Token(); more != io.EOF {
+		if _, more := d.Token(); errors.As(more, &late) {
+			err = more
+		} else if more != io.EOF {
 			err = errors.New("there is more after the JSON object")
 		}
 	}
@@ -256,6 +259,8 @@ func readJSON(r *http.Request, into any) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &late):
+		return err
 	case errors.As(err, &tooLarge):
 		return &problem{http.StatusRequestEntityTooLarge, tooLong(tooLarge.Limit)}
 	case errors.Is(err, os.ErrDeadlineExceeded):

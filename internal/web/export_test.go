@@ -21,3 +21,6 @@ func (s *Server) Budget(name string) (body int64, most time.Duration, answer int
 	}
 	return 0, 0, 0
 }
+
+// LookGap is the least between two looks at rights.
+const LookGap = lookGap

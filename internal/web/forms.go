@@ -12,8 +12,9 @@ import (
 func readForm(r *http.Request) error {
 	err := r.ParseForm()
 	var tooLarge *http.MaxBytesError
+	var late *lateError
 	switch {
-	case err == nil, errors.As(err, &tooLarge):
+	case err == nil, errors.As(err, &tooLarge), errors.As(err, &late):
 		return err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errTooSlow

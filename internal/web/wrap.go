@@ -101,9 +101,42 @@ func (s *Server) admit(rt route, w http.ResponseWriter, r **http.Request) error 
 	if who.session != nil {
 		s.keepAlive(w, who)
 	}
-	*r = (*r).WithContext(context.WithValue((*r).Context(), whoKey{}, who))
+	asked := *r
+	*r = asked.WithContext(context.WithValue(asked.Context(), whoKey{}, who))
+	if asked.Body != nil && asked.Body != http.NoBody {
+		(*r).Body = &lateBody{asked.Body, time.Now(), func() error {
+			_, err := s.whoIs(asked, rt.who)
+			return err
+		}}
+	}
 	return nil
 }
+
+// lateBody asks again who it is when the end of a body came long after its beginning: who sends slowly must not do anything by a
+// right that has ended since.
+type lateBody struct {
+	io.ReadCloser
+	admitted time.Time
+	again    func() error
+}
+
+// lateAfter is when a right that was read is too old to act on.
+const lateAfter = 500 * time.Millisecond
+
+func (b *lateBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF && time.Since(b.admitted) > lateAfter {
+		if over := b.again(); over != nil {
+			return n, &lateError{over}
+		}
+	}
+	return n, err
+}
+
+// lateError is why somebody may not do any more what a body asks for.
+type lateError struct{ error }
+
+func (e *lateError) Unwrap() error { return e.error }
 
 type whoKey struct{}
 
