@@ -128,6 +128,10 @@ func TestADatabaseThatCannotBeUsedAsConfigured(t *testing.T) {
 			if strings.Contains(body, "not-the-password") {
 				t.Errorf("the password is in %s", body)
 			}
+			proctest.Eventually(t, soon, "init status has web's reason", func() bool {
+				says := r.process("web").StatusText
+				return strings.Contains(says, "the database is not available: DATABASE_URL") && !strings.Contains(says, "not-the-password")
+			})
 			r.bearer = "tandem_of-any-kind" // that it is none, nobody can know now
 			if code, b := r.api("GET", "/conversations", nil, nil); code != 503 || strings.Contains(b, "not-the-password") {
 				t.Errorf("the API answers %d %s, want 503", code, b)

@@ -83,6 +83,7 @@ func TestAHostNameThatResolvesLater(t *testing.T) {
 	if p := r.process("bot"); p.State != status.Running || p.Restarts != 0 {
 		t.Errorf("the bot: %+v, want it to wait", p)
 	}
+	proctest.Eventually(t, soon, "init status says so of web", func() bool { return strings.Contains(r.process("web").StatusText, name) })
 	r.tg.Customer(7, "while the name is unknown")
 	f, err := os.OpenFile(hosts, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
@@ -91,6 +92,7 @@ func TestAHostNameThatResolvesLater(t *testing.T) {
 	fmt.Fprintln(f, "127.0.0.1", name)
 	f.Close()
 	r.waitPolling()
+	proctest.Eventually(t, soon, "init status says no more of it", func() bool { return r.process("web").StatusText == "listens on "+r.addr })
 	r.nothingLost(7, []string{"while the name is unknown"})
 	if p := r.process("bot"); p.Restarts != 0 {
 		t.Errorf("the bot was started again: %+v", p)

@@ -13,6 +13,7 @@ import (
 
 	"tandem/internal/config"
 	"tandem/internal/exitcode"
+	"tandem/internal/inbox"
 	"tandem/internal/logging"
 	"tandem/internal/sdnotify"
 	"tandem/internal/store"
@@ -111,6 +112,27 @@ func (d *database) keep(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(databaseRetry):
+		}
+	}
+}
+
+// tell keeps whoever started web told how it is, for `init status`, until ctx ends.
+func (d *database) tell(ctx context.Context, to *sdnotify.Sender, addr string) {
+	for said := ""; ; {
+		ready, changed := d.Watch()
+		status := "listens on " + addr
+		var e *inbox.Error
+		if errors.As(ready, &e) && e.Kind != inbox.NotConnected { // that it is only beginning is no news
+			status += "; " + ready.Error()
+		}
+		if status != said {
+			to.Send(sdnotify.Status(status))
+			said = status
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
 		}
 	}
 }

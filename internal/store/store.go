@@ -361,6 +361,16 @@ func (s *Store) Ready() error {
 	return nil
 }
 
+// Watch is what Ready says now, and is closed when that changes.
+func (s *Store) Watch() (ready error, changed <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trouble != nil {
+		ready = unavailable(s.trouble)
+	}
+	return ready, s.changed
+}
+
 // WaitReady waits until Ready is nil, ctx ends, or Run has given up with the error that it then returns.
 func (s *Store) WaitReady(ctx context.Context) error {
 	for {

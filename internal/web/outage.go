@@ -27,7 +27,7 @@ var outages = map[inbox.Kind]string{
 	inbox.Busy:          "is busy",
 }
 
-const whereElse = "the log of web, /readyz on its operations port (WEB_OPS_ADDR) and `init status` say more"
+const whereElse = "the log of web, /readyz on its operations port (WEB_OPS_ADDR) and init status say more"
 
 // publicly is an inbox.ErrUnavailable as anybody may read it.
 func publicly(err error) error {
