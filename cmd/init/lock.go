@@ -20,8 +20,8 @@ const lockFD = 3
 // hang where the file system does. The loop only says what it wants.
 type lockKeeper struct {
 	path     string
-	reserved []lockfile.Reserved // files that must not become the lock
-	group    int                 // of a bot that runs as another user, 0 for none
+	reserved func() []lockfile.Reserved // files that must not become the lock
+	group    int                        // of a bot that runs as another user, 0 for none
 	log      *logline.Logger
 	tell     func(supervise.Event)
 	wake     chan struct{}
@@ -33,7 +33,7 @@ type lockKeeper struct {
 	now    string // who holds it
 }
 
-func newLockKeeper(path string, reserved []lockfile.Reserved, log *logline.Logger, tell func(supervise.Event)) *lockKeeper {
+func newLockKeeper(path string, reserved func() []lockfile.Reserved, log *logline.Logger, tell func(supervise.Event)) *lockKeeper {
 	return &lockKeeper{path: path, reserved: reserved, log: log, tell: tell, wake: make(chan struct{}, 1)}
 }
 
@@ -126,7 +126,7 @@ func (k *lockKeeper) keep(done <-chan struct{}) {
 func (k *lockKeeper) take(ctx context.Context, wish int, lock *lockfile.Lock) (*lockfile.Lock, error) {
 	if lock == nil {
 		var err error
-		if lock, err = lockfile.Open(k.path, k.reserved...); err != nil {
+		if lock, err = lockfile.Open(k.path, k.reserved()...); err != nil {
 			return nil, err
 		}
 	}

@@ -41,9 +41,9 @@ type settings struct {
 	runDir         string          // "" where there is none
 	runDirNamed    bool            // by a person, who may have one that others can write
 	runDirProblem  error
-	lockFile       string              // "" where there is none
-	reserved       []lockfile.Reserved // what the lock file must not be
-	notify         [2]bool             // which of them is to be listened to (sd_notify(3))
+	lockFile       string                     // "" where there is none
+	reserved       func() []lockfile.Reserved // what the lock file must not be
+	notify         [2]bool                    // which of them is to be listened to (sd_notify(3))
 	terminationLog string
 	log            logline.Settings
 	ignored        []syscall.Signal // by the command, as init was started
@@ -127,15 +127,22 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 	}
 }
 
-// reserve takes down which files the lock must not be: those of the database, and init's own lock, which init holds itself.
+// reserve takes down which files the lock must not be: those of the database, and init's own lock, which init holds itself. It is
+// asked by whom a file that hangs may keep waiting: DATABASE_URL may be in one.
 func (s *settings) reserve(environ []string) {
-	s.reserved = lockfile.OfDatabase(config.New(environ).Secret("DATABASE_URL")) // what is wrong with it others tell
-	for i := range s.reserved {
-		s.reserved[i].Path = s.absolute(s.reserved[i].Path)
-	}
+	absolute, own := s.absolute, lockfile.Reserved{For: "the lock by which init owns RUN_DIR"}
 	if s.runDir != "" {
-		own := filepath.Join(s.runDir, s.mode.files().Lock)
-		s.reserved = append(s.reserved, lockfile.Reserved{Path: own, For: "the lock by which init owns RUN_DIR"})
+		own.Path = filepath.Join(s.runDir, s.mode.files().Lock)
+	}
+	s.reserved = func() []lockfile.Reserved {
+		list := lockfile.OfDatabase(config.New(environ).Secret("DATABASE_URL")) // what is wrong with it others tell
+		for i := range list {
+			list[i].Path = absolute(list[i].Path)
+		}
+		if own.Path != "" {
+			list = append(list, own)
+		}
+		return list
 	}
 }
 
