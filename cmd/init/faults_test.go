@@ -36,7 +36,7 @@ func faulty(args []string) {
 		log := logline.New(lines, s.log, "init")
 		w := newWorld(s, log)
 		memory, _ := cgroup.Own()
-		w.oom = newOOMWatch(memory.OOMKills)
+		w.oom = cgroup.NewOOMWatch(memory.OOMKills)
 		switch args[0] {
 		case "policy":
 			w.settings.policy.Jitter = func() float64 { panic("a bug") }

@@ -10,10 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"tandem/internal/proctest"
-	"tandem/internal/reap"
 	"tandem/internal/status"
 	"tandem/internal/testenv"
 )
@@ -256,34 +254,6 @@ func score(t *testing.T, pid int) int {
 	return n
 }
 
-// Edge 49: an end is explained by the kernel's count of kills if it came by SIGKILL soon after that went up, and each
-// kill explains one.
-func TestOOMWatch(t *testing.T) {
-	kills, now := 3, time.Now() // three before init
-	o := newOOMWatch(func() int { return kills })
-	check := func(what string, want bool) {
-		t.Helper()
-		if have := o.killed(now); have != want {
-			t.Errorf("%s: %v", what, have)
-		}
-	}
-	check("killed by somebody", false)
-	kills++
-	check("killed by the kernel", true)
-	check("killed by somebody after that", false)
-	kills += 2 // memory.oom.group
-	check("the first of two", true)
-	check("the second of two", true)
-	check("a third", false)
-	kills += 2
-	check("one of two", true)
-	now = now.Add(time.Minute) // the other one was no child of init
-	check("much later", false)
-	kills++
-	check("and one more", true)
-	check("which explains one end", false)
-}
-
 func TestShareMemory(t *testing.T) {
 	read := func(m mode, environ ...string) [2]string {
 		s, err := readSettings(m, append(environ, "RUN_DIR="+t.TempDir()))
@@ -320,32 +290,6 @@ func TestShareMemory(t *testing.T) {
 	for _, limit := range []int64{0, 32 << 20} { // none, and one that is too small to share
 		if s.shareMemory(limit); hasVariable(s.env[0], "GOMEMLIMIT") {
 			t.Errorf("%d bytes were shared out", limit)
-		}
-	}
-}
-
-func TestFindUser(t *testing.T) {
-	const passwd = "root:x:0:0:root:/root:/bin/sh\n# a comment\nbroken:x:one:1::/:\nalice:x:1000:100:Alice:/home/alice:/bin/sh\nnohome:x:7:7:::\n1001:x:2000:2000::/odd:\n"
-	const group = "root:x:0:\nusers:x:100:alice\nwheel:x:10:bob,alice\naudio:x:29:alice\nbad:x:x:alice\n"
-	user := func(uid, gid int, groups ...int) reap.User { return reap.User{UID: uid, GID: gid, Groups: groups} }
-	for spec, want := range map[string]account{
-		"alice":       {user(1000, 100, 100, 10, 29), "/home/alice"},
-		"1000":        {user(1000, 100, 100, 10, 29), "/home/alice"},
-		"alice:wheel": {user(1000, 10, 10), "/home/alice"},
-		"alice:77":    {user(1000, 77, 77), "/home/alice"},
-		"65532":       {user(65532, 65532, 65532), "/"},
-		"65532:0":     {user(65532, 0, 0), "/"},
-		"nohome":      {user(7, 7, 7), "/"},
-		"1001":        {user(2000, 2000, 2000), "/odd"}, // a name first, as everywhere
-	} {
-		have, err := findUser(spec, passwd, group)
-		if err != nil || fmt.Sprint(have) != fmt.Sprint(want) {
-			t.Errorf("%s: have %v, %v; want %v", spec, have, err, want)
-		}
-	}
-	for _, spec := range []string{"", ":", "bob", "broken", "alice:", "alice:nogroup", "-1", "+5", "4294967295", "1:2:3"} {
-		if have, err := findUser(spec, passwd, group); err == nil {
-			t.Errorf("%q: %v", spec, have)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"tandem/internal/logline"
 	"tandem/internal/reap"
 	"tandem/internal/supervise"
+	"tandem/internal/tty"
 )
 
 // plain is what the command line of `init [FLAGS] -- COMMAND [ARG...]` says.
@@ -142,7 +143,7 @@ func runPlain(words []string) int {
 		log.Warn("init cannot collect orphans", "reason", err.Error())
 	}
 	w := newWorld(s, log)
-	w.tty = openTerminal()
+	w.tty = tty.Open()
 	if err := os.Chdir("/"); err != nil {
 		log.Warn("init cannot leave its working directory", "reason", err.Error())
 	}

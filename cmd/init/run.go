@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tandem/internal/cgroup"
+	"tandem/internal/confine"
 	"tandem/internal/exitcode"
 	"tandem/internal/reap"
 	"tandem/internal/supervise"
@@ -18,7 +19,7 @@ import (
 // supervised runs web and bot, or one of them, and returns the status that init ends with.
 func supervised(m mode) int {
 	signals := notify(nil)
-	score := openOOMScore()
+	score := confine.OpenOOMScore()
 	// Before web exists: what init was given, the bot's token included, is then not in a /proc file that web,
 	// which has the same user, can read.
 	prctlErr := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
@@ -50,7 +51,7 @@ func supervised(m mode) int {
 	memory, processes := cgroup.Own()
 	s.shareMemory(memory.Limit())
 	w := newWorld(s, log)
-	w.oom, w.oomScore, w.processesLeft = newOOMWatch(memory.OOMKills), score, processes.Left
+	w.oom, w.oomScore, w.processesLeft = cgroup.NewOOMWatch(memory.OOMKills), score, processes.Left
 	if err := os.Chdir("/"); err != nil { // so that init pins no mount
 		log.Warn("init cannot leave its working directory", "reason", err.Error())
 	}

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -13,6 +14,7 @@ import (
 	"github.com/kballard/go-shellquote"
 
 	"tandem/internal/config"
+	"tandem/internal/confine"
 	"tandem/internal/lockfile"
 	"tandem/internal/logline"
 	"tandem/internal/reap"
@@ -164,6 +166,15 @@ func (s *settings) readNotify(env *config.Env) {
 	}
 }
 
+// confine reads what a process is confined to, and how it is stopped, from the settings that begin with its prefix.
+func (s *settings) confine(env *config.Env, id supervise.ID, prefix string) {
+	s.policy.StopSignal[id] = stopSignal(env, prefix+"STOP_SIGNAL")
+	var home string
+	if s.limits[id], home = confine.Read(env, prefix); home != "" {
+		s.env[id] = set(s.env[id], "HOME", home)
+	}
+}
+
 // absolute is path as it is meant where init was started: init itself then leaves that directory.
 func (s *settings) absolute(path string) string {
 	if filepath.IsAbs(path) {
@@ -195,7 +206,7 @@ func commandLine(env *config.Env, name, beside string) []string {
 // statuses reads a list of exit statuses.
 func statuses(env *config.Env, name string) []int {
 	var list []int
-	for _, word := range words(env.String(name, "")) {
+	for _, word := range env.List(name) {
 		n, err := strconv.Atoi(word)
 		if err != nil || n < 0 || n > 255 {
 			env.Reject(name, "want exit statuses from 0 to 255, separated by commas, like 143 or 130,143")
@@ -208,7 +219,7 @@ func statuses(env *config.Env, name string) []int {
 
 // names reads a list of variables.
 func names(env *config.Env, name string) []string {
-	list := words(env.String(name, ""))
+	list := env.List(name)
 	for _, v := range list {
 		if strings.ContainsAny(v, "=*$\"'\\") {
 			env.Reject(name, "want names of variables, separated by commas, like TELEGRAM_BOT_TOKEN")
@@ -218,8 +229,22 @@ func names(env *config.Env, name string) []string {
 	return list
 }
 
-func words(s string) []string {
-	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' })
+// stopSignal reads the signal that asks a process to end.
+func stopSignal(env *config.Env, name string) syscall.Signal {
+	value := env.String(name, "")
+	if value == "" {
+		return syscall.SIGTERM
+	}
+	sig, err := supervise.ParseSignal(value)
+	switch {
+	case err != nil:
+		env.Reject(name, err.Error())
+	case sig == syscall.SIGKILL || sig == syscall.SIGSTOP:
+		env.Reject(name, "no program can obey that one: want one that it ends at in order, like QUIT")
+	default:
+		return sig
+	}
+	return syscall.SIGTERM
 }
 
 // Whose setting a variable is, by its name.
@@ -233,20 +258,11 @@ func without(environ []string, others func(string) bool, pass []string) []string
 	kept := make([]string, 0, len(environ))
 	for _, line := range environ {
 		name, _, _ := strings.Cut(line, "=")
-		if !others(name) || contains(pass, name) {
+		if !others(name) || slices.Contains(pass, name) {
 			kept = append(kept, line)
 		}
 	}
 	return kept
-}
-
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
 }
 
 // set is a copy of environ in which name has value; "" takes it out.

@@ -6,12 +6,15 @@ import (
 	"syscall"
 	"time"
 
+	"tandem/internal/cgroup"
+	"tandem/internal/confine"
 	"tandem/internal/exitcode"
 	"tandem/internal/logline"
 	"tandem/internal/reap"
 	"tandem/internal/sdnotify"
 	"tandem/internal/status"
 	"tandem/internal/supervise"
+	"tandem/internal/tty"
 )
 
 // world carries out what the policy decides. All its methods but guard and post are called by the loop only.
@@ -24,15 +27,15 @@ type world struct {
 	publisher *publisher
 	control   *controlServer
 	processes *sdnotify.Listener // nil for nobody to be listened to
-	tty       *terminal          // nil but for `init -- COMMAND` on a terminal
+	tty       *tty.Terminal      // nil but for `init -- COMMAND` on a terminal
 
 	startedAt time.Time
 	devNull   *os.File
 	pids      [2]int // leaders, for Emergency
-	oom       *oomWatch
+	oom       *cgroup.OOMWatch
 	// processesLeft is how many the container may have more; false where there is no limit.
 	processesLeft func() (int, bool)
-	oomScore      *oomScore
+	oomScore      *confine.OOMScore
 	begin         func() // starts everything beside the loop, after web: web waits for none of it
 	failure       string // why init itself failed, if it did
 	killed        int    // what init itself sent SIGKILL last: a process, -n for a group, -1 for all
@@ -41,7 +44,7 @@ type world struct {
 
 func newWorld(s settings, log *logline.Logger) *world {
 	w := &world{
-		settings: s, log: log, startedAt: time.Now(), oom: newOOMWatch(func() int { return 0 }),
+		settings: s, log: log, startedAt: time.Now(), oom: cgroup.NewOOMWatch(func() int { return 0 }),
 		processesLeft: func() (int, bool) { return 0, false },
 		requests:      make(chan supervise.Request, 16), done: make(chan struct{}),
 		publisher: &publisher{log: log, mode: 0o600, wake: make(chan struct{}, 1)},
@@ -89,7 +92,7 @@ func (w *world) Start(id supervise.ID) supervise.Event {
 	c := reap.Command{
 		Args: w.settings.args[id], Env: w.settings.env[id], Dir: w.settings.dir,
 		DieWithParent: dieWithParent(w.settings.mode), Limits: w.settings.limits[id],
-		Foreground: w.tty.foreground(), Ignored: w.settings.ignored,
+		Foreground: w.tty.Foreground(), Ignored: w.settings.ignored,
 	}
 	if w.devNull != nil && w.settings.mode != plainCommand {
 		c.Stdin = w.devNull.Fd()
@@ -100,8 +103,8 @@ func (w *world) Start(id supervise.ID) supervise.Event {
 			return supervise.StartFailed{ID: id, Code: exitcode.Software, Temporary: true, Reason: "the polling lock is gone"}
 		}
 		c.Extra = []uintptr{file.Fd()}
-		w.setOOMScore(w.oomScore.raise)
-		defer w.setOOMScore(w.oomScore.lower)
+		w.setOOMScore(w.oomScore.Raise)
+		defer w.setOOMScore(w.oomScore.Lower)
 	}
 	pid, err := w.processes.Started(int(id), func() (int, error) { return reap.Start(c) })
 	w.begin()
@@ -137,12 +140,12 @@ func (w *world) Send(pid int, a supervise.Send) {
 
 func (w *world) SendGroup(pgid int, a supervise.SendGroup) {
 	if a.Signal == syscall.SIGCONT {
-		w.tty.handOver(pgid)
+		w.tty.HandOver(pgid)
 	}
 	w.kill(-pgid, a.Signal)
 }
 
-func (w *world) Suspend() { w.tty.suspend() }
+func (w *world) Suspend() { w.tty.Suspend() }
 
 func (w *world) kill(pid int, sig syscall.Signal) {
 	if sig == syscall.SIGKILL {
@@ -194,7 +197,7 @@ func (w *world) Say(s supervise.Say) { w.log.Log(s.Level, s.Text, s.Attrs...) }
 func (w *world) Peek() (supervise.Child, bool) {
 	c, found, _ := reap.Peek()
 	if !found {
-		w.tty.follow(w.pids[supervise.Web])
+		w.tty.Follow(w.pids[supervise.Web])
 		return supervise.Child{}, false
 	}
 	e := supervise.LeaderEnded{Code: c.Code, Signal: c.Signal}
@@ -202,7 +205,7 @@ func (w *world) Peek() (supervise.Child, bool) {
 	case c.Core:
 		e.Detail = "it left a core dump"
 	case c.Code != exitcode.Signal+int(syscall.SIGKILL), w.killed == -1, w.killed == -c.PID: // the last two: init did it
-	case !w.oom.killed(time.Now()):
+	case !w.oom.Killed(time.Now()):
 	case c.Signal == 0: // how a shell and many a launcher pass on what became of their child
 		e.Detail = "out of memory: the kernel killed a process of its; raise the container's memory limit"
 	default:
@@ -214,7 +217,7 @@ func (w *world) Peek() (supervise.Child, bool) {
 func (w *world) Collect(pid int) {
 	w.processes.Ended(pid)
 	reap.Collect(pid)
-	w.tty.takeBack(pid)
+	w.tty.TakeBack(pid)
 	switch {
 	case pid == w.pids[supervise.Web] && w.settings.mode == plainCommand:
 		w.pids[supervise.Web] = 0

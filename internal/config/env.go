@@ -88,6 +88,11 @@ func (e *Env) String(name, def string) string {
 	return def
 }
 
+// List reads words that are separated by commas or white space.
+func (e *Env) List(name string) []string {
+	return strings.FieldsFunc(e.vars[name], func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' })
+}
+
 // Duration reads a Go duration of at least min; def when it is not set or wrong.
 func (e *Env) Duration(name string, def, min time.Duration) time.Duration {
 	v := e.vars[name]

@@ -1,4 +1,9 @@
-package main
+// Package confine reads from the settings what a process is confined to: its user, its capabilities, whether it can gain
+// privileges, and how many files it may have open.
+//
+// It promises that what init has not the privilege to do is rejected before anything starts, with what to do about it. Package
+// reap carries it out, between fork and exec.
+package confine
 
 import (
 	"fmt"
@@ -7,18 +12,12 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
 
 	"tandem/internal/config"
 	"tandem/internal/reap"
-	"tandem/internal/supervise"
 )
-
-// Capabilities in the order of their numbers, without CAP_; see capabilities(7).
-var capabilities = strings.Fields(`CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
-	NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT
-	SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE
-	MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE`)
 
 // privileges are what init itself may do, bit n for capability n.
 type privileges struct{ permitted, effective uint64 }
@@ -34,25 +33,24 @@ func ownPrivileges() privileges {
 
 func (p privileges) may(capability uint) bool { return p.effective&(1<<capability) != 0 }
 
-// confine reads what a process is confined to, and how it is stopped, from the settings that begin with its prefix.
-// All that can be known to fail is rejected here, before anything starts.
-func (s *settings) confine(env *config.Env, id supervise.ID, prefix string) {
-	s.policy.StopSignal[id] = stopSignal(env, prefix+"STOP_SIGNAL")
+// Read reads what a process is confined to from the settings that begin with prefix, like "WEB_". It returns nil where it is
+// confined to nothing, and the home of its user, which is "" where it runs as init does.
+func Read(env *config.Env, prefix string) (l *reap.Limits, home string) {
 	p := ownPrivileges()
 	var want reap.Limits
-	if home := readUser(env, prefix+"USER", p, &want); home != "" {
-		s.env[id] = set(s.env[id], "HOME", home)
-	}
+	home = readUser(env, prefix+"USER", p, &want)
 	readCapabilities(env, prefix+"CAPABILITIES", p, &want)
 	noNewPrivs := prefix + "NO_NEW_PRIVS"
 	want.NoNewPrivs = env.Bool(noNewPrivs, want.Capabilities != nil)
 	if want.Capabilities != nil && !want.NoNewPrivs && !p.may(unix.CAP_SETPCAP) {
-		env.Reject(noNewPrivs, "leave it out, or capabilities could come back: init lacks SETPCAP, which would take them for good")
+		env.Reject(noNewPrivs,
+			"leave it out, or capabilities could come back: init lacks SETPCAP, which would take them for good")
 	}
 	readNoFile(env, prefix+"NOFILE", p, &want)
-	if want.User != nil || want.NoFile != 0 || want.NoNewPrivs || want.Capabilities != nil {
-		s.limits[id] = &want
+	if want.User == nil && want.NoFile == 0 && !want.NoNewPrivs && want.Capabilities == nil {
+		return nil, home
 	}
+	return &want, home
 }
 
 // readUser returns where the user is at home, "" without one.
@@ -69,8 +67,8 @@ func readUser(env *config.Env, name string, p privileges, l *reap.Limits) (home 
 	case a.UID == os.Getuid() && a.GID == os.Getgid() && !p.may(unix.CAP_SETGID):
 		l.Capabilities = new(uint64) // it runs as this user already
 	case !p.may(unix.CAP_SETUID) || !p.may(unix.CAP_SETGID) || !p.may(unix.CAP_KILL): // the last to end it
-		env.Reject(name, fmt.Sprintf("init runs as user %d and may not change users: start the container as root (docker run --user 0) "+
-			"with the capabilities SETUID, SETGID and KILL, or leave it out", os.Getuid()))
+		env.Reject(name, fmt.Sprintf("init runs as user %d and may not change users: start the container as root "+
+			"(docker run --user 0) with the capabilities SETUID, SETGID and KILL, or leave it out", os.Getuid()))
 	default:
 		l.User, l.Capabilities = &a.User, new(uint64) // a user has no privileges but those that are listed
 	}
@@ -78,22 +76,18 @@ func readUser(env *config.Env, name string, p privileges, l *reap.Limits) (home 
 }
 
 func readCapabilities(env *config.Env, name string, p privileges, l *reap.Limits) {
-	value := env.String(name, "")
-	if value == "" {
+	if env.String(name, "") == "" {
 		return
 	}
 	var kept uint64
-	for _, word := range words(strings.ToUpper(value)) {
-		n := -1
-		for i, known := range capabilities {
-			if strings.TrimPrefix(word, "CAP_") == known {
-				n = i
-			}
-		}
+	for _, word := range env.List(name) {
+		word = strings.ToUpper(word)
+		n, known := capabilityNumber(strings.TrimPrefix(word, "CAP_"))
 		switch {
 		case word == "NONE":
-		case n < 0:
-			env.Reject(name, "there is no capability "+quote(word)+": want names, separated by commas, like NET_BIND_SERVICE, or none")
+		case !known:
+			env.Reject(name, fmt.Sprintf(
+				"there is no capability %.80q: want names, separated by commas, like NET_BIND_SERVICE, or none", word))
 			return
 		case p.permitted&(1<<n) == 0:
 			env.Reject(name, "init itself does not have "+word+": give it to the container (docker run --cap-add)")
@@ -103,6 +97,16 @@ func readCapabilities(env *config.Env, name string, p privileges, l *reap.Limits
 		}
 	}
 	l.Capabilities = &kept
+}
+
+// capabilityNumber is the number of a capability, by its name in capabilities(7) without CAP_.
+func capabilityNumber(name string) (n uint, known bool) {
+	for _, c := range capability.ListKnown() {
+		if strings.EqualFold(c.String(), name) {
+			return uint(c), true
+		}
+	}
+	return 0, false
 }
 
 // minNoFile is what a program needs to come as far as an error message.
@@ -119,26 +123,9 @@ func readNoFile(env *config.Env, name string, p privileges, l *reap.Limits) {
 	case err != nil || n < minNoFile:
 		env.Reject(name, fmt.Sprintf("want a number of open files from %d on, like 1024", minNoFile))
 	case syscall.Getrlimit(syscall.RLIMIT_NOFILE, &own) == nil && n > own.Max && !p.may(unix.CAP_SYS_RESOURCE):
-		env.Reject(name, fmt.Sprintf("the container may have %d at most: raise that first (docker run --ulimit nofile=%d)", own.Max, n))
+		env.Reject(name, fmt.Sprintf(
+			"the container may have %d at most: raise that first (docker run --ulimit nofile=%d)", own.Max, n))
 	default:
 		l.NoFile = n
 	}
-}
-
-// stopSignal reads the signal that asks a process to end.
-func stopSignal(env *config.Env, name string) syscall.Signal {
-	value := env.String(name, "")
-	if value == "" {
-		return syscall.SIGTERM
-	}
-	sig, err := supervise.ParseSignal(value)
-	switch {
-	case err != nil:
-		env.Reject(name, err.Error())
-	case sig == syscall.SIGKILL || sig == syscall.SIGSTOP:
-		env.Reject(name, "no program can obey that one: want one that it ends at in order, like QUIT")
-	default:
-		return sig
-	}
-	return syscall.SIGTERM
 }

@@ -1,4 +1,9 @@
-package main
+// Package tty hands a terminal from init to the one command that it runs, and takes it back.
+//
+// It promises that wherever init's own process group would be in the foreground of the terminal the command's is, so that
+// Ctrl-C, Ctrl-Z and the job control of a shell are the command's. When a command is stopped init stops with it, where a shell
+// can say fg to both. What is done to a command between fork and exec is left to package reap.
+package tty
 
 import (
 	"os"
@@ -10,23 +15,22 @@ import (
 	"tandem/internal/reap"
 )
 
-// terminal is the terminal that `init -- COMMAND` has as standard input: wherever init's own process group would be in
-// its foreground the command's group is, so that Ctrl-C, Ctrl-Z and a shell's job control are the command's. nil is none.
-type terminal struct {
+// Terminal is the terminal that init has as standard input. The nil Terminal is none.
+type Terminal struct {
 	own       int  // init's process group: the job, for the shell that init was started from
 	suspended bool // init has followed the command into a stop, and no SIGCONT has come since
 }
 
-// openTerminal is nil unless standard input is the terminal that controls init's session.
-func openTerminal() *terminal {
+// Open is nil unless standard input is the terminal that controls init's session.
+func Open() *Terminal {
 	if _, err := unix.IoctlGetInt(0, unix.TIOCGPGRP); err != nil {
 		return nil
 	}
-	return &terminal{own: syscall.Getpgrp()}
+	return &Terminal{own: syscall.Getpgrp()}
 }
 
-// foreground says whether the terminal is init's to hand on.
-func (t *terminal) foreground() bool {
+// Foreground says whether the terminal is init's to hand on.
+func (t *Terminal) Foreground() bool {
 	if t == nil {
 		return false
 	}
@@ -34,9 +38,9 @@ func (t *terminal) foreground() bool {
 	return err == nil && group == t.own
 }
 
-// handOver gives the terminal to the group pgid, if it is init's: the shell said fg.
-func (t *terminal) handOver(pgid int) {
-	if t.foreground() {
+// HandOver gives the terminal to the group pgid, if it is init's: the shell said fg.
+func (t *Terminal) HandOver(pgid int) {
+	if t.Foreground() {
 		_ = unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, pgid)
 	}
 	if t != nil {
@@ -44,9 +48,9 @@ func (t *terminal) handOver(pgid int) {
 	}
 }
 
-// takeBack gives the terminal back after the group pgid has ended. SIGTTOU, which the kernel answers that with
+// TakeBack gives the terminal back after the group pgid has ended. SIGTTOU, which the kernel answers that with
 // from the background, is caught and not obeyed; it has to be blocked for the call to be carried out.
-func (t *terminal) takeBack(pgid int) {
+func (t *Terminal) TakeBack(pgid int) {
 	if t == nil {
 		return
 	}
@@ -62,19 +66,19 @@ func (t *terminal) takeBack(pgid int) {
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
 }
 
-// follow stops init when the command pid was stopped, by Ctrl-Z or for reading in the background: the shell that init was
+// Follow stops init when the command pid was stopped, by Ctrl-Z or for reading in the background: the shell that init was
 // started from sees its job stop, and says fg later. A container has no such shell, nor has the leader of a session.
-func (t *terminal) follow(pid int) {
+func (t *Terminal) Follow(pid int) {
 	if t == nil || pid == 0 || !reap.Stopped(pid) || t.suspended {
 		return
 	}
 	if session, err := unix.Getsid(0); err == nil && session != os.Getpid() {
-		t.suspend()
+		t.Suspend()
 	}
 }
 
-// suspend stops init until somebody sends SIGCONT.
-func (t *terminal) suspend() {
+// Suspend stops init until somebody sends SIGCONT.
+func (t *Terminal) Suspend() {
 	if t != nil {
 		t.suspended = true
 	}

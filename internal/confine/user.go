@@ -1,9 +1,10 @@
-package main
+package confine
 
 import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,10 +17,13 @@ type account struct {
 	home string
 }
 
-// findUser reads USER or USER:GROUP, each a name or a number, as docker run --user does, out of the two files. A number
-// need not be in them; one without a group that is in neither has the group of the same number. A group that is given is the only one.
+// findUser reads USER or USER:GROUP, each a name or a number, out of the two files, much as docker run --user does. A number
+// need not be in them. One without a group that is in neither has the group of the same number, where docker gives it root's.
+// A group that is given is the only one.
 //
-// By hand, because os/user would look no further without cgo either, and adds a tenth to the executable.
+// By hand, because github.com/moby/sys/user, which docker uses, was tried: a user or group whose number in the file is none
+// it takes for 0, so that a slip in a file makes root of a user. os/user reads /etc/passwd only by itself, and knows no groups
+// of a name.
 func findUser(spec, passwd, group string) (account, error) {
 	name, groupName, hasGroup := strings.Cut(spec, ":")
 	a := account{home: "/"}
@@ -41,7 +45,7 @@ func findUser(spec, passwd, group string) (account, error) {
 		}
 	}
 	if a.UID < 0 {
-		return a, fmt.Errorf("there is no user %s in /etc/passwd: give the number", quote(name))
+		return a, fmt.Errorf("there is no user %.80q in /etc/passwd: give the number", name)
 	}
 	if a.home == "" {
 		a.home = "/"
@@ -54,7 +58,8 @@ func findUser(spec, passwd, group string) (account, error) {
 	a.Groups = []int{a.GID}
 	for line := range strings.Lines(group) { // name:x:gid:member,member
 		f := strings.Split(strings.TrimSpace(line), ":")
-		if gid, err := id(last(f, 2)); found && len(f) == 4 && err == nil && gid != a.GID && contains(strings.Split(f[3], ","), name) {
+		gid, err := id(last(f, 2))
+		if found && len(f) == 4 && err == nil && gid != a.GID && slices.Contains(strings.Split(f[3], ","), name) {
 			a.Groups = append(a.Groups, gid)
 		}
 	}
@@ -71,7 +76,7 @@ func findGroup(name, group string) (int, error) {
 	if gid, err := id(name); err == nil {
 		return gid, nil
 	}
-	return 0, fmt.Errorf("there is no group %s in /etc/group: give the number", quote(name))
+	return 0, fmt.Errorf("there is no group %.80q in /etc/group: give the number", name)
 }
 
 // last is field n of f, "" where there is none.

@@ -1,0 +1,35 @@
+package cgroup
+
+import "time"
+
+// OOMWatch tells which ends are the kernel's doing for want of memory: those by SIGKILL at a time when the cgroup's
+// count of such kills went up. It is for one goroutine.
+type OOMWatch struct {
+	kills     func() int // the kernel's count
+	seen      int        // kills that were counted so far
+	unclaimed int        // of those, the ones that no end was explained by
+	noticed   time.Time  // when the last of them came
+}
+
+// claimable is how long after a kill was noticed an end may be explained by it: a process that is killed ends within
+// that time, and one that a bot lost without ending itself must not explain another's end much later.
+const claimable = 5 * time.Second
+
+// NewOOMWatch makes a watch on kills, which is the kernel's count; what it has counted by now explains nothing.
+func NewOOMWatch(kills func() int) *OOMWatch { return &OOMWatch{kills: kills, seen: kills()} }
+
+// Killed says whether a child's end by SIGKILL, which just came, was for want of memory.
+func (o *OOMWatch) Killed(now time.Time) bool {
+	if n := o.kills(); n > o.seen {
+		if now.Sub(o.noticed) > claimable {
+			o.unclaimed = 0
+		}
+		o.unclaimed += n - o.seen
+		o.seen, o.noticed = n, now
+	}
+	if o.unclaimed == 0 || now.Sub(o.noticed) > claimable {
+		return false
+	}
+	o.unclaimed--
+	return true
+}

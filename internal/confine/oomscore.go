@@ -1,0 +1,58 @@
+package confine
+
+import (
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// OOMScore is init's own /proc/self/oom_score_adj, open since before init closed its /proc files. A process gets what it
+// says while it is forked. nil is for a system that lets nobody write it.
+type OOMScore struct {
+	fd  int
+	own int
+}
+
+// botAbove is by how much the bot is the better one to kill when memory runs out. A process that has all of the
+// memory counts 1000, so web would have to have half of it more than the bot to be chosen.
+const (
+	botAbove = 500
+	maxScore = 1000
+)
+
+// OpenOOMScore opens it; nil where that cannot be.
+func OpenOOMScore() *OOMScore {
+	fd, err := syscall.Open("/proc/self/oom_score_adj", syscall.O_RDWR|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	buf := make([]byte, 16)
+	n, _ := syscall.Read(fd, buf)
+	own, err := strconv.Atoi(strings.TrimSpace(string(buf[:max(0, n)])))
+	if err != nil {
+		syscall.Close(fd)
+		return nil
+	}
+	return &OOMScore{fd, own}
+}
+
+// Raise makes what is forked from now on the first to be killed; Lower ends that. No privilege is needed to come back to a
+// score that one had.
+func (o *OOMScore) Raise() error {
+	if o == nil {
+		return nil
+	}
+	return o.write(min(o.own+botAbove, maxScore))
+}
+
+func (o *OOMScore) Lower() error {
+	if o == nil {
+		return nil
+	}
+	return o.write(o.own)
+}
+
+func (o *OOMScore) write(score int) error {
+	_, err := syscall.Write(o.fd, []byte(strconv.Itoa(score)))
+	return err
+}
