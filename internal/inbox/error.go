@@ -1,10 +1,13 @@
 package inbox
 
+import "errors"
+
 // Error is why a store did not do what it was asked for. Kind is what a program may act on, and what may be told to
 // anybody. Reason is for whoever runs this: it has no secrets in it, but may name a host, a path or a user.
 type Error struct {
-	Kind   Kind
-	Reason string
+	Kind    Kind
+	Reason  string
+	Reading bool // only writing is impossible now
 }
 
 // Kind is the kind of an Error.
@@ -41,10 +44,20 @@ func (e *Error) class() error {
 }
 
 func (e *Error) Error() string {
-	if e.Reason == "" {
-		return e.class().Error()
+	says := e.class().Error()
+	if e.Reading {
+		says = "the database can be read, but cannot store anything now"
 	}
-	return e.class().Error() + ": " + e.Reason
+	if e.Reason == "" {
+		return says
+	}
+	return says + ": " + e.Reason
+}
+
+// CanRead says of what a store's Ready returned whether reading is possible.
+func CanRead(err error) bool {
+	var e *Error
+	return err == nil || errors.As(err, &e) && e.Reading
 }
 
 // Is makes errors.Is find ErrConflict or ErrUnavailable.

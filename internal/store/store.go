@@ -350,7 +350,7 @@ func conflict(format string, args ...any) error {
 }
 
 func unavailable(t *trouble) error {
-	return &inbox.Error{Kind: cmp.Or(t.kind, inbox.Unavailable), Reason: t.reason}
+	return &inbox.Error{Kind: cmp.Or(t.kind, inbox.Unavailable), Reason: t.reason, Reading: t.reading}
 }
 
 // Ready is nil, or an inbox.ErrUnavailable that says in words why the database cannot be used now.

@@ -83,7 +83,7 @@ func (s *Server) byToken(ctx context.Context, secret string) (principal, error) 
 }
 
 func (s *Server) bySession(r *http.Request) (principal, error) {
-	if err := s.store.Ready(); err != nil {
+	if err := s.store.Ready(); !inbox.CanRead(err) {
 		return principal{}, err // rather than "not signed in", which nobody can know now
 	}
 	cookie, err := r.Cookie(s.sessions.Cookie.Name)

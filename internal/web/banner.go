@@ -203,6 +203,12 @@ func databaseBanner(why string) *banner {
 		Kept: "Nothing can be read or answered until it is back. What was stored is safe, and what you type stays in this window."}
 }
 
+// storingBanner is for a database that can be read and not written.
+func storingBanner(why string) *banner {
+	return &banner{Level: "warning", Title: "Nothing can be stored now", Text: sentence(why),
+		Kept: "Reading goes on. What you type stays in this window, and what customers write waits at Telegram, until this is mended."}
+}
+
 // busyBanner is for what was given up although the database is well; nil for any other error.
 func busyBanner(err error) *banner {
 	switch {

@@ -9,8 +9,9 @@ import (
 	"tandem/internal/inbox"
 )
 
-func readForm(r *http.Request) error {
-	err := r.ParseForm()
+func readForm(r *http.Request) error { return formError(r.ParseForm()) }
+
+func formError(err error) error {
 	var tooLarge *http.MaxBytesError
 	var late *lateError
 	switch {
@@ -24,7 +25,7 @@ func readForm(r *http.Request) error {
 
 // answerForm stores an answer that was sent without the page's script.
 func (s *Server) answerForm(w http.ResponseWriter, r *http.Request) error {
-	if err := readForm(r); err != nil {
+	if err := readAnswer(r); err != nil {
 		return err
 	}
 	text, key := r.PostForm.Get("text"), r.PostForm.Get("key")
@@ -34,14 +35,14 @@ func (s *Server) answerForm(w http.ResponseWriter, r *http.Request) error {
 	m, _, err := s.addAnswer(r, text, key)
 	var refused *problem
 	if errors.As(err, &refused) && refused.Status == http.StatusUnprocessableEntity {
-		return s.showConversation(w, r, refused.Status, text, refused.Detail)
+		return s.showConversation(w, r, refused.Status, text, "", refused.Detail)
 	}
 	if errors.Is(err, inbox.ErrKeyReused) {
-		return s.showConversation(w, r, http.StatusUnprocessableEntity, text,
+		return s.showConversation(w, r, http.StatusUnprocessableEntity, text, "",
 			"an answer was already sent from this page. To send this text as well, press Send")
 	}
-	if errors.Is(err, inbox.ErrUnavailable) {
-		return errWithDraft{err, draft{r.URL.RequestURI(), text, key}}
+	if s.showAgain(w, r, text, key, err) {
+		return nil
 	}
 	if err != nil {
 		return err

@@ -72,7 +72,7 @@ func (c databaseCollector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	gauge(databaseUp, one(c.s.store.Ready() == nil))
-	if c.s.store.Ready() != nil {
+	if !inbox.CanRead(c.s.store.Ready()) {
 		return
 	}
 	if v, err := c.s.botView(ctx); err == nil {
@@ -152,12 +152,16 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	var a statusAnswer
 	a.Web.Version, a.Web.StartedAt, a.Web.Streams = buildinfo.String(), s.started, s.streams.open()
 	err := s.store.Ready()
-	if err == nil {
-		a.Queue, a.Bot, err = s.statusOfData(ctx)
+	a.Database.Ready = err == nil
+	if inbox.CanRead(err) {
+		var failed error
+		a.Queue, a.Bot, failed = s.statusOfData(ctx)
+		err = or(err, failed) // one that has no time for this question now is well
 	}
-	a.Database.Ready = s.store.Ready() == nil // one that has no time for this question now is well
 	if err != nil {
 		a.Database.Reason = err.Error()
+	}
+	if err != nil && a.Queue == nil {
 		if p, since := s.initSays(); p != nil {
 			a.Bot = statusOfBot(botView{now: time.Now(), init: p, since: since}, 0)
 		}

@@ -60,27 +60,19 @@ type words struct {
 	Draft  *draft // an answer that could not be stored: it must not be lost
 }
 
-type draft struct{ Action, Text, Key string }
-
-// errWithDraft is a failure to store an answer from the form.
-type errWithDraft struct {
-	error
-	draft draft
-}
-
-func (e errWithDraft) Unwrap() error { return e.error }
-
 // failPage answers a request for a page with an error.
 func (s *Server) failPage(w http.ResponseWriter, r *http.Request, p *problem, err error) {
 	view := words{layout: layout{Title: http.StatusText(p.Status), Operator: who(r).name}, Text: sentence(p.Detail)}
-	var lost errWithDraft
-	if errors.As(err, &lost) {
-		view.Draft = &lost.draft
-	}
+	d, leave := s.draftOf(w, r, p)
+	defer leave()
+	view.Draft = d
 	name := "words"
 	switch {
 	case p.Status == http.StatusUnauthorized && r.Method == http.MethodPost:
 		view.Title, view.Text = "You are not signed in", "Nothing was changed. Sign in, go back to the page before this one, and try again."
+		if d != nil {
+			view.Text = "Nothing was changed."
+		}
 	case p.Status == http.StatusUnauthorized:
 		w.Header().Del("WWW-Authenticate")
 		if r.URL.Path != "/" {
@@ -91,6 +83,9 @@ func (s *Server) failPage(w http.ResponseWriter, r *http.Request, p *problem, er
 	case busyBanner(err) != nil:
 		b := busyBanner(err)
 		view.Title, view.Text = b.Title, b.Text
+	case errors.Is(err, inbox.ErrUnavailable) && inbox.CanRead(err):
+		b := storingBanner(p.Detail)
+		view.Title, view.Reason, view.Text = b.Title, b.Text, "Nothing was changed. Reading goes on; try again when this is mended."
 	case errors.Is(err, inbox.ErrUnavailable):
 		down := databaseBanner(p.Detail)
 		view.Title, view.Reason, view.Text = down.Title, down.Text, "Nothing can be read or answered until it is back. What was stored is safe."
@@ -111,7 +106,9 @@ func (s *Server) failFragment(w http.ResponseWriter, p *problem, err error) {
 	case b != nil:
 	case p.Status == http.StatusUnauthorized:
 		b = &banner{Level: "warning", Title: "You are signed out", Text: "What you typed is kept in this window. Sign in with a new link in another tab, then reload this page."}
-	case p.Status == http.StatusServiceUnavailable:
+	case p.Status == http.StatusServiceUnavailable && errors.Is(err, inbox.ErrUnavailable) && inbox.CanRead(err):
+		b = storingBanner(p.Detail)
+	case p.Status == http.StatusServiceUnavailable && errors.Is(err, inbox.ErrUnavailable):
 		b = databaseBanner(p.Detail)
 	default:
 		writeProblem(w, p)
@@ -265,6 +262,9 @@ func (s *Server) frame(r *http.Request, title string) (layout, error) {
 }
 
 func (s *Server) banner(r *http.Request) (*banner, error) {
+	if err := s.store.Ready(); err != nil && inbox.CanRead(err) {
+		return storingBanner(or(reason(err), err.Error())), nil
+	}
 	v, err := s.botView(r.Context())
 	if err != nil {
 		return nil, err
@@ -290,11 +290,12 @@ func (s *Server) listPage(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) conversationPage(w http.ResponseWriter, r *http.Request) error {
-	return s.showConversation(w, r, http.StatusOK, "", "")
+	return s.showConversation(w, r, http.StatusOK, "", "", "")
 }
 
-// showConversation draws a conversation, with what was typed and what is wrong with it after a refused answer.
-func (s *Server) showConversation(w http.ResponseWriter, r *http.Request, status int, typed, wrong string) error {
+// showConversation draws a conversation, with what was typed and what is wrong with it after a refused answer. A key
+// stays that of an answer that may be stored already, "" makes a new one.
+func (s *Server) showConversation(w http.ResponseWriter, r *http.Request, status int, typed, key, wrong string) error {
 	frame, err := s.frame(r, "")
 	if err != nil {
 		return err
@@ -329,7 +330,7 @@ func (s *Server) showConversation(w http.ResponseWriter, r *http.Request, status
 	if before != 0 {
 		c.Newest = here + f.encode()
 	}
-	c.Key, c.Text, c.Error, c.Max = rand.Text(), typed, sentence(wrong), inbox.MaxAnswer
+	c.Key, c.Text, c.Error, c.Max = or(key, rand.Text()), typed, sentence(wrong), inbox.MaxAnswer
 	return s.renderLarge(w, r, status, "inbox", inboxPage{frame, l, c}, size)
 }
 

@@ -55,15 +55,8 @@ func tooLong(limit int64) string {
 
 // fail answers with an error.
 func (s *Server) fail(w *recorder, r *http.Request, as form, err error) {
-	p, told := problemOf(err)
-	var e *inbox.Error
-	if errors.Is(err, inbox.ErrUnavailable) && errors.As(err, &e) && who(r).kind == inbox.ByOperator {
-		p = &problem{p.Status, e.Error()} // operators may know what the inbox runs on
-		if as == page || as == fragment {
-			p.Detail = or(e.Reason, p.Detail) // below a title that says the rest
-		}
-	}
-	if !told {
+	p := s.problemFor(r, as, err)
+	if _, told := problemOf(err); !told {
 		s.log.Error("request failed", "method", r.Method, "error", err)
 	}
 	if w.status != 0 {
@@ -88,6 +81,19 @@ func (s *Server) fail(w *recorder, r *http.Request, as form, err error) {
 	default:
 		s.failPage(w, r, p, err)
 	}
+}
+
+// problemFor is problemOf for the one who asks.
+func (s *Server) problemFor(r *http.Request, as form, err error) *problem {
+	p, _ := problemOf(err)
+	var e *inbox.Error
+	if errors.Is(err, inbox.ErrUnavailable) && errors.As(err, &e) && who(r).kind == inbox.ByOperator {
+		p = &problem{p.Status, e.Error()} // operators may know what the inbox runs on
+		if as == page || as == fragment {
+			p.Detail = or(e.Reason, p.Detail) // below a title that says the rest
+		}
+	}
+	return p
 }
 
 func challenge(p *problem) string {

@@ -92,6 +92,21 @@ func (m *room) take(ctx context.Context, p principal, size int) (leave func(), e
 	return leave, nil // there was room in this very moment
 }
 
+// try takes room if there is some.
+func (m *room) try(p principal, size int) (leave func(), ok bool) {
+	if size <= smallAnswer {
+		return func() {}, true
+	}
+	w := &roomWaiter{who: streamer{p.kind, p.id}, size: min(size, roomForOne)}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.fits(w) {
+		return nil, false
+	}
+	m.enter(w)
+	return sync.OnceFunc(func() { m.leave(w) }), true
+}
+
 func (m *room) fits(w *roomWaiter) bool {
 	return m.all+w.size <= roomForAll && m.of[w.who]+w.size <= roomForOne
 }

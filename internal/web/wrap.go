@@ -20,9 +20,10 @@ func (s *Server) outer(next http.Handler) http.Handler {
 			s.log.Warn("WEB_BASE_URL cannot be an origin", "error", err)
 		}
 	}
-	csrf.SetDenyHandler(s.wrap(refusal(func(http.ResponseWriter, *http.Request) error {
+	// With the body and the answer of a form: its text comes back, to be copied.
+	csrf.SetDenyHandler(s.wrap(route{path: "none", who: public, body: textForm, time: usual, answer: manyWords, handle: func(http.ResponseWriter, *http.Request) error {
 		return &problem{Status: http.StatusForbidden, Detail: "this request came from another site and was refused; open the inbox itself and try again"}
-	})))
+	}}))
 	protected := csrf.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

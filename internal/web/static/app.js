@@ -187,6 +187,7 @@
   async function send(form, method, body, headers) {
     const response = await fetch(form.dataset.api, {
       method, headers: { Accept: "application/json", ...(body && { "Content-Type": "application/json" }), ...headers }, body: body && JSON.stringify(body),
+      signal: AbortSignal.timeout(40000), // the server gives up before
     });
     const answer = await response.json().catch(() => ({}));
     if (!response.ok) throw new Error(response.status === 401 ? "You are signed out. Your text is kept; sign in with a new link in another tab and press Send again."
@@ -248,12 +249,12 @@
         refresh(list);
       } catch (e) {
         failed = true;
-        complain(e instanceof TypeError ? "No connection. Your text is kept; press Send again, it is sent once." : e.message);
+        complain(e instanceof TypeError || e.name === "TimeoutError" ? "No connection. Your text is kept; press Send again, it is sent once." : e.message);
       }
       button.disabled = false;
       text.focus();
     };
-    if (text.value) grow();
+    if (text.value) { keep(); grow(); } // also what the server sent back
   }
 
   localTimes(document);
