@@ -50,7 +50,7 @@ func TestAMessageHasTheFieldsOfTheContract(t *testing.T) {
 			slices.Reverse(list) // newest first becomes oldest first
 			return len(list) == 5 && list[0]["edited_at"] != nil
 		})
-		always := []string{"attachments", "author", "conversation_id", "created_at", "direction", "edited_at", "forwarded_from", "id", "kind", "reply_to", "text"}
+		always := []string{"attachments", "author", "conversation_id", "created_at", "direction", "edited_at", "forwarded_from", "id", "kind", "reply_to", "text", "waits"}
 		for i, want := range []struct {
 			direction, kind, text string
 			author                raw

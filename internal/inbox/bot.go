@@ -72,12 +72,18 @@ type Tenure struct {
 	Clean bool
 }
 
-// BotReport is what a bot says of itself.
+// MaxHold is how long a bot holds anything back at a time, however long Telegram asks it to: it is tried again then. A
+// delivery that is held back for much longer was so by a clock that has been put right since.
+const MaxHold = time.Hour
+
+// BotReport is what a bot says of itself. An empty Username or Name leaves what was said before.
 type BotReport struct {
 	Username, Name string
 	State          BotState
 	Reason         string
 	Instance       string
+	RetryAt        time.Time // when it asks Telegram again after a pause that Telegram asked for; zero for no pause
+	SendsAt        time.Time // when it sends again after a pause for all that it sends; zero for no pause
 }
 
 // Update is one update of the Bot API and what it means for the inbox. At most one of Message, Edit and
@@ -137,5 +143,6 @@ type Outcome struct {
 	TelegramMessageID int64     // with Sent
 	Error             string    // in plain words, with Failed, Unknown and Queued
 	RetryAt           time.Time // with Queued: not before
+	PausedUntil       time.Time // with Queued: Telegram asked for a pause until then, which may be long after RetryAt
 	Blocked           bool      // the customer has blocked the bot, or is gone
 }

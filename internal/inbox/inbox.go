@@ -114,7 +114,23 @@ type Message struct {
 	// Delivery is set for Out only; Error only with DeliveryFailed and DeliveryUnknown, in plain words.
 	Delivery DeliveryState `json:"delivery,omitempty"`
 	Error    string        `json:"error,omitempty"`
+	Waits    *Waits        `json:"waits"` // nil unless it is held back
 }
+
+// Waits says what an answer waits for that is Queued.
+type Waits struct {
+	Reason WaitReason `json:"reason"`
+	Text   string     `json:"text"`  // in plain words
+	Until  *time.Time `json:"until"` // as far as that is known
+}
+
+// WaitReason is why an answer waits.
+type WaitReason string
+
+const (
+	WaitsPaused WaitReason = "paused" // Telegram asked for a pause
+	WaitsBehind WaitReason = "behind" // an earlier answer of the conversation waits
+)
 
 // Forward says whose words a customer passed on. What he types himself never gets here.
 type Forward struct {
@@ -187,6 +203,8 @@ type BotStatus struct {
 	Instance    string // who runs it, "host:pid"
 	Since       time.Time
 	HeartbeatAt time.Time
+	RetryAt     *time.Time // as in BotReport; nil for no pause
+	SendsAt     *time.Time
 }
 
 // HeartbeatEvery is how often a running bot says that it lives. One silent for three times that is taken for gone.

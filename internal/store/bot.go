@@ -46,7 +46,7 @@ func (s *Store) TakeOver(ctx context.Context, botID int64, instance string) (inb
 			return err
 		}
 		tenure.Epoch++
-		_, err = l.exec(`UPDATE bots SET epoch = $1, signed_off = FALSE, state = $2, reason = '', instance = $3, since = $4, heartbeat_at = $4 WHERE id = $5`,
+		_, err = l.exec(`UPDATE bots SET epoch = $1, signed_off = FALSE, state = $2, reason = '', retry_at = 0, sends_at = 0, instance = $3, since = $4, heartbeat_at = $4 WHERE id = $5`,
 			tenure.Epoch, string(inbox.BotStarting), inbox.CleanText(instance), l.now, botID)
 		if err != nil {
 			return err
@@ -109,7 +109,7 @@ func (s *Store) SignOff(ctx context.Context, t inbox.Tenure, state inbox.BotStat
 			return err
 		}
 		l.event(inbox.BotUpdated, t.BotID, 0, 0)
-		_, err := l.exec(`UPDATE bots SET signed_off = TRUE, state = $1, reason = $2, since = $3, heartbeat_at = $3 WHERE id = $4`,
+		_, err := l.exec(`UPDATE bots SET signed_off = TRUE, state = $1, reason = $2, retry_at = 0, sends_at = 0, since = $3, heartbeat_at = $3 WHERE id = $4`,
 			string(state), inbox.CleanText(reason), l.now, t.BotID)
 		return err
 	})
@@ -124,20 +124,34 @@ func (s *Store) ReportBot(ctx context.Context, t inbox.Tenure, r inbox.BotReport
 			return err
 		}
 		var was inbox.BotReport
-		var since int64
-		err := l.one(to(&was.Username, &was.Name, &was.State, &was.Reason, &was.Instance, &since),
-			`SELECT username, name, state, reason, instance, since FROM bots WHERE id = $1`, t.BotID)
+		var since, wasRetry, wasSends int64
+		err := l.one(to(&was.Username, &was.Name, &was.State, &was.Reason, &was.Instance, &since, &wasRetry, &wasSends),
+			`SELECT username, name, state, reason, instance, since, retry_at, sends_at FROM bots WHERE id = $1`, t.BotID)
 		if err != nil {
 			return err
 		}
+		if r.Username == "" {
+			r.Username = was.Username
+		}
+		if r.Name == "" {
+			r.Name = was.Name
+		}
+		retry, sends := microsOrZero(r.RetryAt), microsOrZero(r.SendsAt)
+		r.RetryAt, r.SendsAt = time.Time{}, time.Time{}
 		if was.State != r.State {
 			since = l.now
 		}
-		if was != r {
+		if was != r || retry != wasRetry || sends != wasSends {
 			l.event(inbox.BotUpdated, t.BotID, 0, 0)
 		}
-		_, err = l.exec(`UPDATE bots SET username = $1, name = $2, state = $3, reason = $4, instance = $5, since = $6, heartbeat_at = $7 WHERE id = $8`,
-			r.Username, r.Name, string(r.State), r.Reason, r.Instance, since, l.now, t.BotID)
+		if sends != wasSends {
+			if err := l.waitsChanged(`d.bot_id = $1`, t.BotID); err != nil {
+				return err
+			}
+		}
+		_, err = l.exec(`UPDATE bots SET username = $1, name = $2, state = $3, reason = $4, instance = $5, since = $6, heartbeat_at = $7,
+			retry_at = $8, sends_at = $9 WHERE id = $10`,
+			r.Username, r.Name, string(r.State), r.Reason, r.Instance, since, l.now, retry, sends, t.BotID)
 		return err
 	})
 }
@@ -221,7 +235,7 @@ func (s *Store) ClaimDeliveries(ctx context.Context, t inbox.Tenure, limit int) 
 // claim takes what was held back and is due first: it has waited longest.
 func (l *ledger) claim(t inbox.Tenure, limit int) ([]inbox.Delivery, error) {
 	var claimed []inbox.Delivery
-	for _, due := range []string{`d.not_before > 0 AND d.not_before <= $2`, `d.not_before = 0 AND CAST($2 AS BIGINT) > 0`} {
+	for _, due := range []string{`d.not_before > 0 AND d.not_before <= $2`, `d.not_before = 0 AND CAST($2 AS BIGINT) > 0`, fmt.Sprintf(`d.not_before > $2 + %d`, beyond)} {
 		if limit -= len(claimed); limit <= 0 {
 			break
 		}
@@ -236,13 +250,22 @@ func (l *ledger) claim(t inbox.Tenure, limit int) ([]inbox.Delivery, error) {
 	for i := range claimed {
 		d := &claimed[i]
 		d.Attempt++
-		_, err := l.exec(`UPDATE deliveries SET state = 'sending', attempt = $1, epoch = $2, error = '', updated_at = $3 WHERE id = $4`,
+		var paused int64
+		if err := l.one(to(&paused), `SELECT paused_until FROM deliveries WHERE id = $1`, d.ID); err != nil {
+			return nil, err
+		}
+		_, err := l.exec(`UPDATE deliveries SET state = 'sending', attempt = $1, epoch = $2, error = '', paused_until = 0, updated_at = $3 WHERE id = $4`,
 			d.Attempt, t.Epoch, l.now, d.ID)
 		if err != nil {
 			return nil, err
 		}
 		if err := l.sumUp(d.MessageID); err != nil {
 			return nil, err
+		}
+		if paused > 0 {
+			if err := l.waitsChanged(`d.conversation_id = $1`, d.ConversationID); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return claimed, nil
@@ -257,9 +280,9 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 		return fmt.Errorf("record an outcome: %q is none", o.State)
 	}
 	o.Error = inbox.CleanText(o.Error)
-	var notBefore int64
-	if o.State == inbox.Queued && !o.RetryAt.IsZero() {
-		notBefore = micros(o.RetryAt)
+	var notBefore, paused int64
+	if o.State == inbox.Queued {
+		notBefore, paused = microsOrZero(o.RetryAt), microsOrZero(o.PausedUntil)
 	}
 	var sentID *int64
 	if o.State == inbox.Sent {
@@ -283,8 +306,8 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 		case epoch != t.Epoch || state != inbox.Sending:
 			return inbox.ErrFenced
 		}
-		_, err = l.exec(`UPDATE deliveries SET state = $1, telegram_message_id = $2, error = $3, not_before = $4, updated_at = $5 WHERE id = $6`,
-			string(o.State), sentID, o.Error, notBefore, l.now, o.DeliveryID)
+		_, err = l.exec(`UPDATE deliveries SET state = $1, telegram_message_id = $2, error = $3, not_before = $4, paused_until = $5, updated_at = $6 WHERE id = $7`,
+			string(o.State), sentID, o.Error, notBefore, paused, l.now, o.DeliveryID)
 		if err != nil {
 			return err
 		}
@@ -293,6 +316,11 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 		}
 		if err := l.sumUp(message); err != nil {
 			return err
+		}
+		if paused > 0 {
+			if err := l.waitsChanged(`d.conversation_id = $1`, conversation); err != nil {
+				return err
+			}
 		}
 		if !o.Blocked {
 			return nil

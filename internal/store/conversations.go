@@ -156,6 +156,9 @@ func conversations(t tx, columns, where string, args ...any) ([]inbox.Conversati
 		return nil, err
 	}
 	err = addAttachmentsOf(t, last, `SELECT c.last_message_id FROM conversations c `+where, args...)
+	if err == nil {
+		err = addWaits(t, last)
+	}
 	for i := range last {
 		list[owner[i]].LastMessage = &last[i]
 	}

@@ -82,6 +82,9 @@ func message(t tx, id int64) (inbox.Message, error) {
 // messages reads with their attachments.
 func messages(t tx, where string, args ...any) ([]inbox.Message, error) {
 	list, err := all(t, scanMessage, `SELECT `+messageColumns+` FROM messages m `+where, args...)
+	if err == nil {
+		err = addWaits(t, list)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +205,7 @@ func (s *Store) RetryAnswer(ctx context.Context, messageID int64) (inbox.Message
 		if m, err = message(l.tx, messageID); err != nil {
 			return err
 		}
-		n, err := l.exec(`UPDATE deliveries SET state = 'queued', error = '', not_before = 0, updated_at = $1
+		n, err := l.exec(`UPDATE deliveries SET state = 'queued', error = '', not_before = 0, paused_until = 0, updated_at = $1
 			WHERE message_id = $2 AND state IN ('failed', 'unknown')`, l.now, messageID)
 		if err != nil {
 			return err
@@ -257,13 +260,23 @@ func (s *Store) Bots(ctx context.Context) ([]inbox.BotStatus, error) {
 	err := s.read(ctx, "list bots", func(t tx) (err error) {
 		list, err = all(t, func(scan func(...any) error) (b inbox.BotStatus, err error) {
 			var since, heartbeat int64
-			err = scan(&b.ID, &b.Username, &b.Name, &b.State, &b.Reason, &b.Instance, &since, &heartbeat)
+			var retry, sends *int64
+			err = scan(&b.ID, &b.Username, &b.Name, &b.State, &b.Reason, &b.Instance, &since, &heartbeat, &retry, &sends)
 			b.Since, b.HeartbeatAt = fromMicros(since), fromMicros(heartbeat)
+			b.RetryAt, b.SendsAt = fromMicrosPtr(retry), fromMicrosPtr(sends)
 			return b, err
-		}, `SELECT id, username, name, state, reason, instance, since, heartbeat_at FROM bots ORDER BY heartbeat_at DESC, id`)
+		}, `SELECT id, username, name, state, reason, instance, since, heartbeat_at, NULLIF(retry_at, 0), NULLIF(sends_at, 0) FROM bots ORDER BY heartbeat_at DESC, id`)
 		return err
 	})
 	return list, err
+}
+
+// microsOrZero is 0 for no time.
+func microsOrZero(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return micros(t)
 }
 
 func microsPtr(t *time.Time) *int64 {

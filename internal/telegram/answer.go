@@ -76,6 +76,10 @@ const maxDescription = 16 << 10
 func judge(status int, header http.Header, body []byte) answer {
 	reply := object(body)
 	done, ok := get[bool](reply, "ok")
+	if !ok && slowDown(status) { // a gateway before Telegram may say it too
+		return answer{class: flooded, status: status, code: status, retryAfter: retryAfter(nil, header, ""),
+			description: fmt.Sprintf("HTTP %d with %s", status, shape(header, body))}
+	}
 	if !ok {
 		a := answer{class: broken, status: status, maybeTaken: status < 300 || status >= 500}
 		a.description = fmt.Sprintf("HTTP %d with %s instead of an answer of a Bot API server", status, shape(header, body))
@@ -101,7 +105,7 @@ func judge(status int, header http.Header, body []byte) answer {
 		a.class = unauthorized
 	case a.code == http.StatusConflict:
 		a.class = conflict
-	case a.code == http.StatusTooManyRequests:
+	case slowDown(a.code):
 		a.class = flooded
 		parameters, _ := get[fields](reply, "parameters")
 		a.retryAfter = retryAfter(parameters["retry_after"], header, a.description)
@@ -133,8 +137,13 @@ var retryText = regexp.MustCompile(`(?i)retry after (\d+)`)
 // retryAfter takes the wait from wherever it was said: telebot's parser panics where it is not a number.
 func retryAfter(parameter json.RawMessage, header http.Header, description string) time.Duration {
 	seconds := number(parameter)
-	if seconds <= 0 {
-		seconds, _ = strconv.ParseFloat(header.Get("Retry-After"), 64)
+	if said := header.Get("Retry-After"); seconds <= 0 && said != "" {
+		var err error
+		if seconds, err = strconv.ParseFloat(said, 64); err != nil {
+			if at, err := http.ParseTime(said); err == nil {
+				seconds = time.Until(at).Seconds()
+			}
+		}
 	}
 	if m := retryText.FindStringSubmatch(description); seconds <= 0 && m != nil {
 		seconds, _ = strconv.ParseFloat(m[1], 64)
@@ -144,6 +153,9 @@ func retryAfter(parameter json.RawMessage, header http.Header, description strin
 	}
 	return time.Duration(min(seconds, 30*24*3600) * float64(time.Second))
 }
+
+// slowDown says whether a code asks for a pause: 429, or 420, which is Telegram's own FLOOD_WAIT.
+func slowDown(code int) bool { return code == http.StatusTooManyRequests || code == 420 }
 
 // number reads a JSON number, or one in a string; 0 for anything else.
 func number(raw json.RawMessage) float64 {

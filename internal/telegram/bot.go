@@ -52,6 +52,8 @@ type timing struct {
 	lull         time.Duration // between polls that brought nothing new and did not take time either
 	heartbeat    time.Duration
 	store        time.Duration // far beyond the time that any database takes for an answer, or to be found away
+	hold         time.Duration // the longest wait for a pause that Telegram asks for, before it is asked again
+	batch        int64         // bytes of updates that are taken at once
 	grace        time.Duration // after which a part of the bot that has not moved on hangs
 }
 
@@ -62,7 +64,7 @@ var usualTiming = timing{
 	fenced: 10 * time.Second, settle: time.Second, tick: 10 * time.Second,
 	backoffFirst: 500 * time.Millisecond, backoffMost: 30 * time.Second,
 	lull: 500 * time.Millisecond, heartbeat: inbox.HeartbeatEvery,
-	store: 5 * time.Minute, grace: time.Minute,
+	store: 5 * time.Minute, hold: inbox.MaxHold, batch: maxUpdatesAnswer, grace: time.Minute,
 }
 
 func (t timing) backoff() *backoff { return &backoff{min: t.backoffFirst, max: t.backoffMost} }
@@ -162,7 +164,8 @@ func (b *Bot) hold(ctx context.Context) error {
 		endRecord()
 	})()
 
-	x := &tenure{Bot: b, Tenure: t, client: b.client.while(lock.Held), gate: newGate()}
+	b.health.pauseSends(time.Time{})
+	x := &tenure{Bot: b, Tenure: t, client: b.client.while(lock.Held), gate: newGate(), answered: make(chan struct{}, 1)}
 	var parts sync.WaitGroup
 	part := func(f func() error) {
 		parts.Go(func() {
@@ -182,8 +185,12 @@ func (b *Bot) hold(ctx context.Context) error {
 		return x.gate.run(run, b.times, x.getMe, x.reachable)
 	})
 	part(func() error {
-		if err := x.introduce(run); err != nil || run.Err() != nil {
+		asked, err := x.introduce(run)
+		if err != nil || run.Err() != nil {
 			return err
+		}
+		if asked.class == flooded {
+			part(func() error { return x.introduceLater(run, asked) })
 		}
 		if !t.Clean && !sleep(run, b.times.settle-time.Since(since)) {
 			return nil
@@ -269,6 +276,7 @@ type tenure struct {
 	client *client // sends only while the lock is held
 	gate   *gate
 
+	answered chan struct{} // gets a word when getMe was answered, which ends a pause in polling
 	mu       sync.Mutex
 	username string
 	name     string
@@ -294,33 +302,82 @@ func (x *tenure) getMe(ctx context.Context) answer {
 			x.mu.Unlock()
 		}
 	}
-	x.vitals.within(theProbe, max(a.retryAfter, x.times.backoffMost)+x.times.grace)
+	x.vitals.within(theProbe, x.times.backoffMost+x.times.grace)
 	return a
 }
 
 // introduce gets an answer to getMe, however long it takes. An address that has never answered as a Bot API
 // server and has no such page is a wrong address: waiting would not mend it.
-func (x *tenure) introduce(ctx context.Context) error {
+func (x *tenure) introduce(ctx context.Context) (answer, error) {
 	a := x.getMe(ctx)
 	switch {
 	case ctx.Err() != nil:
-		return nil
+		return a, nil
 	case a.class == taken:
 		x.vitals.within(theProbe, 0)
-		return nil
+		return a, nil
+	case a.class == flooded: // a pause for getMe is none for the others
+		x.vitals.within(theProbe, 0)
+		x.paused("getMe", a, x.times.wait(a, x.times.backoff()))
+		return a, nil
 	case a.class == unauthorized:
-		return refusedToken(a)
+		return a, refusedToken(a)
 	case a.class == lapsed:
-		return errLost
+		return a, errLost
 	case a.class == broken && (a.status == http.StatusNotFound || a.status == http.StatusUnauthorized):
-		return exitcode.With(exitcode.Config, fmt.Errorf("TELEGRAM_API_URL is not the address of a Bot API server: %s", a.description))
+		return a, exitcode.With(exitcode.Config, fmt.Errorf("TELEGRAM_API_URL is not the address of a Bot API server: %s", a.description))
 	}
 	x.trouble("getMe", a)
-	if a.class == flooded {
-		sleep(ctx, a.retryAfter)
-	}
 	x.gate.wait(ctx)
+	return a, nil
+}
+
+// introduceLater asks again who the bot is, once Telegram wants to hear it.
+func (x *tenure) introduceLater(ctx context.Context, a answer) error {
+	pause := x.times.backoff()
+	for a.class != taken {
+		if !sleep(ctx, x.times.wait(a, pause)) || !x.gate.wait(ctx) {
+			return nil
+		}
+		if a = x.getMe(ctx); a.class == unauthorized {
+			return refusedToken(a)
+		}
+		x.vitals.within(theProbe, 0)
+	}
+	x.pollAgain()
 	return nil
+}
+
+// wait is for how long a request that was flooded, or did not get through, waits before it is made again: as long as
+// Telegram asks for, but no longer than hold.
+func (t timing) wait(a answer, pause *backoff) time.Duration {
+	if a.class == flooded && a.retryAfter > 0 {
+		return min(a.retryAfter, t.hold)
+	}
+	return pause.next()
+}
+
+// paused says that Telegram asks for a pause in polling: why, until when, and when it is asked again.
+func (x *tenure) paused(method string, a answer, wait time.Duration) {
+	now := time.Now().Truncate(time.Second)
+	until, next := now.Add(max(a.retryAfter, wait)), now.Add(wait)
+	x.Log.Warn("Telegram asks for a pause", "method", method, "retry_after", a.retryAfter, "until", until.UTC(), "next_try", next.UTC(), "reason", a.Error())
+	reason := fmt.Sprintf("Telegram asks for a pause in polling until %s: %s", clock(until), a.Error())
+	if a.retryAfter > wait {
+		reason += ". It is asked again before that, every " + x.times.hold.String()
+	}
+	x.health.pause(inbox.BotUnreachable, reason, next)
+}
+
+// clock is a moment for people.
+func clock(t time.Time) string { return t.UTC().Format("2 Jan 2006 15:04:05 UTC") }
+
+// pollAgain ends a pause in polling, because Telegram has answered a question of that kind.
+func (x *tenure) pollAgain() {
+	select {
+	case x.answered <- struct{}{}:
+	default:
+	}
 }
 
 // trouble shuts the gate because of an answer, and says so once for each outage.
@@ -335,8 +392,14 @@ func (x *tenure) trouble(method string, a answer) {
 }
 
 // reachable is called when a probe got through. While only polls fail, that is not enough to say all is well.
-func (x *tenure) reachable() {
+func (x *tenure) reachable(a answer) {
 	x.vitals.within(theProbe, 0)
+	if a.class == taken {
+		x.pollAgain()
+	}
+	if retryAt, _ := x.health.pauses(); !retryAt.IsZero() {
+		return // that says more
+	}
 	x.mu.Lock()
 	failed, state := x.failed, inbox.BotStarting
 	if x.started {
@@ -356,8 +419,9 @@ func (x *tenure) report(ctx context.Context) error {
 	defer beat.Stop()
 	for {
 		state, reason, _ := x.health.get()
+		retryAt, sendsAt := x.health.pauses()
 		x.mu.Lock()
-		r := inbox.BotReport{Username: x.username, Name: x.name, State: state, Reason: reason, Instance: x.Instance}
+		r := inbox.BotReport{Username: x.username, Name: x.name, State: state, Reason: reason, Instance: x.Instance, RetryAt: retryAt, SendsAt: sendsAt}
 		x.mu.Unlock()
 		if err := x.Store.ReportBot(ctx, x.Tenure, r); errors.Is(err, inbox.ErrFenced) {
 			return errFenced(err)

@@ -102,7 +102,7 @@ func (g *gate) wait(ctx context.Context) bool {
 
 // run opens the gate again each time it was shut, once probe gets an answer. It returns an error where the
 // answer is that the token is not known any more, else nil when ctx ends.
-func (g *gate) run(ctx context.Context, times timing, probe func(context.Context) answer, opened func()) error {
+func (g *gate) run(ctx context.Context, times timing, probe func(context.Context) answer, opened func(answer)) error {
 	for {
 		select {
 		case <-g.shutCh:
@@ -116,15 +116,11 @@ func (g *gate) run(ctx context.Context, times timing, probe func(context.Context
 			}
 			a := probe(ctx)
 			switch a.class {
-			case taken:
+			case taken, flooded: // one who asks for a pause is there, and says so to each kind of request itself
 				g.open()
-				opened()
+				opened(a)
 			case unauthorized:
 				return refusedToken(a)
-			case flooded:
-				if !sleep(ctx, a.retryAfter) {
-					return nil
-				}
 			}
 		}
 	}

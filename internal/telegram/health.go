@@ -17,6 +17,8 @@ type health struct {
 	holder   string
 	standby  bool
 	lastPoll time.Time
+	retryAt  time.Time // of a pause that Telegram asked for in polling
+	sendsAt  time.Time // of one for all that is sent
 
 	tellMu sync.Mutex // held while tell is called, so that the last word it hears is the newest
 	tell   func(Condition)
@@ -26,10 +28,13 @@ func newHealth(tell func(Condition)) *health {
 	return &health{changed: make(chan struct{}, 1), state: inbox.BotStarting, tell: tell}
 }
 
-func (h *health) set(state inbox.BotState, reason string) {
+func (h *health) set(state inbox.BotState, reason string) { h.pause(state, reason, time.Time{}) }
+
+// pause is set for a state that lasts until Telegram is asked again.
+func (h *health) pause(state inbox.BotState, reason string, retryAt time.Time) {
 	h.mu.Lock()
-	same := h.state == state && h.reason == reason && !h.standby
-	h.state, h.reason, h.standby = state, reason, false
+	same := h.state == state && h.reason == reason && !h.standby && h.retryAt.Equal(retryAt)
+	h.state, h.reason, h.standby, h.retryAt = state, reason, false, retryAt
 	h.mu.Unlock()
 	if same {
 		return
@@ -39,6 +44,27 @@ func (h *health) set(state inbox.BotState, reason string) {
 	case h.changed <- struct{}{}:
 	default:
 	}
+}
+
+// pauseSends notes until when nothing is sent, zero for a pause that is over.
+func (h *health) pauseSends(until time.Time) {
+	h.mu.Lock()
+	same := h.sendsAt.Equal(until)
+	h.sendsAt = until
+	h.mu.Unlock()
+	if same {
+		return
+	}
+	select {
+	case h.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (h *health) pauses() (retryAt, sendsAt time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.retryAt, h.sendsAt
 }
 
 func (h *health) standBy(holder string) {

@@ -292,7 +292,8 @@ func TestAHostileServer(t *testing.T) {
 
 // TestABatchThatIsTooLongIsAskedForInPieces : what a server gives in one answer may be more than is taken at once.
 func TestABatchThatIsTooLongIsAskedForInPieces(t *testing.T) {
-	big := strings.Repeat("x", maxUpdatesAnswer/4)
+	const batch = 64 << 10
+	big := strings.Repeat("x", batch/4)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var asked getUpdates
 		switch {
@@ -309,7 +310,7 @@ func TestABatchThatIsTooLongIsAskedForInPieces(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	r := start(t, nil, openStore(t, ""), rigOptions{apiURL: server.URL})
+	r := start(t, nil, openStore(t, ""), rigOptions{apiURL: server.URL, timing: slower(func(q *timing) { q.batch = batch })})
 	r.eventually("all of them", func() bool { return len(r.messages(7)) == 6 })
 	for i, m := range r.messages(7) {
 		if m.Text != strconv.Itoa(i+1) {

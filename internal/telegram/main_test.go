@@ -30,7 +30,7 @@ var quick = timing{
 	fenced: 200 * time.Millisecond, settle: 20 * time.Millisecond, tick: 200 * time.Millisecond,
 	backoffFirst: 20 * time.Millisecond, backoffMost: 200 * time.Millisecond,
 	lull: 20 * time.Millisecond, heartbeat: time.Second,
-	store: time.Minute, grace: time.Minute,
+	store: time.Minute, hold: time.Hour, batch: maxUpdatesAnswer, grace: time.Minute,
 }
 
 // rig is a bot at work on a real store and a simulated Telegram.

@@ -27,15 +27,21 @@ type getUpdates struct {
 // poll takes updates until run ends. What it has received by then it stores, as long as work allows. An
 // offset goes to Telegram, which forgets all below it, only after those updates were committed.
 func (x *tenure) poll(run, work context.Context) error {
-	decode, err := newDecoder(x.username)
+	username := x.knownAs()
+	decode, err := newDecoder(username)
 	if err != nil {
 		return err
 	}
 	x.mu.Lock()
 	x.started = true
 	x.mu.Unlock()
-	x.health.set(inbox.BotPolling, "")
-	x.Log.Info("ready", "bot", x.username, "bot_id", x.BotID, "epoch", x.Epoch)
+	hold := x.times.poll
+	if retryAt, _ := x.health.pauses(); retryAt.IsZero() {
+		x.health.set(inbox.BotPolling, "")
+	} else {
+		hold = 0 // nothing was answered yet: whether polls are shows at once then
+	}
+	x.Log.Info("ready", "bot", username, "bot_id", x.BotID, "epoch", x.Epoch)
 
 	pause, limit := x.times.backoff(), maxBatch
 	for offset := x.NextOffset; x.gate.wait(run); x.vitals.within(thePoll, 0) {
@@ -44,13 +50,15 @@ func (x *tenure) poll(run, work context.Context) error {
 			return exitcode.With(exitcode.TempFail, fmt.Errorf("stopped polling, because nothing keeps another bot from it any more: %w", err))
 		}
 		began := time.Now()
-		a := x.ask(run, offset, limit)
+		a := x.ask(run, offset, limit, hold)
 		if run.Err() != nil && a.class != taken {
 			return nil
 		}
 		x.metrics.polls.WithLabelValues(a.class.String()).Inc()
 		switch a.class {
 		case taken:
+			hold = x.times.poll
+			decode.named(x.knownAs())
 			batch, next, err := decode.batch(a.result)
 			if err != nil {
 				a = answer{class: broken, status: a.status, description: err.Error()}
@@ -79,28 +87,52 @@ func (x *tenure) poll(run, work context.Context) error {
 		case unauthorized:
 			return refusedToken(a)
 		}
+		if a.class == flooded {
+			hold = 0 // so that the next one says at once whether the pause is over
+		}
 		if a.tooLong {
 			limit = 1 // one alone may be short enough
 		}
-		x.pollFailed(a)
-		if a.class == flooded && a.retryAfter > 0 {
-			x.vitals.within(thePoll, a.retryAfter+x.times.grace)
-			sleep(run, a.retryAfter)
-		} else {
-			sleep(run, pause.next())
-		}
+		wait := x.times.wait(a, pause)
+		x.pollFailed(a, wait)
+		x.vitals.within(thePoll, wait+x.times.grace)
+		x.rest(run, a, wait)
 	}
 	return nil
 }
 
+// rest waits before the next poll. Of a pause that Telegram asked for, an answer to getMe is the end too.
+func (x *tenure) rest(ctx context.Context, a answer, wait time.Duration) {
+	if a.class != flooded {
+		sleep(ctx, wait)
+		return
+	}
+	select {
+	case <-x.answered: // from before the pause
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	select {
+	case <-x.answered:
+	case <-ctx.Done():
+	}
+}
+
+func (x *tenure) knownAs() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.username
+}
+
 // ask is one getUpdates. A connection on which nothing comes any more is given up.
-func (x *tenure) ask(ctx context.Context, offset int64, limit int) answer {
+func (x *tenure) ask(ctx context.Context, offset int64, limit int, hold time.Duration) answer {
 	ctx, cancel := context.WithTimeout(ctx, x.times.poll+x.times.late)
 	defer cancel()
 	return x.client.call(ctx, "getUpdates", getUpdates{
 		Offset: max(offset, 0), // a negative one would throw away what waits
-		Limit:  limit, Timeout: int(x.times.poll.Seconds()), Allowed: allowedUpdates,
-	}, maxUpdatesAnswer)
+		Limit:  limit, Timeout: int(hold.Seconds()), Allowed: allowedUpdates,
+	}, x.times.batch)
 }
 
 func (x *tenure) polled() {
@@ -113,7 +145,7 @@ func (x *tenure) polled() {
 	}
 }
 
-func (x *tenure) pollFailed(a answer) {
+func (x *tenure) pollFailed(a answer, wait time.Duration) {
 	x.mu.Lock()
 	x.failed++
 	x.mu.Unlock()
@@ -121,8 +153,7 @@ func (x *tenure) pollFailed(a answer) {
 	case broken:
 		x.trouble("getUpdates", a)
 	case flooded:
-		x.Log.Warn("Telegram asks for a pause in polling", "retry_after", a.retryAfter)
-		x.health.set(inbox.BotUnreachable, fmt.Sprintf("Telegram asks for a pause of %s in polling", a.retryAfter))
+		x.paused("getUpdates", a, wait)
 	default:
 		x.Log.Error("Telegram refuses to give updates, trying again", "reason", a.Error())
 		x.health.set(inbox.BotUnreachable, "Telegram refuses to give updates: "+a.Error())

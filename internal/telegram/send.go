@@ -27,7 +27,8 @@ type sender struct {
 	mu      sync.Mutex
 	busy    int
 	suspect bool      // the last delivery met trouble: one at a time until one gets a clear answer
-	pauseTo time.Time // Telegram asked the bot as a whole to wait
+	pauseTo time.Time // nothing is sent before
+	limited bool      // because Telegram asked the bot as a whole to wait
 	floods  []flood
 	pause   *backoff
 
@@ -77,6 +78,10 @@ func (s *sender) claim(run context.Context) (due time.Duration, err error) {
 			free = min(free, 1-s.busy)
 		}
 		wait := time.Until(s.pauseTo)
+		if wait <= 0 && s.limited {
+			s.limited = false
+			s.health.pauseSends(time.Time{})
+		}
 		s.mu.Unlock()
 		if wait > 0 {
 			return wait, nil
@@ -174,8 +179,11 @@ func (s *sender) outcome(d inbox.Delivery, a answer) inbox.Outcome {
 		if wait == 0 {
 			wait = (&backoff{min: s.times.backoffFirst * 2, max: s.times.backoffMost, failures: d.Attempt - 1}).next()
 		}
-		o.RetryAt = time.Now().Add(wait)
-		s.flooded(d.ChatID, wait)
+		now := time.Now()
+		o.RetryAt, o.PausedUntil = now.Add(min(wait, s.times.hold)), now.Add(wait)
+		s.Log.Warn("Telegram asks for a pause before the next message to a customer", "conversation", d.ConversationID, "message", d.MessageID,
+			"retry_after", wait, "until", o.PausedUntil.UTC().Truncate(time.Second), "next_try", o.RetryAt.UTC().Truncate(time.Second), "reason", a.Error())
+		s.flooded(d.ChatID, min(wait, s.times.hold))
 	case lapsed: // another may have the lock, and this answer with it
 		select {
 		case s.fatal <- errLost:
@@ -216,8 +224,9 @@ func (s *sender) flooded(chat int64, wait time.Duration) {
 	}
 	s.floods = append(recent, flood{chat, now})
 	if len(chats) >= 3 && s.pauseTo.Before(now.Add(wait)) {
-		s.pauseTo = now.Add(wait)
-		s.Log.Warn("Telegram limits the bot as a whole, sending pauses", "for", wait)
+		s.pauseTo, s.limited, s.suspect = now.Add(wait), true, true
+		s.Log.Warn("Telegram limits the bot as a whole, sending pauses", "for", wait, "until", s.pauseTo.UTC().Truncate(time.Second))
+		s.health.pauseSends(s.pauseTo)
 	}
 }
 

@@ -68,6 +68,9 @@ func newDecoder(username string) (*decoder, error) {
 	return d, nil
 }
 
+// named says under which name the bot is known, once that is known.
+func (d *decoder) named(username string) { d.bot.Me.Username = username }
+
 func (d *decoder) say(text string) tele.HandlerFunc {
 	return func(tele.Context) error {
 		d.reply = text

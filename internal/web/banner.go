@@ -113,7 +113,7 @@ func (v botView) banner(waiting int64) *banner {
 	}
 	b.Level = or(b.Level, "warning")
 	b.Text = sentence(b.Text)
-	b.Kept = "Answers are kept until it is back."
+	b.Kept = or(b.Kept, "Answers are kept until it is back.")
 	switch {
 	case waiting == 1:
 		b.Kept += " One message waits to be sent."
@@ -128,7 +128,15 @@ func aliveBanner(w inbox.BotStatus) *banner {
 	case inbox.BotStarting:
 		return &banner{Level: "info", Title: "The bot is starting", Text: w.Reason}
 	case inbox.BotUnreachable:
+		if w.RetryAt != nil {
+			return &banner{Title: "Telegram asks the bot for a pause", Text: w.Reason, Until: w.RetryAt,
+				Kept: "What customers write meanwhile is kept by Telegram, for a day. Answers are sent all the same."}
+		}
 		return &banner{Title: "The bot cannot reach Telegram", Text: sentence(w.Reason) + " It keeps trying."}
+	}
+	if w.SendsAt != nil {
+		return &banner{Title: "Telegram asks the bot for a pause", Text: "It limits the bot as a whole, so nothing is sent until then.", Until: w.SendsAt,
+			Kept: "What customers write arrives all the same. Answers are kept until they can be sent."}
 	}
 	return nil
 }

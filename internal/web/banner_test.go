@@ -78,6 +78,37 @@ func TestBanner(t *testing.T) {
 	}
 }
 
+// A pause that Telegram asks for is not a Telegram that cannot be reached: it says what it holds back, and until when.
+func TestBannerOfAPause(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	next := now.Add(40 * time.Minute)
+	for name, c := range map[string]struct {
+		word inbox.BotStatus
+		want []string
+	}{
+		"in polling": {inbox.BotStatus{State: inbox.BotUnreachable, Reason: "Telegram asks for a pause in polling until 23 Dec 2026 12:00:00 UTC", RetryAt: &next},
+			[]string{"Telegram asks the bot for a pause", "until 23 Dec 2026", "Answers are sent", "kept by Telegram"}},
+		"in sending": {inbox.BotStatus{State: inbox.BotPolling, SendsAt: &next},
+			[]string{"Telegram asks the bot for a pause", "nothing is sent", "Answers are kept", "2 messages"}},
+	} {
+		c.word.HeartbeatAt = now
+		b := botView{now: now, word: &c.word}.banner(2)
+		if b == nil || b.Until == nil || !b.Until.Equal(next) {
+			t.Errorf("%s: %+v", name, b)
+			continue
+		}
+		said := b.Title + " " + b.Text + " " + b.Kept
+		for _, w := range c.want {
+			if !strings.Contains(said, w) {
+				t.Errorf("%s: %q does not say %q", name, said, w)
+			}
+		}
+		if strings.Contains(said, "keeps trying") || strings.Contains(said, "cannot reach") {
+			t.Errorf("%s: %q", name, said)
+		}
+	}
+}
+
 // What the bot said of its last end stands in the place of its exit code, and is not repeated from the database.
 func TestBannerWithTheBotsLastWords(t *testing.T) {
 	now := time.Now()

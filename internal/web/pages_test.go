@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"tandem/internal/inbox"
 )
@@ -65,6 +66,29 @@ func TestWhatIsOursToSay(t *testing.T) {
 	m := r.page(c, fmt.Sprintf("/conversations/%d", conversation)).id("messages").tag("li")[1]
 	if label := m.class("author")[0].class("ours"); len(label) != 1 || label[0].words() != "API" {
 		t.Errorf("the author of a program's answer: %q", m.words())
+	}
+}
+
+// TestAnAnswerThatWaitsSaysWhy : at the answer itself and at those behind it, with the moment.
+func TestAnAnswerThatWaitsSaysWhy(t *testing.T) {
+	r := newRig(t)
+	r.customer(1, "Ann", "hello")
+	c := r.conversation(1).ID
+	first := r.answer(c, "first")
+	r.pause(time.Now().Add(4000 * time.Second))
+	r.answer(c, "second")
+	messages := r.page(r.signIn("alice"), fmt.Sprintf("/conversations/%d", c)).id("messages").tag("li")
+	for i, want := range []string{"Telegram asks for a pause before the next message to this customer", "An earlier answer has to go first"} {
+		waits := messages[i+1].class("waits")
+		if len(waits) != 1 || !strings.Contains(waits[0].words(), want) || !strings.Contains(waits[0].words(), "Until ") || len(waits[0].tag("time")) != 1 {
+			t.Errorf("answer %d: %q", i, messages[i+1].words())
+		}
+	}
+	if a := r.api("GET", fmt.Sprintf("/conversations/%d/messages", c), nil); !strings.Contains(a.body, `"waits":{"reason":"behind"`) || !strings.Contains(a.body, `"waits":{"reason":"paused"`) || !strings.Contains(a.body, `"waits":null`) {
+		t.Errorf("the API: %s", a.body)
+	}
+	if first.Waits != nil {
+		t.Errorf("before the pause: %+v", first.Waits)
 	}
 }
 

@@ -190,6 +190,17 @@ func (r *rig) deliver(state inbox.DeliveryState, reason string) int {
 	return len(claimed)
 }
 
+// pause has Telegram ask for one before what is next.
+func (r *rig) pause(until time.Time) {
+	r.t.Helper()
+	claimed, _, err := r.store.ClaimDeliveries(context.Background(), r.tenure(), 100)
+	r.ok(err)
+	for _, d := range claimed {
+		r.ok(r.store.RecordOutcome(context.Background(), r.tenure(), inbox.Outcome{DeliveryID: d.ID, State: inbox.Queued,
+			Error: "Telegram asks for a pause before the next message to this customer", RetryAt: time.Now().Add(time.Hour), PausedUntil: until}))
+	}
+}
+
 // answer is stored as an operator's, not through the web.
 func (r *rig) answer(conversation int64, text string) inbox.Message {
 	r.t.Helper()

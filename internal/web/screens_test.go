@@ -1,10 +1,12 @@
 package web_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
@@ -42,6 +44,11 @@ func TestScreens(t *testing.T) {
 		m.Attachments = []inbox.Attachment{{Kind: "voice", MediaType: "audio/ogg", Size: 9_000}}
 	})
 	ours := r.conversation(107).ID
+	r.customer(108, "Bea", "When will it come?")
+	held := r.conversation(108).ID
+	r.answer(held, "Tomorrow.")
+	r.pause(time.Now().Add(4000 * time.Second))
+	r.answer(held, "Before noon.")
 	down := newRigOn(t, r.store, func(c *web.Config) { c.Store = downStore{c.Store} })
 	link := "/sign-in/" + r.link("bob")
 
@@ -58,6 +65,11 @@ func TestScreens(t *testing.T) {
 		{"list", r.http.URL + "/", true, nil},
 		{"conversation", fmt.Sprintf("%s/conversations/%d", r.http.URL, main), true, nil},
 		{"ours", fmt.Sprintf("%s/conversations/%d", r.http.URL, ours), true, nil},
+		{"waits", fmt.Sprintf("%s/conversations/%d", r.http.URL, held), true, func() {
+			next := time.Now().Add(time.Hour)
+			r.ok(r.store.ReportBot(context.Background(), r.tenure(), inbox.BotReport{State: inbox.BotUnreachable, RetryAt: next,
+				Reason: "Telegram asks for a pause in polling until 29 Dec 2026 12:00:00 UTC: Too Many Requests: retry after 2592000 (429). It is asked again before that, every 1h0m0s"}))
+		}},
 		{"none", r.http.URL + "/?q=zzz", true, nil},
 		{"database", down.http.URL + "/", true, nil},
 		{"banner", fmt.Sprintf("%s/conversations/%d", r.http.URL, main), true, func() {

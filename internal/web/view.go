@@ -84,6 +84,8 @@ type messageView struct {
 	State           string
 	StateWords      string
 	Error, Explain  string
+	Waits           string // why it is not sent yet, "" for no reason to be told
+	Until           *timeView
 	Retry           string // address, "" when it cannot be sent again
 	RetryAPI, Again string
 }
@@ -223,6 +225,13 @@ func viewMessage(m inbox.Message, query string) messageView {
 		return v
 	}
 	v.State, v.StateWords, v.Error = string(m.Delivery), deliveryWords[m.Delivery], sentence(m.Error)
+	if w := m.Waits; w != nil {
+		v.Waits = sentence(w.Text)
+		if w.Until != nil {
+			t := at(*w.Until)
+			v.Until = &t
+		}
+	}
 	if m.Delivery == inbox.Failed || m.Delivery == inbox.Unknown {
 		v.Retry = fmt.Sprintf("/messages/%d/retry%s", m.ID, query)
 		v.RetryAPI = fmt.Sprintf("/api/v1/messages/%d/retry", m.ID)

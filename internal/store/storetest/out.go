@@ -67,6 +67,82 @@ func heldBack(t *testing.T, open Open) {
 	same(t, "to be tried at once", f.claimTexts(10), []string{"8a"})
 }
 
+// whatWaits : an answer that Telegram asks to hold back says until when, those behind it say so, and both are told of when
+// it changes.
+func whatWaits(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hi"), text(8, 1, "hi"))
+	first, second := f.answer(7, "a"), f.answer(7, "b")
+	check := func(what string, m inbox.Message, reason inbox.WaitReason, until time.Time, words string) {
+		t.Helper()
+		w := f.message(m.ID).Waits
+		switch {
+		case reason == "" && w != nil, reason != "" && w == nil:
+			t.Errorf("%s: %+v", what, w)
+		case w != nil && (w.Reason != reason || w.Until == nil || !w.Until.Equal(until) || !strings.Contains(w.Text, words)):
+			t.Errorf("%s: %+v until %v, want %s until %v", what, w, w.Until, reason, until)
+		}
+	}
+	check("not tried yet", first, "", time.Time{}, "")
+	check("behind one that was not tried", second, "", time.Time{}, "")
+	told := func() map[int64]bool {
+		seq, err := f.LastEvent(t.Context())
+		must(t, err)
+		events, err := f.Events(t.Context(), max(seq-2, 0), 9)
+		must(t, err)
+		ids := map[int64]bool{}
+		for _, e := range events {
+			if e.Type == inbox.MessageUpdated {
+				ids[e.MessageID] = true
+			}
+		}
+		return ids
+	}
+	now := time.Now().Truncate(time.Microsecond)
+	d := f.claim(1)[0]
+	until := now.Add(30 * 24 * time.Hour)
+	f.record(inbox.Outcome{DeliveryID: d.ID, State: inbox.Queued, Error: "it is asked for", RetryAt: now.Add(50 * time.Millisecond), PausedUntil: until})
+	check("paused", first, inbox.WaitsPaused, until, "it is asked for; it is tried again every hour")
+	check("behind", second, inbox.WaitsBehind, until, "it is asked for")
+	if ids := told(); !ids[first.ID] || !ids[second.ID] {
+		t.Errorf("told of %v, want %d and %d", ids, first.ID, second.ID)
+	}
+	if last := f.conversation(7).LastMessage; last.Waits == nil || last.Waits.Reason != inbox.WaitsBehind {
+		t.Errorf("in the list: %+v", last)
+	}
+	var claimed []inbox.Delivery
+	for began := time.Now(); len(claimed) == 0 && time.Since(began) < 10*time.Second; {
+		claimed = f.claim(1)
+	}
+	check("being sent", first, "", time.Time{}, "")
+	check("behind one that is being sent", second, "", time.Time{}, "")
+	if ids := told(); !ids[first.ID] || !ids[second.ID] {
+		t.Errorf("told of %v, want %d and %d", ids, first.ID, second.ID)
+	}
+	// A clock that was put back: nothing is ever held back for so long.
+	f.record(inbox.Outcome{DeliveryID: d.ID, State: inbox.Queued, RetryAt: now.Add(365 * 24 * time.Hour)})
+	same(t, "held back by a clock that was wrong", f.claimTexts(1), []string{"a"})
+	f.record(inbox.Outcome{DeliveryID: d.ID, State: inbox.Sent, TelegramMessageID: 1})
+
+	sendsAt := now.Add(time.Hour)
+	report := inbox.BotReport{Username: "b", Name: "B", State: inbox.BotPolling, Instance: "x", RetryAt: now.Add(time.Minute), SendsAt: sendsAt}
+	must(t, f.ReportBot(t.Context(), f.tenure, report))
+	check("while nothing is sent", second, inbox.WaitsPaused, sendsAt, "all that it sends")
+	bots, err := f.Bots(t.Context())
+	must(t, err)
+	if b := bots[0]; b.RetryAt == nil || !b.RetryAt.Equal(report.RetryAt) || b.SendsAt == nil || !b.SendsAt.Equal(sendsAt) {
+		t.Errorf("the bot: %+v", b)
+	}
+	report.RetryAt, report.SendsAt, report.Username, report.Name = time.Time{}, time.Time{}, "", ""
+	must(t, f.ReportBot(t.Context(), f.tenure, report))
+	check("after that", second, "", time.Time{}, "")
+	bots, err = f.Bots(t.Context())
+	must(t, err)
+	if b := bots[0]; b.RetryAt != nil || b.SendsAt != nil || b.Username != "b" || b.Name != "B" {
+		t.Errorf("the bot: %+v", b)
+	}
+}
+
 func failedDoesNotHoldUp(t *testing.T, open Open) {
 	f := setUp(t, open)
 	f.receive(text(7, 1, "hi"))
