@@ -51,7 +51,7 @@ func first(text string) {
 		}
 		fail(status, syscall.Exec(s.Path, append([]string{s.Path}, s.Args...), s.Env))
 	}
-	parent(s, status)
+	beParent(s, status)
 }
 
 func fail(to *os.File, err error) {
@@ -80,8 +80,8 @@ func prepare(s spec) error {
 	return nil
 }
 
-// parent starts the program, reports its number and its end, and collects orphans until it is killed.
-func parent(s spec, status *os.File) {
+// beParent starts the program, reports its number and its end, and collects orphans until it is killed.
+func beParent(s spec, status *os.File) {
 	files := []uintptr{0, 1, 2}
 	for fd := 3; fd < s.Status; fd++ {
 		files = append(files, uintptr(fd))

@@ -42,6 +42,7 @@ func Main(m *testing.M, helpers Helpers, check ...func() error) {
 		os.Exit(0)
 	}
 	code := m.Run()
+	endParent()
 	removeBuilt()
 	if code == 0 {
 		for _, f := range check {

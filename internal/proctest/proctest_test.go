@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -140,4 +142,21 @@ func TestExecutablesAreShared(t *testing.T) {
 		t.Errorf("a later build has changed the executable: %v", err)
 	}
 	build("last", "")
+}
+
+// A thread that ends takes nothing along, whoever used it before.
+func TestThreadsThatEnd(t *testing.T) {
+	for range 20 {
+		p := Start(t, Options{Path: self(), Args: []string{"@who"}, Under: PID1})
+		p.WaitLine(soon, "pid 1")
+		var threads sync.WaitGroup
+		for range 50 { // one of them gets the thread that a goroutine of Start would have used
+			threads.Go(runtime.LockOSThread)
+		}
+		threads.Wait()
+		if !p.Running() {
+			t.Fatalf("ended with %+v", p.Wait(soon))
+		}
+		p.Kill()
+	}
 }
