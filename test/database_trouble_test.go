@@ -44,7 +44,7 @@ func TestPostgresThatComesLater(t *testing.T) {
 	}
 	pg.Start()
 	r.waitPolling()
-	proctest.Eventually(t, soon, "/readyz says 200", func() bool { code, _ := r.get("/readyz"); return code == 200 })
+	r.waitReady()
 	r.nothingLost(7, []string{"while the database is away"})
 	if p := r.process("bot"); p.Restarts != 0 {
 		t.Errorf("the bot was started again: %+v", p)
@@ -183,6 +183,7 @@ func TestSQLiteLockedForLong(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.nothingLost(7, []string{"before", "while it is locked"})
+	r.waitReady() // reading went on all the while, so it tells nothing of writing
 	r.roundTrip(7, "after")
 	stays()
 	r.stop()

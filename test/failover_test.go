@@ -39,7 +39,7 @@ func TestAFailover(t *testing.T) {
 	tg.Customer(7, "without a primary")
 	replica.Promote()
 	for _, r := range []*rig{first, second} {
-		proctest.Eventually(t, 2*soon, "/readyz says 200", func() bool { code, _ := r.get("/readyz"); return code == 200 })
+		r.waitReady()
 	}
 	first.waitPolling()
 	second.nothingLost(7, texts)

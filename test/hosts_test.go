@@ -208,12 +208,13 @@ func aFrozenHolder(t *testing.T, atLeast time.Duration) {
 	other := l.hosts[(first.n+1)%3]
 	other.roundTrip(7, "before")
 	c := other.conversation(7)
-	fault(l.tg, simulator.Delay(1000), func(f *simulator.Fault) { f.Method, f.Text, f.Times = "sendMessage", "in its hands", 1 })
+	slow := fault(l.tg, simulator.Delay(60_000), func(f *simulator.Fault) { f.Method, f.Text, f.Times = "sendMessage", "in its hands", 1 })
 	inHand := other.answer(c.ID, "in its hands")
 	other.waitDelivery(inHand, inbox.Sending)
 	lines := len(first.bot.Lines())
 	began := time.Now()
 	first.signal(syscall.SIGSTOP)
+	l.tg.ClearFault(slow)
 	l.tg.Customer(7, "into the hands of the frozen one")
 	m := other.answer(c.ID, "while it is frozen")
 	next := l.poller(first)
@@ -258,7 +259,7 @@ func TestThreeHostsAndARestartedDatabase(t *testing.T) {
 	l.tg.Customer(7, "meanwhile")
 	l.pg.Start()
 	for _, h := range l.hosts {
-		proctest.Eventually(t, soon, "/readyz says 200", func() bool { code, _ := h.get("/readyz"); return code == 200 })
+		h.waitReady()
 	}
 	l.hosts[1].roundTrip(7, "after")
 	c := l.hosts[2].conversation(7)

@@ -35,7 +35,7 @@ func replicas(t *testing.T, n int) []*rig {
 	first.api("GET", "/conversations", nil, nil)
 	for _, r := range all {
 		r.bearer = first.bearer
-		proctest.Eventually(t, soon, "/readyz says 200", func() bool { code, _ := r.get("/readyz"); return code == 200 })
+		r.waitReady()
 	}
 	return all
 }
@@ -238,7 +238,7 @@ func TestARollingUpdate(t *testing.T) {
 	for _, h := range l.hosts {
 		h.waitWeb()
 		h.bearer = l.hosts[0].token()
-		proctest.Eventually(t, soon, "/readyz says 200", func() bool { code, _ := h.get("/readyz"); return code == 200 })
+		h.waitReady()
 	}
 	b, addr := newBalancer(t, l.hosts)
 	front := *l.hosts[0].rig

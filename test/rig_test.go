@@ -162,6 +162,13 @@ func (r *rig) waitWeb() *rig {
 	return r
 }
 
+// waitReady waits until web has its database and writes into it.
+func (r *rig) waitReady() *rig {
+	r.t.Helper()
+	proctest.Eventually(r.t, 2*soon, "/readyz says 200", func() bool { code, _ := r.get("/readyz"); return code == 200 })
+	return r
+}
+
 // waitPolling waits until exactly one poll waits at Telegram.
 func (r *rig) waitPolling() *rig {
 	r.t.Helper()

@@ -241,11 +241,12 @@ func TestStopWaitsForDeliveriesUnderWay(t *testing.T) {
 	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.drain = 5 * time.Second })})
 	r.tg.Customer(7, "hello")
 	r.conversation(7)
-	slow := simulator.Delay(400)
+	slow := simulator.Delay(60_000)
 	slow.Method = "sendMessage"
-	r.tg.AddFault(slow)
+	id := r.tg.AddFault(slow)
 	m := r.answer(7, "under way")
 	r.delivery(m.ID, inbox.Sending)
+	time.AfterFunc(200*time.Millisecond, func() { r.tg.ClearFault(id) }) // while it stops
 	if took := r.stopped(); took > 4*time.Second {
 		t.Errorf("the stop took %v", took)
 	}
