@@ -13,8 +13,9 @@ SMALL    := -gcflags 'tandem/...=-l' -ldflags '-funcalign=8 $(LDFLAGS)'
 soak: SOAK ?= 30m
 # How many troubles make chaos makes, with 25 messages each way for each; in make check there are six.
 chaos: CHAOS ?= 200
-# Two packages at a time: their tests start processes and watch the clock.
-TEST     := scripts/test -p 2 -timeout 40m
+# Their tests start processes and watch the clock: with the race detector, which wants the processors itself, two packages
+# are enough at a time; without it they mostly wait.
+TEST     := scripts/test -timeout 40m
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test check steady soak chaos bench bench-init image build fmt setup clean
@@ -31,7 +32,7 @@ run: build ## the same with real Telegram: TELEGRAM_BOT_TOKEN=... make run
 	@exec bin/demo -real
 
 test: ## every test that this machine can run; says what it skipped and why
-	@$(TEST)
+	@$(TEST) -p 3 -parallel 4
 
 check: ## formatting, vet, staticcheck and the tests with the race detector: what CI runs
 	@unformatted=$$(gofmt -l cmd internal test) && [ -z "$$unformatted" ] || \
@@ -40,7 +41,7 @@ check: ## formatting, vet, staticcheck and the tests with the race detector: wha
 	$(GO) vet -C test/kubernetes ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	cd test/kubernetes && $(GO) tool -modfile=../../tools/go.mod staticcheck ./...
-	@$(TEST) -race -shuffle=on
+	@$(TEST) -p 2 -race -shuffle=on
 
 steady: ## each package 10 times quiet and 10 times with busy cores; goes on where it was (PKG=./internal/web RUNS=3)
 	@scripts/steady

@@ -31,6 +31,7 @@ func (i *tandem) probe() {
 // A Pod is in its Service only while all its containers run and are ready, so the bot's container must be both
 // whatever becomes of the bot; and it must end with 0 at a stop, from each of these states.
 func TestInitBotIsReadyAndQuietWhateverTheBotDoes(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	held, err := lockfile.Open(filepath.Join(dir, "bot.lock"))
 	if err != nil {
@@ -88,6 +89,7 @@ func TestInitBotIsReadyAndQuietWhateverTheBotDoes(t *testing.T) {
 
 // While a bot crashes again and again, at no moment a probe finds nobody.
 func TestInitBotIsReadyThroughoutACrashLoop(t *testing.T) {
+	t.Parallel()
 	i := alone(t, `sh -c 'exit 1'`, "BOT_RESTART_DELAY=1ms", "BOT_RESTART_DELAY_MAX=20ms")
 	for i.await("bot", "was there", func(p status.Process) bool { return p.LastEnd != nil }).Restarts < 30 {
 		i.probe()
@@ -98,6 +100,7 @@ func TestInitBotIsReadyThroughoutACrashLoop(t *testing.T) {
 
 // A bot that is killed, frozen or deaf is the bot's matter: no restart of the Pod, and the stop ends with 0.
 func TestInitBotEndsWith0HoweverItsBotEnds(t *testing.T) {
+	t.Parallel()
 	killed := alone(t, goodBot, "BOT_RESTART_DELAY=1ms")
 	killed.WaitLine(soon, "bot ready")
 	kill(t, killed, killed.awaitState("bot", status.Running).PID)
@@ -127,6 +130,7 @@ func TestInitBotEndsWith0HoweverItsBotEnds(t *testing.T) {
 
 // A bot that hangs is ended and started again, and that is a state and a count: no probe ever notices.
 func TestInitBotIsReadyWhileItsBotHangs(t *testing.T) {
+	t.Parallel()
 	hangs := `sh -c 'trap "" TERM; echo bot ready; while :; do sleep 1000; done'`
 	i := alone(t, hangs, "BOT_NOTIFY=true", "BOT_START_TIMEOUT=300ms", "STOP_TIMEOUT=300ms", "BOT_RESTART_DELAY=1ms", "BOT_RESTART_DELAY_MAX=10ms")
 	for {

@@ -8,6 +8,7 @@ import (
 
 // The control socket's actor ends with init: one that went on would cost each stop of a container 300 ms.
 func TestControlEndsWithInit(t *testing.T) {
+	t.Parallel()
 	c := &controlServer{}
 	if err := c.listen(filepath.Join(t.TempDir(), "init.sock")); err != nil {
 		t.Fatal(err)

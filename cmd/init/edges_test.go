@@ -134,6 +134,7 @@ func TestStormOfZombies(t *testing.T) {
 
 // Edge 3: a web that ends before init has finished its own start is seen, and with its status.
 func TestWebThatEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		for n := range rounds(6) {
 			web, code := "/bin/true", 0
@@ -151,6 +152,7 @@ func TestWebThatEndsAtOnce(t *testing.T) {
 
 // Edge 13: in a stop too web's status is init's, whatever the bot's is and whoever ends last.
 func TestStopKeepsWebsStatus(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		for _, delays := range [][2]string{{"200ms", "0s"}, {"0s", "200ms"}} {
 			i := start(t, under, proctest.Command("ends", "web", delays[0], "9"), proctest.Command("ends", "bot", delays[1], "4"))
@@ -170,6 +172,7 @@ func TestStopKeepsWebsStatus(t *testing.T) {
 
 // Edges 25 and 34: what a bot leaves in its group is killed before the next one starts.
 func TestNoStartBesideLeftovers(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		alone := filepath.Join(runDir(t, 0), "alone")
 		i := start(t, under, goodWeb, proctest.Command("leaver", alone), "STOP_TIMEOUT=300ms", "BOT_RESTART_DELAY=1ms", "BOT_RESTART_DELAY_MAX=1ms")
@@ -184,6 +187,7 @@ func TestNoStartBesideLeftovers(t *testing.T) {
 
 // Edge 29: processes that fork as fast as they are killed do not keep init from its end; as PID 1 none is left.
 func TestForkBomb(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		// Each process lives for an instant, in a session of its own, and starts the next.
 		bomb := `sh -c 'trap "" TERM; export HOP="trap \"\" TERM; sleep 0.02; setsid sh -c \"\$HOP\" & exit"
@@ -203,10 +207,11 @@ func TestForkBomb(t *testing.T) {
 
 // Edge 32: a crash loop is called one, with its count, while web is left alone; and the count ends with it.
 func TestCrashLoopIsShown(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		i := start(t, under, goodWeb, `sh -c '[ -e "$RUN_DIR/go" ] && echo bot ready && exec sleep 1000; exit 9'`, "BOT_RESTART_DELAY=20ms", "BOT_RESTART_DELAY_MAX=40ms")
 		i.await("bot", "is in a crash loop", func(p status.Process) bool {
-			return strings.Contains(p.Reason, "crashed with 9") && strings.Contains(p.Reason, "crash loop: 5 in a row")
+			return strings.Contains(p.Reason, "crashed with 9") && strings.Contains(p.Reason, "crash loop: ") // each count is there for an instant
 		})
 		i.WaitLine(soon, "process crashed", `"in_a_row":5`)
 		if out, err := i.init("status", "bot"); err != nil || !strings.Contains(out, "crash loop: ") {
@@ -230,6 +235,7 @@ func TestCrashLoopIsShown(t *testing.T) {
 // Edge 35: two containers on one volume, whose bots and inits are killed at random: never two bots, and in the end
 // there is one. make soak does the same for longer.
 func TestRandomKillsNeverMakeTwoBots(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		random := rand.New(rand.NewPCG(testenv.Seed(t), 0))
 		dir := runDir(t, 0)
@@ -283,6 +289,7 @@ func TestRandomKillsNeverMakeTwoBots(t *testing.T) {
 // Edge 40: a volume that cannot be written does where the file is there, and one that cannot be used at all is a
 // matter of one line.
 func TestLockOnAReadOnlyVolume(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		dir := runDir(t, 0)
 		if err := os.WriteFile(filepath.Join(dir, "lock"), nil, 0o644); err != nil {
@@ -311,6 +318,7 @@ func TestLockOnAReadOnlyVolume(t *testing.T) {
 
 // Edge 40: of another user's lock file it is said who may not use it.
 func TestLockOfAnotherUser(t *testing.T) {
+	t.Parallel()
 	dir := runDir(t, 0) // root's, 0700
 	i := startWith(t, proctest.Options{Under: proctest.PID1, User: 65532}, `sh -c 'echo web ready; exec sleep 1000'`, plainBot, "POLL_LOCK_FILE="+filepath.Join(dir, "lock"))
 	if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, "65532") {
@@ -322,6 +330,7 @@ func TestLockOfAnotherUser(t *testing.T) {
 // Edge 41: a lock file on a file system that hangs, as NFS does without its server: here FUSE, whose server is
 // this test and answers nothing. Neither web nor a request nor the stop waits for it.
 func TestLockFileThatHangs(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
 		if err != nil {
@@ -354,6 +363,7 @@ func TestLockFileThatHangs(t *testing.T) {
 
 // Edge 45: without a standard output and error at all.
 func TestStandardOutputIsClosed(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		dir := runDir(t, 0)
 		p := proctest.Start(t, proctest.Options{Path: "/bin/sh", Under: under, Args: []string{"-c", "exec " + proctest.Bin(t, "init") + " 0<&- 1>&- 2>&-"},
@@ -372,6 +382,7 @@ func TestStandardOutputIsClosed(t *testing.T) {
 // Edge 46: each line of init's log is one write, whole and below what a pipe takes in one piece, so that it splits
 // no line of the processes and none splits it.
 func TestLogLinesAreWhole(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		var fds [2]int
 		if err := syscall.Pipe2(fds[:], syscall.O_CLOEXEC|syscall.O_DIRECT); err != nil { // keeps writes apart

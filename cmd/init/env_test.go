@@ -17,6 +17,7 @@ import (
 
 // Each process gets its own settings, and the secret is in no other's environment or /proc file.
 func TestSettingsSplit(t *testing.T) {
+	t.Parallel()
 	const secret = "12345:very-secret"
 	show := func(name string) string {
 		return `sh -c 'for v in $(env | grep -E "^(TELEGRAM|BOT|WEB|POLL|OTHER|RUN_DIR)" | sort); do echo "` + name + `: $v"; done; echo ` + name + ` shown; exec sleep 1000'`
@@ -45,6 +46,7 @@ func TestSettingsSplit(t *testing.T) {
 
 // As the image's user: init closes its own /proc files before web exists.
 func TestInitsProcFilesAreClosed(t *testing.T) {
+	t.Parallel()
 	web := `sh -c 'for f in environ maps mem fd/0; do cat /proc/1/$f > /dev/null 2>&1 && echo "web READ $f"; done; echo web tried; exec sleep 1000'`
 	for range 10 {
 		i := startWith(t, proctest.Options{Under: proctest.PID1, User: 65532}, web, plainBot, "TELEGRAM_BOT_TOKEN=12345:very-secret")
@@ -57,6 +59,7 @@ func TestInitsProcFilesAreClosed(t *testing.T) {
 
 // Edge 21: what the processes start with.
 func TestWhatProcessesStartWith(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	extra, err := os.Create(filepath.Join(dir, "extra"))
 	if err != nil {
@@ -151,6 +154,7 @@ func lookPython(t *testing.T) string {
 
 // Bad settings of init and web end it before anything starts, all of them named; the bot's never stop web.
 func TestBadSettings(t *testing.T) {
+	t.Parallel()
 	log := filepath.Join(t.TempDir(), "termination-log")
 	if err := os.WriteFile(log, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -186,6 +190,7 @@ func TestBadSettings(t *testing.T) {
 
 // Row 18: a foreign pair, whose bot's launcher closes every descriptor from 3 up.
 func TestForeignPair(t *testing.T) {
+	t.Parallel()
 	python := lookPython(t)
 	web := python + ` -c '
 import http.server, os, signal, sys, threading

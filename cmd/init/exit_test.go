@@ -15,6 +15,7 @@ import (
 
 // Every status of web is init's, whichever it is, and never mistaken (some inits take 127 for "cannot start").
 func TestEveryExitCode(t *testing.T) {
+	t.Parallel()
 	bin, dir := proctest.Bin(t, "init"), runDir(t, 0)
 	for code := range 256 {
 		cmd := exec.Command(bin)
@@ -33,6 +34,7 @@ func TestEveryExitCode(t *testing.T) {
 
 // Row 13, edge 27: web's end is init's, and the bot is stopped properly.
 func TestWebsEndIsInitsEnd(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		for _, c := range []struct {
 			end  string
@@ -53,6 +55,7 @@ func TestWebsEndIsInitsEnd(t *testing.T) {
 }
 
 func TestWebKilledByEachSignal(t *testing.T) {
+	t.Parallel()
 	dir := runDir(t, 0)
 	for n := 1; n <= 31; n++ {
 		sig := syscall.Signal(n)
@@ -71,6 +74,7 @@ func TestWebKilledByEachSignal(t *testing.T) {
 }
 
 func TestWebCannotBeStarted(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write := func(name, content string, mode os.FileMode) string {
 		path := filepath.Join(dir, name)
@@ -103,6 +107,7 @@ func TestWebCannotBeStarted(t *testing.T) {
 
 // Edge 12: a web that ends by the stop's own signal is 143, or what WEB_SUCCESS_EXIT makes of it.
 func TestSuccessExit(t *testing.T) {
+	t.Parallel()
 	for setting, code := range map[string]int{"": 143, "143": 0, "3, 143": 0, "3": 143} {
 		i := start(t, proctest.PID1, proctest.Command("uvicorn"), goodBot, "WEB_SUCCESS_EXIT="+setting)
 		i.WaitLine(soon, "web ready")
@@ -113,6 +118,7 @@ func TestSuccessExit(t *testing.T) {
 }
 
 func TestMisuse(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{"--"}, {"-x"}, {"--rewrite", "x", "--", "true"}, {"--single-child"}, {"nonsense"}, {"web", "x"}, {"start"}, {"stop", "nothing"}, {"status", "nothing"}} {
 		out, err := exec.Command(proctest.Bin(t, "init"), args...).CombinedOutput()
 		var e *exec.ExitError

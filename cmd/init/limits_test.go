@@ -46,6 +46,7 @@ func needsRoot(t *testing.T) {
 // Edges 21 and 48 for processes that run as a user each, under an init that is root: they have that user's groups and no
 // privilege, the same limits and signals as without, reach what they need in RUN_DIR and nothing of one another.
 func TestAUserEach(t *testing.T) {
+	t.Parallel()
 	needsRoot(t)
 	const secret = "12345:very-secret"
 	both(t, func(t *testing.T, under proctest.Under) {
@@ -98,6 +99,7 @@ func TestAUserEach(t *testing.T) {
 
 // The parent-death signal outlives the change of user, which clears it.
 func TestUsersDieWithInit(t *testing.T) {
+	t.Parallel()
 	needsRoot(t)
 	i := start(t, proctest.Parent, confined("web", ""), confined("bot", ""), "WEB_USER=65532", "BOT_USER=65533")
 	i.WaitLine(soon, "web shown")
@@ -109,6 +111,7 @@ func TestUsersDieWithInit(t *testing.T) {
 
 // The rest of the limits, one each, and for an init that is not root those that need no privilege.
 func TestLimitsOfProcesses(t *testing.T) {
+	t.Parallel()
 	needsRoot(t)
 	dir := runDir(t, 0)
 	os.Chmod(dir, 0o755)
@@ -144,6 +147,7 @@ func TestLimitsOfProcesses(t *testing.T) {
 
 // What cannot be done is said before anything starts: web's ends init, the bot's makes the bot failed.
 func TestLimitsThatCannotBe(t *testing.T) {
+	t.Parallel()
 	needsRoot(t)
 	for value, says := range map[string]string{
 		"USER=nobody-of-this-name": "no user", "USER=0:no-such-group": "no group", "USER=-1": "no user", "CAPABILITIES=FLY": "no capability",
@@ -172,6 +176,7 @@ func TestLimitsThatCannotBe(t *testing.T) {
 
 // A bot that its user may not execute fails as one that nobody may.
 func TestUserMayNotExecute(t *testing.T) {
+	t.Parallel()
 	needsRoot(t)
 	file := filepath.Join(runDir(t, 0), "bot")
 	if err := os.WriteFile(file, []byte("#!/bin/sh\n"), 0o700); err != nil {
@@ -201,6 +206,7 @@ func obeys(args []string) {
 }
 
 func TestStopSignals(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		i := start(t, under, proctest.Command("obeys", "web", "3"), proctest.Command("obeys", "bot", "36"), "WEB_STOP_SIGNAL=quit", "BOT_STOP_SIGNAL=SIGRTMIN+2")
 		i.WaitLine(soon, "web ready")
@@ -221,6 +227,7 @@ func TestStopSignals(t *testing.T) {
 
 // Edge 21: web has the score that init was given, the bot 500 more, with and without privilege, and init keeps its own.
 func TestOOMScores(t *testing.T) {
+	t.Parallel()
 	needsRoot(t)
 	for _, user := range []int{0, 65532} {
 		i := startWith(t, proctest.Options{Under: proctest.PID1, User: user}, confined("web", ""), confined("bot", ""), "BOT_RESTART_DELAY=1ms")
@@ -255,6 +262,7 @@ func score(t *testing.T, pid int) int {
 }
 
 func TestShareMemory(t *testing.T) {
+	t.Parallel()
 	read := func(m mode, environ ...string) [2]string {
 		s, err := readSettings(m, append(environ, "RUN_DIR="+t.TempDir()))
 		if err != nil {

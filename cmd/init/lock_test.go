@@ -14,6 +14,7 @@ import (
 
 // Row 9, edge 37: two init with one lock file. pollers fails when it is not alone.
 func TestOnePoller(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		dir := runDir(t, 0)
 		lock, alone := filepath.Join(dir, "lock"), filepath.Join(dir, "alone")
@@ -77,6 +78,7 @@ func kill(t *testing.T, i *tandem, pid int) {
 // Row 18, edges 25 and 38: the lock is kept while anybody of the bot's group lives, also when the launcher closes
 // what it inherits; a survivor in a session of its own keeps it through its copy, and is named.
 func TestWhoKeepsTheLock(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		lock := filepath.Join(runDir(t, 0), "lock")
 		// The launcher closes 3 and leaves its worker, which ignores SIGTERM, behind when it is killed.
@@ -115,6 +117,7 @@ func TestWhoKeepsTheLock(t *testing.T) {
 // Edge 36: kill -9 of an init that is not PID 1, whose bot has closed its copy's parent-death signal away: the copy of
 // what is left keeps a second bot from polling.
 func TestLockOutlivesInit(t *testing.T) {
+	t.Parallel()
 	lock := filepath.Join(runDir(t, 0), "lock")
 	bot := `sh -c 'sh -c "echo worker ready; exec sleep 1000" & wait'`
 	i := start(t, proctest.Parent, goodWeb, bot, "POLL_LOCK_FILE="+lock)
@@ -129,6 +132,7 @@ func TestLockOutlivesInit(t *testing.T) {
 
 // Edge 40: a lock that cannot be had keeps the bot off, and nothing else.
 func TestLockCannotBeHad(t *testing.T) {
+	t.Parallel()
 	dir := runDir(t, 0)
 	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
 		t.Fatal(err)
@@ -151,6 +155,7 @@ func TestLockCannotBeHad(t *testing.T) {
 // A lock that names, by a slip, a file with something in it keeps the bot off, with words, and the file as it is. Once the
 // file is named rightly, or is gone, the bot starts.
 func TestLockNamesAFileThatIsInUse(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		dir := runDir(t, 0)
 		precious, database := filepath.Join(dir, "precious"), filepath.Join(dir, "tandem.db")
@@ -201,6 +206,7 @@ func TestLockNamesAFileThatIsInUse(t *testing.T) {
 
 // By what init owns RUN_DIR is a file like that, too.
 func TestInitsOwnLockIsAFileThatIsInUse(t *testing.T) {
+	t.Parallel()
 	dir := runDir(t, 0)
 	if err := os.WriteFile(filepath.Join(dir, "init.lock"), []byte("precious\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -217,6 +223,7 @@ func TestInitsOwnLockIsAFileThatIsInUse(t *testing.T) {
 
 // Edge 39: a file that was replaced while the bot ran is noticed before the next start.
 func TestLockReplaced(t *testing.T) {
+	t.Parallel()
 	lock := filepath.Join(runDir(t, 0), "lock")
 	i := start(t, proctest.Parent, goodWeb, plainBot, "POLL_LOCK_FILE="+lock, "BOT_RESTART_DELAY=1ms")
 	i.WaitLine(soon, "bot ready")

@@ -75,9 +75,10 @@ func (i *tandem) text(name, text string) {
 
 // A foreign bot that speaks sd_notify(3): starting, ready, what it says, stopping; and what the operator gets to read of it.
 func TestForeignSpeaker(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		bot, say := speaks(t)
-		i := start(t, under, goodWeb, bot, "BOT_NOTIFY=true", "BOT_START_TIMEOUT=off", "NOTIFY_SOCKET=/nobody", "WATCHDOG_USEC=1", "WATCHDOG_PID=1")
+		i := start(t, under, goodWeb, bot, "BOT_NOTIFY=true", "BOT_START_TIMEOUT=off", "BOT_RESTART_DELAY=1h", "BOT_RESTART_DELAY_MAX=1h", "NOTIFY_SOCKET=/nobody", "WATCHDOG_USEC=1", "WATCHDOG_PID=1")
 		i.WaitLine(soon, "speaker ready "+i.dir+"/notify.sock None None") // what init was given is not handed down
 		i.awaitState("bot", status.Starting)
 		i.awaitState("web", status.Running) // which is not listened to
@@ -112,6 +113,7 @@ func TestForeignSpeaker(t *testing.T) {
 
 // What is no message, or is not the process's own, changes nothing: neither the states nor init.
 func TestForeignSendersAndGarbage(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		bot, say := speaks(t)
 		i := start(t, under, goodWeb, bot, "BOT_NOTIFY=true", "WEB_NOTIFY=true")
@@ -235,6 +237,7 @@ func code(err error) int {
 // Who is not listened to, by default every program that is not ours, finds no socket and runs at once. Where there is no RUN_DIR, there is no
 // socket either.
 func TestNobodyListens(t *testing.T) {
+	t.Parallel()
 	show := `sh -c 'echo "bot ready <$NOTIFY_SOCKET$WATCHDOG_USEC$WATCHDOG_PID>"; exec sleep 1000'`
 	inherited := []string{"NOTIFY_SOCKET=/x", "WATCHDOG_USEC=1", "WATCHDOG_PID=1"}
 	i := start(t, proctest.PID1, goodWeb, show, inherited...)

@@ -17,6 +17,7 @@ import (
 
 // What an operator asks for is answered in words, once it is so, and the status of the command tells scripts the same.
 func TestCommandsSayWhatTheyDid(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		dir := t.TempDir()
 		todo := filepath.Join(dir, "todo")
@@ -79,6 +80,7 @@ func TestCommandsSayWhatTheyDid(t *testing.T) {
 
 // An operator's stop outlives whatever happens to web and to the lock, but not init itself.
 func TestAnOperatorsStopStays(t *testing.T) {
+	t.Parallel()
 	i := start(t, proctest.PID1, goodWeb, goodBot, "BOT_RESTART_DELAY=1ms")
 	i.WaitLine(soon, "bot ready")
 	must := func(args ...string) {
@@ -116,6 +118,7 @@ func TestAnOperatorsStopStays(t *testing.T) {
 
 // `init status NAME` is what Kubernetes probes with: 0 whatever the bot is doing, as long as init itself works.
 func TestProbe(t *testing.T) {
+	t.Parallel()
 	crash := "exit 1"
 	for name, c := range map[string]struct {
 		bot, setting string
@@ -224,6 +227,7 @@ func flood(t testing.TB, i *tandem, n int) (stop func()) {
 
 // Nobody who floods both sockets keeps an operator's word from being done, a SIGTERM from stopping all, or web's end from being init's.
 func TestFlood(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(i *tandem){
 		"SIGTERM": func(i *tandem) { i.Signal(syscall.SIGTERM); i.ends(0) },
 		"web's end": func(i *tandem) {

@@ -25,6 +25,7 @@ func plainInit(t *testing.T, under proctest.Under, words []string, settings ...s
 
 // `init -- COMMAND` is a plain PID 1: all signals are the command's, and none has a meaning of its own.
 func TestPlainCommand(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		i := plainInit(t, under, []string{"--", "sh", "-c", `setsid sh -c "trap '' TERM; while :; do sleep 1000; done" & exec ` + proctest.Command("reports")},
 			"TELEGRAM_X=1", "WEB_X=2", "STOP_TIMEOUT=200ms")
@@ -40,6 +41,7 @@ func TestPlainCommand(t *testing.T) {
 
 // With one command every signal that can be caught goes to its whole group, or to it alone.
 func TestPlainSignals(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		for flag, group := range map[string]bool{"": true, "--single-child": false, "-c": false} {
 			words := []string{"--", "sh", "-c", proctest.Command("hears", "child") + " & exec " + proctest.Command("hears", "command")}
@@ -72,6 +74,7 @@ func TestPlainSignals(t *testing.T) {
 }
 
 func TestPlainRewrite(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		i := plainInit(t, under, []string{"--rewrite", "TERM:QUIT", "-r", "10:0", "--rewrite=SIGTSTP:RTMIN+3", "--", "sh", "-c", "exec " + proctest.Command("hears", "command")})
 		i.WaitLine(soon, "command ready")
@@ -89,6 +92,7 @@ func TestPlainRewrite(t *testing.T) {
 
 // The status is the command's, whichever it is; those given count as 0.
 func TestPlainStatus(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		words []string
 		code  int
@@ -112,6 +116,7 @@ func TestPlainStatus(t *testing.T) {
 
 // The signals of job control stop the command and then init, which as PID 1 cannot be stopped; SIGCONT wakes both.
 func TestPlainJobControl(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		i := plainInit(t, under, []string{"--", "sh", "-c", "exec " + proctest.Command("good", "web")})
 		i.WaitLine(soon, "web ready")
@@ -142,6 +147,7 @@ func TestPlainJobControl(t *testing.T) {
 
 // However init was started, the command has no signal blocked; a probe of the test sees what was.
 func TestNoSignalIsBlocked(t *testing.T) {
+	t.Parallel()
 	for _, blocked := range []uint64{
 		0, 1 << (syscall.SIGUSR1 - 1), 1<<(syscall.SIGCHLD-1) | 1<<(syscall.SIGSEGV-1),
 		1<<(syscall.SIGTERM-1) | 1<<(syscall.SIGUSR2-1), ^uint64(0),
@@ -190,6 +196,7 @@ func withMask(blocked uint64, cmd *exec.Cmd) ([]byte, error) {
 }
 
 func TestIgnoredSignalsStayIgnored(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command("sh", "-c", `trap "" HUP INT; exec "$0" -- grep SigIgn /proc/self/status`, proctest.Bin(t, "init")).CombinedOutput()
 	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(out)), "3") {
 		t.Errorf("%v %s, want SIGHUP and SIGINT ignored", err, out)
@@ -198,6 +205,7 @@ func TestIgnoredSignalsStayIgnored(t *testing.T) {
 
 // The command has its caller's directory and descriptors; init sits in /.
 func TestPlainDirectory(t *testing.T) {
+	t.Parallel()
 	dir := runDir(t, 0)
 	i := &tandem{proctest.Start(t, proctest.Options{Path: proctest.Bin(t, "init"), Dir: dir,
 		Args: []string{"--", "sh", "-c", `echo "in $(pwd)"; exec sleep 1000`}}), t, ""}
@@ -208,6 +216,7 @@ func TestPlainDirectory(t *testing.T) {
 }
 
 func TestPlainFlags(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		i := plainInit(t, under, []string{"-w", "-s", "--", "sh", "-c", `sh -c "sleep 0.01 &"; echo command ready; exec sleep 1000`})
 		i.WaitLine(soon, "collected an orphan")
@@ -219,6 +228,7 @@ func TestPlainFlags(t *testing.T) {
 
 // --pdeathsig: the end of init's parent is a signal for init.
 func TestParentDeath(t *testing.T) {
+	t.Parallel()
 	end := filepath.Join(runDir(t, 0), "end")
 	i := &tandem{proctest.Start(t, proctest.Options{Path: "/bin/sh", Args: []string{"-c",
 		`"$0" --pdeathsig USR1 -- ` + proctest.Command("hears", "command") + ` & until [ -e "$1" ]; do sleep 0.01; done`, proctest.Bin(t, "init"), end}}), t, ""}
@@ -230,6 +240,7 @@ func TestParentDeath(t *testing.T) {
 }
 
 func TestParsePlain(t *testing.T) {
+	t.Parallel()
 	all, err := parsePlain([]string{"-c", "-g", "--subreaper", "-w", "-p", "KILL", "-r", "15:3", "--rewrite=HUP:0", "-e=1", "-e", "2", "a", "-c", "--"})
 	want := plain{args: []string{"a", "-c", "--"}, singleChild: true, subreaper: true, warnOnReap: true, parentDeath: syscall.SIGKILL,
 		rewrite: map[syscall.Signal]syscall.Signal{15: 3, 1: 0}, success: []int{1, 2}}
@@ -270,6 +281,7 @@ func (s *shell) wait(part string) {
 
 // A shell as the command has job control, as under `docker run -it`.
 func TestTerminalOfAContainer(t *testing.T) {
+	t.Parallel()
 	s := startShell(t, proctest.Options{Path: proctest.Bin(t, "init"), Under: proctest.PID1, Args: []string{"--", "bash"}})
 	s.Type("sh -c 'echo sleeping; exec sleep 1000'\n")
 	s.wait("sleeping")
@@ -293,6 +305,7 @@ func TestTerminalOfAContainer(t *testing.T) {
 // Started from a shell init is its job, and so is the command: Ctrl-Z, fg and Ctrl-C reach both, and a command in the background that
 // reads is stopped until it is in the foreground.
 func TestTerminalOfAShell(t *testing.T) {
+	t.Parallel()
 	s := startShell(t, proctest.Options{Path: "/bin/bash", Env: []string{"INIT=" + proctest.Bin(t, "init")}})
 	for _, flag := range []string{"", "--single-child "} {
 		s.Type("$INIT " + flag + "-- sh -c 'echo started; exec cat'\n")

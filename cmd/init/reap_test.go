@@ -22,6 +22,7 @@ func spawner(name string, n int) string {
 
 // Row 15, edge 4: orphans from both sides, and neither's end is mistaken.
 func TestOrphans(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		i := start(t, under, spawner("web", 2000), spawner("bot", 2000), "WEB_SUCCESS_EXIT=143")
 		i.WaitLine(6*soon, "web spawned")
@@ -43,6 +44,7 @@ func TestOrphans(t *testing.T) {
 
 // Edge 2: several children, web among them, end while init cannot look (catatonit's issue 4).
 func TestCoalescedSIGCHLD(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		for range 5 {
 			i := start(t, under, `sh -c 'echo web ready; exec sleep 1000'`, `sh -c 'for n in 1 2 3 4 5; do setsid sleep 1000 & done; echo bot ready; wait'`)
@@ -68,6 +70,7 @@ func TestCoalescedSIGCHLD(t *testing.T) {
 
 // Edge 5: children that init inherits by exec are collected and are not taken for web or bot.
 func TestInheritedChildren(t *testing.T) {
+	t.Parallel()
 	dir := runDir(t, 0)
 	p := proctest.Start(t, proctest.Options{Path: "/bin/sh", Under: proctest.PID1,
 		Args: []string{"-c", "sh -c 'exit 9' & sleep 0.2 & exec " + proctest.Bin(t, "init")},
@@ -84,6 +87,7 @@ func TestInheritedChildren(t *testing.T) {
 
 // Edge 6: a stopped process has not ended.
 func TestStoppedIsNotEnded(t *testing.T) {
+	t.Parallel()
 	i := start(t, proctest.PID1, goodWeb, goodBot)
 	bot := i.awaitState("bot", status.Running)
 	q, _ := i.Find(bot.PID)
@@ -101,6 +105,7 @@ func TestStoppedIsNotEnded(t *testing.T) {
 // Edge 7: with few process numbers, which are soon used again, no signal reaches a process that has the number of
 // one that ended. A bystander that is hit would not say so at the end.
 func TestReusedNumbers(t *testing.T) {
+	t.Parallel()
 	requirePidMaxOfNamespace(t)
 	web := `sh -c 'echo 300 > /proc/sys/kernel/pid_max
 		trap "echo bystander hit" TERM; setsid sh -c "trap \"echo bystander hit\" TERM USR1; echo bystander ready; while :; do sleep 0.01; [ -e $RUN_DIR/end ] && echo bystander lives && exit; done" &

@@ -17,6 +17,7 @@ import (
 
 // Row 6, edge 31: however a bot crashes, it is noticed, said, and started again after a delay within the contract's range.
 func TestCrashingBot(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		crashes := map[string]struct{ bot, reason string }{
 			"code":     {"exit 9", "crashed with 9"},
@@ -69,6 +70,7 @@ func delay(t *testing.T, line string) time.Duration {
 
 // Row 3, edge 30 and the contract's table: 78 and 0 are not started again, 75 is, more slowly each time.
 func TestExitCodeContract(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		for end, state := range map[int]status.State{78: status.Failed, 0: status.Finished} {
 			i := start(t, under, goodWeb, fmt.Sprintf(`sh -c 'echo bot ready; exit %d'`, end), "BOT_RESTART_DELAY=1ms")
@@ -112,6 +114,7 @@ func (i *tandem) init(args ...string) (string, error) {
 
 // A bot that cannot be started fails, or waits where that may pass, and web runs on.
 func TestBotCannotBeStarted(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	busy := filepath.Join(dir, "busy")
 	if err := os.WriteFile(busy, []byte("#!/bin/sh\necho bot ready\nexec sleep 1000\n"), 0o755); err != nil {
@@ -151,6 +154,7 @@ func TestBotCannotBeStarted(t *testing.T) {
 
 // Row 2.
 func TestDisabled(t *testing.T) {
+	t.Parallel()
 	for setting, line := range map[string]string{"false": "process is disabled", "0": "is disabled", "No": "is disabled", "OFF": "is disabled", "perhaps": "want true or false"} {
 		i := start(t, proctest.PID1, goodWeb, goodBot, "ENABLE_TELEGRAM_BOT="+setting)
 		i.WaitLine(soon, "web ready")
@@ -168,6 +172,7 @@ func TestDisabled(t *testing.T) {
 }
 
 func TestOperator(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		i := start(t, under, goodWeb, goodBot)
 		i.WaitLine(soon, "bot ready")
@@ -215,6 +220,7 @@ func TestOperator(t *testing.T) {
 
 // `init web` and `init bot` beside one another, as in two containers of a Pod with one volume.
 func TestSingleModes(t *testing.T) {
+	t.Parallel()
 	dir := runDir(t, 0)
 	one := func(name string) *tandem {
 		p := proctest.Start(t, proctest.Options{Path: proctest.Bin(t, "init"), Args: []string{name}, Under: proctest.PID1,

@@ -19,6 +19,7 @@ import (
 
 // Edge 45: a standard error that takes nothing neither ends init nor makes it wait.
 func TestStandardErrorTakesNothing(t *testing.T) {
+	t.Parallel()
 	devFull, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +63,7 @@ func TestStandardErrorTakesNothing(t *testing.T) {
 
 // A RUN_DIR that cannot be used costs the status file and the socket, nothing else, and is said once.
 func TestRunDirCannotBeUsed(t *testing.T) {
+	t.Parallel()
 	dir := runDir(t, 0)
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -87,6 +89,7 @@ func TestRunDirCannotBeUsed(t *testing.T) {
 
 // A full disk under RUN_DIR: the old status must not be read as the present one.
 func TestRunDirIsFull(t *testing.T) {
+	t.Parallel()
 	target := runDir(t, 0)
 	o := proctest.Options{Under: proctest.PID1, Mounts: []proctest.Mount{{Type: "tmpfs", Source: "tmpfs", Target: target, Data: "size=12k"}}}
 	fill := `sh -c 'echo bot ready; head -c 100000 /dev/zero >> $RUN_DIR/fill; exit 1'`
@@ -103,6 +106,7 @@ func TestRunDirIsFull(t *testing.T) {
 
 // Edge 47: a second init on one RUN_DIR says so once and runs without socket and file.
 func TestSecondInit(t *testing.T) {
+	t.Parallel()
 	first := start(t, proctest.Parent, goodWeb, goodBot)
 	web := first.awaitState("web", status.Running)
 	second := start(t, proctest.Parent, goodWeb, goodBot, "RUN_DIR="+first.dir)
@@ -130,6 +134,7 @@ func TestSecondInit(t *testing.T) {
 
 // Nothing that a client does disturbs PID 1.
 func TestControlClients(t *testing.T) {
+	t.Parallel()
 	i := start(t, proctest.PID1, goodWeb, goodBot)
 	i.WaitLine(soon, "bot ready")
 	socket := filepath.Join(i.dir, "init.sock")
@@ -166,6 +171,7 @@ func TestControlClients(t *testing.T) {
 
 // Edge 47: a reader never sees part of a file.
 func TestStatusFileIsWhole(t *testing.T) {
+	t.Parallel()
 	i := start(t, proctest.Parent, goodWeb, `sh -c 'exit 1'`, "BOT_RESTART_DELAY=1ms", "BOT_RESTART_DELAY_MAX=1ms")
 	i.awaitState("web", status.Running)
 	if info, err := os.Stat(filepath.Join(i.dir, "status.json")); err != nil || info.Mode().Perm() != 0o600 {
@@ -187,6 +193,7 @@ func TestStatusFileIsWhole(t *testing.T) {
 
 // What readers of status.json may count on: each key is there, whatever the state, and times have digits below the second.
 func TestStatusShape(t *testing.T) {
+	t.Parallel()
 	i := start(t, proctest.Parent, goodWeb, `sh -c 'exit 75'`)
 	i.awaitState("bot", status.Waiting)
 	i.await("bot", "has ended", func(p status.Process) bool { return p.LastEnd != nil && p.NextStartAt != nil })
@@ -214,6 +221,7 @@ func TestStatusShape(t *testing.T) {
 }
 
 func TestLastWords(t *testing.T) {
+	t.Parallel()
 	log := filepath.Join(t.TempDir(), "termination-log")
 	if err := os.WriteFile(log, []byte("before"), 0o600); err != nil {
 		t.Fatal(err)
@@ -289,6 +297,7 @@ func switches(t *testing.T, pid int) int {
 
 // The same with the race detector in init: a mixed day of crashes, requests, signals and a stop.
 func TestRaces(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("builds init a second time")
 	}

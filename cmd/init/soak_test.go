@@ -93,6 +93,7 @@ type soak struct {
 // TestSoak is a minute of random abuse, or as long as SOAK says: make soak. Nothing leaks, web never notices, and
 // there are never two bots.
 func TestSoak(t *testing.T) {
+	t.Parallel()
 	length := time.Minute
 	if s := os.Getenv("SOAK"); s != "" {
 		d, err := time.ParseDuration(s)

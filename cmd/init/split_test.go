@@ -53,6 +53,7 @@ func FuzzCommandLine(f *testing.F) {
 
 // The same for many lines in one shell, made of what counts in them; those that init refuses are left to the above.
 func TestCommandLineIsSplitAsByAShell(t *testing.T) {
+	t.Parallel()
 	const alphabet = `ab  ''""\\é$#;` + "\n\t"
 	seed := testenv.Seed(t)
 	random := rand.New(rand.NewPCG(seed, 0))

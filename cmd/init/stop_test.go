@@ -16,6 +16,7 @@ import (
 
 // Row 11: a stop that both obey ends init with 0 at once, whichever signal asked for it.
 func TestStopObeyed(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT} {
 			i := start(t, under, goodWeb, goodBot)
@@ -36,6 +37,7 @@ func TestStopObeyed(t *testing.T) {
 
 // Row 12, edges 24 to 26: whatever ignores the stop is killed at the one deadline, in whatever group or session.
 func TestStubborn(t *testing.T) {
+	t.Parallel()
 	const deaf = `trap \"\" TERM; echo deaf ready; while :; do sleep 1000; done`
 	for name, bot := range map[string]string{
 		"bot":                 strings.Replace(deafBot, "echo", "echo deaf ready; echo", 1),
@@ -60,6 +62,7 @@ func TestStubborn(t *testing.T) {
 
 // Edges 12 and 24: web killed by init's own escalation is 137 and is said so.
 func TestStubbornWeb(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		i := start(t, under, deafWeb, deafBot, "STOP_TIMEOUT=500ms")
 		i.WaitLine(soon, "web ready")
@@ -75,6 +78,7 @@ func TestStubbornWeb(t *testing.T) {
 // A worker is not cut off by a signal that its parent would have handled: the group gets its own when the
 // leader has ended, not before.
 func TestWorkerFinishesItsJob(t *testing.T) {
+	t.Parallel()
 	worker := `sh -c "trap \"echo worker cut off; exit 1\" TERM; for n in 1 2 3 4 5; do sleep 0.1; done; echo worker done"`
 	web := `sh -c 'trap "wait \$w; exit 0" TERM; ` + worker + ` & w=$!; echo web ready; while :; do wait $w && sleep 1000 & wait; done'`
 	i := start(t, proctest.PID1, web, goodBot)
@@ -89,6 +93,7 @@ func TestWorkerFinishesItsJob(t *testing.T) {
 
 // Row 14, edge 20: a second signal kills at once; the same one delivered twice does not.
 func TestSecondSignal(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		i := start(t, under, deafWeb, deafBot, "STOP_TIMEOUT=1m")
 		i.WaitLine(soon, "web ready")
@@ -109,6 +114,7 @@ func TestSecondSignal(t *testing.T) {
 
 // Row 14, edge 23: a stop ends whatever the bot is waiting for, and nothing is started after it.
 func TestStopWhileTheBotWaits(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		crashing := start(t, under, goodWeb, `sh -c 'echo bot ready; exit 9'`, "BOT_RESTART_DELAY=1h", "BOT_RESTART_DELAY_MAX=1h")
 		crashing.WaitLine(soon, "web ready")
@@ -134,6 +140,7 @@ func TestStopWhileTheBotWaits(t *testing.T) {
 
 // Edge 17: a stop request at any moment of the start is obeyed, and neither kills init nor is lost.
 func TestStopDuringStart(t *testing.T) {
+	t.Parallel()
 	for n := range 30 {
 		i := startWith(t, proctest.Options{Under: proctest.PID1}, goodWeb, goodBot, "WEB_SUCCESS_EXIT=143")
 		time.Sleep(time.Duration(n) * 300 * time.Microsecond)
@@ -156,6 +163,7 @@ func TestStopDuringStart(t *testing.T) {
 
 // Edges 15, 19 and 22: what init passes on reaches web and not the bot; what would freeze is swallowed.
 func TestSignalsReachWeb(t *testing.T) {
+	t.Parallel()
 	list := "HUP ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM STKFLT CONT XCPU XFSZ VTALRM WINCH IO PWR SYS"
 	// Python writes the number of each signal into the pipe at the moment it comes. (A handler and signal.pause would
 	// miss one that comes between the two.)
@@ -210,6 +218,7 @@ func signalNumber(t *testing.T, name string) syscall.Signal {
 
 // Edge 18: a burst of signals costs no stop request.
 func TestBurstOfSignals(t *testing.T) {
+	t.Parallel()
 	i := start(t, proctest.PID1, `sh -c 'trap "" USR1; echo web ready; exec sleep 1000'`, goodBot)
 	i.WaitLine(soon, "web ready")
 	i.WaitLine(soon, "bot ready")

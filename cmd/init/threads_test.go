@@ -20,6 +20,7 @@ import (
 // container's pids.max, a start of the bot is a failed try; init, which is a program with threads itself, stays alive, obeys and
 // starts the bot when there is room again.
 func TestNoProcessesLeft(t *testing.T) {
+	t.Parallel()
 	needsRoot(t)
 	both(t, func(t *testing.T, under proctest.Under) {
 		const user = 64733 // nobody else's, as the limit counts all of a user's

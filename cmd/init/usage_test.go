@@ -11,6 +11,7 @@ import (
 
 // The manual page tells of every flag, setting and status that -help tells of, and of no other.
 func TestManualAgreesWithHelp(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../../docs/man/init.8")
 	if err != nil {
 		t.Fatal(err)
