@@ -56,7 +56,8 @@ func (s *Store) Messages(ctx context.Context, conversationID int64, limit int, f
 }
 
 // messageSize is about how many bytes a message has in memory, learnt without reading it.
-const messageSize = `(500 + OCTET_LENGTH(m.text) + OCTET_LENGTH(m.author_name) + OCTET_LENGTH(m.error))`
+const messageSize = `(500 + OCTET_LENGTH(m.text) + OCTET_LENGTH(m.author_name) + OCTET_LENGTH(m.error) +
+	OCTET_LENGTH(m.details) + OCTET_LENGTH(m.forward_name))`
 
 // Message is the one with that id.
 func (s *Store) Message(ctx context.Context, id int64) (inbox.Message, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -99,4 +100,34 @@ func TestSlowSearchesOfOneHoldUpNobodyElse(t *testing.T) {
 		}
 		t.Logf("%d searches, %d of them refused or given up", asked.Load(), refused.Load())
 	})
+}
+
+// slowSearches is a real store in which a search takes too long.
+type slowSearches struct{ inbox.OperatorStore }
+
+func (s slowSearches) Conversations(ctx context.Context, f inbox.ConversationFilter) ([]inbox.Conversation, int64, error) {
+	if f.Query != "" {
+		return nil, 0, fmt.Errorf("list conversations: %w: it was given up after 10s", inbox.ErrTooLong)
+	}
+	return s.OperatorStore.Conversations(ctx, f)
+}
+
+// A search that was given up is called that, in each form of an answer, and a conversation beside it is shown.
+func TestASearchThatTakesTooLongIsCalledThat(t *testing.T) {
+	db := openStore(t, "sqlite:"+filepath.Join(t.TempDir(), "tandem.db"))
+	r := newRigOn(t, db, func(c *web.Config) { c.Store = slowSearches{db} })
+	r.customer(7, "Ana", "hello there")
+	client := r.signIn("alice")
+	defer client.CloseIdleConnections()
+	a := r.call(client, "GET", fmt.Sprintf("/conversations/%d?q=x", r.conversation(7).ID), nil)
+	if page := parse(t, a.body); a.StatusCode != 200 || !strings.Contains(page.id("messages").words(), "hello there") || !strings.Contains(page.id("list").words(), "This took too long") {
+		t.Errorf("a conversation beside it: %s %s", a.Status, page.words())
+	}
+	mustBeProblem(t, r.api("GET", "/conversations?q=x", nil), 503, "took too long")
+	for _, path := range []string{"/?q=x", "/fragments/list?q=x"} {
+		a := r.call(client, "GET", path, nil)
+		if words := parse(t, a.body).words(); a.StatusCode != 503 || a.Header.Get("Retry-After") == "" || !strings.Contains(words, "This took too long") || strings.Contains(words, "not available") {
+			t.Errorf("%s: %s %s", path, a.Status, words)
+		}
+	}
 }

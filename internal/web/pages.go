@@ -221,6 +221,7 @@ func (f filter) encode(more ...string) string {
 	return "?" + q.Encode()
 }
 
+// list is the list; with an error of the store it is empty.
 func (s *Server) list(r *http.Request, f filter, current int64) (*listView, error) {
 	before, err := fromCursor("cursor", "c", f.cursor)
 	if err != nil {
@@ -231,9 +232,6 @@ func (s *Server) list(r *http.Request, f filter, current int64) (*listView, erro
 		want.Status = inbox.ConversationStatus(f.status)
 	}
 	items, next, err := s.store.Conversations(r.Context(), want)
-	if err != nil {
-		return nil, err
-	}
 	newest := filter{status: f.status, query: f.query}
 	v := &listView{Query: f.query, Status: f.status, Paged: before != 0, First: "/" + newest.encode(),
 		Source: "/fragments/list" + f.encode("current", strconv.FormatInt(current, 10))}
@@ -247,7 +245,7 @@ func (s *Server) list(r *http.Request, f filter, current int64) (*listView, erro
 	if cursor := toCursor("c", next); cursor != nil {
 		v.Next = "/" + filter{f.status, f.query, *cursor}.encode()
 	}
-	return v, nil
+	return v, err
 }
 
 // frame begins an inbox page. The number of the newest event is read before anything else, so that what is
@@ -307,7 +305,9 @@ func (s *Server) showConversation(w http.ResponseWriter, r *http.Request, status
 	}
 	frame.Screen, frame.Title = "conversation", c.Name
 	l, err := s.list(r, f, c.ID)
-	if err != nil {
+	if b := busyBanner(err); b != nil && l != nil {
+		l.Trouble = b // the conversation is to be read all the same
+	} else if err != nil {
 		return err
 	}
 	before, err := fromCursor("before", "m", r.URL.Query().Get("before"))

@@ -184,7 +184,7 @@ func (p pieced) Write(b []byte) (int, error) { return p.pieces.Write(b) }
 
 // sizes of what lists are made of, about.
 func sizeOfMessage(m *inbox.Message) int {
-	n := 500 + len(m.Text) + len(m.Author.Name) + len(m.Error)
+	n := 500 + len(m.Text) + len(m.Details) + len(m.Notice) + len(m.Author.Name) + len(m.Error)
 	for _, a := range m.Attachments {
 		n += 200 + len(a.Name) + len(a.FileID)
 	}

@@ -37,6 +37,8 @@ type listView struct {
 	Next   string // address of the page with older ones, "" when there are none
 	Paged  bool   // not the newest
 	First  string // address of the newest
+
+	Trouble *banner // why it is empty although there may be something
 }
 
 type tab struct {
