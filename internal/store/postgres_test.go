@@ -123,7 +123,7 @@ func TestPostgresComesAndGoes(t *testing.T) {
 	other := running(t, server.URL())
 	seen, _ := s.LastEvent(t.Context())
 	newFill(t, other)
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(20 * time.Second)
 	for last := seen; last == seen; last, _ = s.LastEvent(t.Context()) {
 		select {
 		case <-hints:
@@ -404,7 +404,7 @@ func TestPostgresPooler(t *testing.T) {
 	newFill(t, running(t, address)) // hints come without notifications too
 	select {
 	case <-hints:
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Error("no hint through a pooler")
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"tandem/internal/proctest"
 	"tandem/internal/testenv"
 )
 
@@ -148,11 +149,7 @@ func (r *running) probe(c corev1.Container, p *corev1.Probe) string {
 
 func (r *running) eventually(what string, ok func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(soon); !ok(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			r.t.Fatalf("not within %s: %s", soon, what)
-		}
-	}
+	proctest.Eventually(r.t, soon, what, ok)
 }
 
 // bot is what init says of the bot in container c.
