@@ -15,6 +15,7 @@ import (
 	"github.com/oklog/run"
 
 	"tandem/internal/buildinfo"
+	"tandem/internal/door"
 	"tandem/internal/exitcode"
 	"tandem/internal/ops"
 	"tandem/internal/resident"
@@ -69,6 +70,11 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 		log.Error("web cannot run as configured", "error", err)
 		return silent(exitcode.Config)
 	}
+	files := door.Files()
+	if files < leastFiles {
+		log.Error("web cannot run as configured: too few files may be open", "limit", files, "needed", leastFiles, "next", door.MoreFiles)
+		return silent(exitcode.Config)
+	}
 	listener, err := net.Listen("tcp", settings.addr)
 	if err != nil {
 		log.Error("web cannot listen", "addr", settings.addr, "error", err, "next", "stop the other program there or set WEB_ADDR")
@@ -76,12 +82,13 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	}
 	db := openDatabase(settings, log)
 	defer db.Close()
-	inbox := web.New(web.Config{Store: db, Log: log, BaseURL: settings.base, RunDir: settings.runDir, Parent: os.Getppid()})
+	inbox := web.New(web.Config{Store: db, Log: log, BaseURL: settings.base, RunDir: settings.runDir, Parent: os.Getppid(),
+		MaxStreams: mostStreams(files)})
 
 	// The interrupts run in this order, one after the other: requests get their answers before the database goes.
 	var g run.Group
 	g.Add(run.ContextHandler(ctx))
-	g.Add(serveInbox(inbox, listener, settings.drain, log))
+	g.Add(serveInbox(inbox, listener, files, settings.drain, log))
 	g.Add(until(func(ctx context.Context) { ops.Serve(ctx, settings.opsAddr, inbox.OpsHandler(), log) }))
 	g.Add(until(inbox.Janitor))
 	g.Add(until(inbox.Run))

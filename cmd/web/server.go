@@ -6,9 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
+	"tandem/internal/door"
 	"tandem/internal/web"
 )
 
@@ -21,18 +21,17 @@ const (
 )
 
 // serveInbox is the actor of the HTTP server. Its interrupt returns when all requests have their answers.
-func serveInbox(inbox *web.Server, listener net.Listener, drain time.Duration, log *slog.Logger) (execute func() error, interrupt func(error)) {
-	fresh := &freshConns{conns: map[net.Conn]struct{}{}}
+func serveInbox(inbox *web.Server, listener net.Listener, files int, drain time.Duration, log *slog.Logger) (execute func() error, interrupt func(error)) {
+	entrance := door.New(listener, door.Limits{Conns: connections(files), Next: moreConnections(files)}, log)
 	server := &http.Server{
 		Handler:           inbox,
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ConnState:         fresh.track,
+		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	return func() error {
-			err := server.Serve(listener)
+			err := entrance.Serve(server)
 			if errors.Is(err, http.ErrServerClosed) {
 				return nil
 			}
@@ -46,7 +45,7 @@ func serveInbox(inbox *web.Server, listener net.Listener, drain time.Duration, l
 			inbox.StopStreams()
 			ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 			defer cancel()
-			closing := time.AfterFunc(newLimit, fresh.close)
+			closing := time.AfterFunc(newLimit, entrance.CloseUnasked)
 			defer closing.Stop()
 			if err := server.Shutdown(ctx); err != nil {
 				log.Warn("requests were cut off by the stop", "after", stopLimit)
@@ -55,26 +54,27 @@ func serveInbox(inbox *web.Server, listener net.Listener, drain time.Duration, l
 		}
 }
 
-// freshConns are the connections on which nothing was asked yet.
-type freshConns struct {
-	mu    sync.Mutex
-	conns map[net.Conn]struct{}
+const (
+	// mostConns keeps the memory of connections small where the limit of open files is a million.
+	mostConns = 768
+	// leastFiles is how many files web needs for anybody to be served.
+	leastFiles = 48
+)
+
+// connections is how many there may be of the page when so many files may be open. The others are kept for the database, the
+// operations port and what the process itself has open, so that none of them ever comes to the end.
+func connections(files int) int {
+	kept := min(max(files/2, 40), 128)
+	return min(files-kept, mostConns)
 }
 
-func (f *freshConns) track(c net.Conn, state http.ConnState) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if state != http.StateNew {
-		delete(f.conns, c)
-		return
-	}
-	f.conns[c] = struct{}{}
-}
+// mostStreams leaves a third of the connections to those who ask for a page.
+func mostStreams(files int) int { return connections(files) * 2 / 3 }
 
-func (f *freshConns) close() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for c := range f.conns {
-		c.Close()
+// moreConnections is what to do about too few of them.
+func moreConnections(files int) string {
+	if connections(files) < mostConns {
+		return door.MoreFiles
 	}
+	return "one web has no more than this: have a proxy with limits of its own before it, or more replicas"
 }

@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"tandem/internal/door"
 )
 
 // Serve listens on addr (host:port) and serves h until ctx ends; then requests have a second to end. With an
@@ -28,10 +30,11 @@ func Serve(ctx context.Context, addr string, h http.Handler, log *slog.Logger) {
 		return
 	}
 	log.Info("operations port", "addr", listener.Addr().String())
+	d := door.New(listener, door.Limits{Conns: Conns(door.Files()), Memory: 2 << 20, Next: door.MoreFiles}, log)
 	server := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 64 << 10,
+		MaxHeaderBytes: 16 << 10,
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	stopped := make(chan struct{})
@@ -43,7 +46,7 @@ func Serve(ctx context.Context, addr string, h http.Handler, log *slog.Logger) {
 			server.Close()
 		}
 	})
-	if err := server.Serve(listener); err != http.ErrServerClosed {
+	if err := d.Serve(server); err != http.ErrServerClosed {
 		log.Warn("the operations port ended, going on without it", "error", err)
 		<-ctx.Done()
 	}
@@ -51,6 +54,9 @@ func Serve(ctx context.Context, addr string, h http.Handler, log *slog.Logger) {
 		<-stopped
 	}
 }
+
+// Conns is how many connections the port has when so many files may be open.
+func Conns(files int) int { return min(max(files/32, 4), 32) }
 
 // Healthz answers 200 while the process can answer at all.
 func Healthz(w http.ResponseWriter, _ *http.Request) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -191,16 +192,24 @@ func (b watchedBody) Read(p []byte) (int, error) {
 	if err == io.EOF {
 		b.recorder.whole = true
 	}
+	if errors.Is(err, net.ErrClosed) { // it gave way to another: nobody is there to be answered
+		panic(http.ErrAbortHandler)
+	}
 	return n, err
 }
 
-// WriteHeader ends the connection where the rest of a body would have to be read first for the next request: whoever sends
-// it slowly, and was refused, would keep what serves him.
+// linger is how long the rest of a body that nobody wanted is thrown away before its connection is closed.
+const linger = 500 * time.Millisecond
+
+// WriteHeader ends the connection where the rest of a body would have to be read first for the next request: net/http waits
+// for it before it sends the answer, and whoever sends it slowly would keep what serves him.
 func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 && status >= 200 {
 		r.status = status
 		if !r.whole {
-			r.Header().Set("Connection", "close")
+			_ = http.NewResponseController(r.ResponseWriter).SetReadDeadline(time.Now().Add(linger))
+			// This closes the connection with the care that the answer is not lost (RFC 9112, 9.6).
+			_, _ = http.MaxBytesReader(r.ResponseWriter, io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1))
 		}
 	}
 	r.ResponseWriter.WriteHeader(status)
