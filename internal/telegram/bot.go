@@ -364,7 +364,7 @@ func (x *tenure) paused(method string, a answer, wait time.Duration) {
 	x.Log.Warn("Telegram asks for a pause", "method", method, "retry_after", a.retryAfter, "until", until.UTC(), "next_try", next.UTC(), "reason", a.Error())
 	reason := fmt.Sprintf("Telegram asks for a pause in polling until %s: %s", clock(until), a.Error())
 	if a.retryAfter > wait {
-		reason += ". It is asked again before that, every " + x.times.hold.String()
+		reason += ". It is asked again before that, every hour"
 	}
 	x.health.pause(inbox.BotUnreachable, reason, next)
 }

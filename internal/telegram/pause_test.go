@@ -56,7 +56,7 @@ func TestAPauseThatNobodyEndsIsSaid(t *testing.T) {
 	year := time.Now().Add(month).UTC().Format("Jan 2006")
 	r.eventually("until when, and when it is asked again", func() bool {
 		b := r.status()
-		return strings.Contains(b.Reason, "pause in polling until") && strings.Contains(b.Reason, year) && strings.Contains(b.Reason, "every 1h0m0s") &&
+		return strings.Contains(b.Reason, "pause in polling until") && strings.Contains(b.Reason, year) && strings.Contains(b.Reason, "every hour") &&
 			b.RetryAt != nil && time.Until(*b.RetryAt) > 55*time.Minute && time.Until(*b.RetryAt) <= time.Hour
 	})
 	if n := strings.Count(r.log.String(), "Telegram asks for a pause"); n == 0 || n > 2 {
@@ -70,26 +70,40 @@ func TestAPauseThatNobodyEndsIsSaid(t *testing.T) {
 	}
 }
 
-// TestALongPauseInPolling : it is asked again after hold, and nothing else waits for it.
+// TestALongPauseInPolling : nothing else waits for it, and a message that was sent says nothing of polls.
 func TestALongPauseInPolling(t *testing.T) {
-	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.hold = 2 * time.Second })})
+	r := newRig(t, rigOptions{})
 	r.tg.Customer(7, "hello")
 	r.conversation(7)
-	polls := r.tg.Polls(0).Requests
 	r.tg.AddFault(aMonth("getUpdates"))
-	began := time.Now()
 	r.state(inbox.BotUnreachable)
+	polls := r.tg.Polls(0).Requests
 	r.delivery(r.answer(7, "meanwhile").ID, inbox.Sent)
-	if b := r.status(); b.State != inbox.BotUnreachable || b.RetryAt == nil { // a message that was sent says nothing of polls
+	if b := r.status(); b.State != inbox.BotUnreachable || b.RetryAt == nil || r.tg.Polls(0).Requests != polls {
 		t.Errorf("after a message: %+v", b)
 	}
-	r.needPolls(polls + 1)
-	r.state(inbox.BotPolling)
-	if waited := time.Since(began); waited < 2*time.Second {
-		t.Errorf("polled again after %v", waited)
+}
+
+// TestALongPauseIsBroken : it is asked again after hold, which is when the pause is over.
+func TestALongPauseIsBroken(t *testing.T) {
+	const hold = time.Second
+	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.hold = hold })})
+	began := time.Now()
+	r.tg.AddFault(aMonth("getUpdates"))
+	r.eventually("a poll after the pause", func() bool {
+		b := r.status()
+		return time.Since(began) >= hold && b.State == inbox.BotPolling && b.RetryAt == nil
+	})
+	var asked time.Time // for the pause
+	for _, c := range r.tg.Calls("getUpdates") {
+		if c.Status == 429 {
+			asked = c.At.Add(c.Duration)
+		} else if !asked.IsZero() && c.At.Sub(asked) < hold-50*time.Millisecond {
+			t.Errorf("polled %v after the pause began", c.At.Sub(asked))
+		}
 	}
-	if b := r.status(); b.RetryAt != nil {
-		t.Errorf("the pause is over: %+v", b)
+	if asked.IsZero() {
+		t.Error("there was no pause")
 	}
 }
 
@@ -114,10 +128,22 @@ func TestAnAnswerToGetMeEndsAPauseInPolling(t *testing.T) {
 	r.state(inbox.BotPolling)
 }
 
-// TestAPausedAnswerSaysUntilWhenAndWhy : at the answer, at those behind it, and in one line of the log; then it is
-// tried by itself.
+// TestAPausedAnswerIsTriedAgain : by itself after hold, and those behind it follow in their order.
+func TestAPausedAnswerIsTriedAgain(t *testing.T) {
+	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.hold = 500 * time.Millisecond })})
+	r.tg.Customer(7, "hello")
+	r.conversation(7)
+	r.tg.AddFault(aMonth("sendMessage"))
+	r.delivery(r.answer(7, "first").ID, inbox.Sent)
+	r.delivery(r.answer(7, "second").ID, inbox.Sent)
+	if sent := r.tg.Sent(); len(sent) != 2 || sent[0].Text != "first" || len(r.tg.Duplicates()) != 0 {
+		t.Errorf("%+v", sent)
+	}
+}
+
+// TestAPausedAnswerSaysUntilWhenAndWhy : at the answer, at those behind it, and in one line of the log.
 func TestAPausedAnswerSaysUntilWhenAndWhy(t *testing.T) {
-	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.hold = 3 * time.Second })})
+	r := newRig(t, rigOptions{})
 	r.tg.Customer(7, "hello")
 	r.tg.Customer(8, "hello")
 	r.conversation(7)
@@ -149,19 +175,32 @@ func TestAPausedAnswerSaysUntilWhenAndWhy(t *testing.T) {
 	if n := strings.Count(r.log.String(), "pause before the next message"); n != 1 || !strings.Contains(r.log.String(), "retry_after=1h6m40s") {
 		t.Errorf("%d lines in the log", n)
 	}
-	r.delivery(first.ID, inbox.Sent)
-	r.delivery(second.ID, inbox.Sent)
-	if waits(first) != nil || waits(second) != nil {
-		t.Error("what was sent waits")
-	}
-	if n := len(r.tg.Duplicates()); n != 0 {
-		t.Errorf("%d sent twice", n)
-	}
 }
 
-// TestAPauseOfTheBotAsAWholeIsSaid : at answers that were not tried, too, and it ends.
-func TestAPauseOfTheBotAsAWholeIsSaid(t *testing.T) {
-	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.hold = 3 * time.Second })})
+// TestAPauseOfTheBotAsAWhole : is said at answers that were not tried, too, and ends.
+func TestAPauseOfTheBotAsAWhole(t *testing.T) {
+	t.Run("said", func(t *testing.T) {
+		r, all := limited(t, time.Hour)
+		r.eventually("the pause", func() bool { return r.status().SendsAt != nil })
+		last := all[len(all)-1]
+		r.eventually("the last answer to say it", func() bool {
+			m, err := r.db.Message(context.Background(), last.ID)
+			return err == nil && m.Waits != nil && m.Waits.Reason == inbox.WaitsPaused || m.Delivery == inbox.Sent
+		})
+	})
+	t.Run("ends", func(t *testing.T) {
+		r, all := limited(t, time.Second)
+		for _, m := range all {
+			r.delivery(m.ID, inbox.Sent)
+		}
+		r.eventually("the end of the pause", func() bool { return r.status().SendsAt == nil })
+	})
+}
+
+// limited is a bot that Telegram limits as a whole, with answers for many chats.
+func limited(t *testing.T, hold time.Duration) (r *rig, all []inbox.Message) {
+	t.Helper()
+	r = newRig(t, rigOptions{timing: slower(func(q *timing) { q.hold = hold })})
 	for chat := int64(1); chat <= 12; chat++ {
 		r.tg.Customer(chat, "hello")
 		r.conversation(chat)
@@ -169,18 +208,8 @@ func TestAPauseOfTheBotAsAWholeIsSaid(t *testing.T) {
 	f := simulator.Flood(int(month.Seconds()))
 	f.Method, f.Times = "sendMessage", sendWorkers
 	r.tg.AddFault(f)
-	var all []inbox.Message
 	for chat := int64(1); chat <= 12; chat++ {
 		all = append(all, r.answer(chat, "x"))
 	}
-	r.eventually("the pause", func() bool { return r.status().SendsAt != nil })
-	last := all[len(all)-1]
-	r.eventually("the last answer to say it", func() bool {
-		m, err := r.db.Message(context.Background(), last.ID)
-		return err == nil && m.Waits != nil && m.Waits.Reason == inbox.WaitsPaused || m.Delivery == inbox.Sent
-	})
-	for _, m := range all {
-		r.delivery(m.ID, inbox.Sent)
-	}
-	r.eventually("the end of the pause", func() bool { return r.status().SendsAt == nil })
+	return r, all
 }

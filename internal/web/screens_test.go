@@ -68,7 +68,7 @@ func TestScreens(t *testing.T) {
 		{"waits", fmt.Sprintf("%s/conversations/%d", r.http.URL, held), true, func() {
 			next := time.Now().Add(time.Hour)
 			r.ok(r.store.ReportBot(context.Background(), r.tenure(), inbox.BotReport{State: inbox.BotUnreachable, RetryAt: next,
-				Reason: "Telegram asks for a pause in polling until 29 Dec 2026 12:00:00 UTC: Too Many Requests: retry after 2592000 (429). It is asked again before that, every 1h0m0s"}))
+				Reason: "Telegram asks for a pause in polling until 29 Dec 2026 12:00:00 UTC: Too Many Requests: retry after 2592000 (429). It is asked again before that, every hour"}))
 		}},
 		{"none", r.http.URL + "/?q=zzz", true, nil},
 		{"database", down.http.URL + "/", true, nil},
