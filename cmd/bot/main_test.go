@@ -304,9 +304,9 @@ func TestDatabaseThatIsLate(t *testing.T) {
 	tg := simtest.Start(t)
 	p := bot(t, t.TempDir(), tg.URL, "DATABASE_URL=postgres://u:"+"pass-word@127.0.0.1:1/x")
 	p.WaitLine(patience, "database not available")
-	proctest.Eventually(t, patience, "/readyz says 503 for the database", func() bool {
+	proctest.Eventually(t, patience, "/readyz says 503 for the database, and all that is known of it", func() bool {
 		status, body := get(t, p, "/readyz")
-		return status == http.StatusServiceUnavailable && strings.Contains(body, "database")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "no PostgreSQL listens at 127.0.0.1:1")
 	})
 	if n := tg.Polls(0).Requests; n != 0 {
 		t.Errorf("%d polls before there is a database", n)

@@ -165,7 +165,7 @@ func (h *hub) run(ctx context.Context) {
 		}
 		if begun {
 			retry, err = h.look(ctx, due)
-			due = false
+			due = due && err != nil
 		}
 		if begun && err == nil {
 			last, err = h.readFrom(ctx, last)
