@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -21,24 +22,33 @@ import (
 	"tandem/internal/telegram"
 )
 
-const help = `bot takes customers' messages from Telegram into the inbox and delivers the answers.
+// allSettings are what -help prints, and what the documents are compared with.
+var allSettings = []config.Setting{
+	{Name: "TELEGRAM_BOT_TOKEN", Secret: true, Says: "the token of the bot, from @BotFather"},
+	{Name: "TELEGRAM_API_URL", Default: "https://api.telegram.org",
+		Says: "the Bot API, also on a server of your own (http or https)"},
+	{Name: "DATABASE_URL", Secret: true, Says: "postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH"},
+	{Name: "BOT_LOCK_DATABASE_URL", Secret: true, Unset: "DATABASE_URL",
+		Says: "the direct address of PostgreSQL for the polling lock, where DATABASE_URL is that of a " +
+			"connection pooler like PgBouncer"},
+	{Name: "BOT_OPS_ADDR", Default: ":9091", Says: "where /healthz, /readyz and /metrics are served; off switches it off"},
+	{Name: "POLL_LOCK_FILE", Unset: "$RUN_DIR/bot.lock",
+		Says: "one bot at a time polls with a lock on this file; others stand by"},
+	{Name: "RUN_DIR", Unset: config.RunDirs,
+		Says: "for the lock, and for the last words that init and web read"},
+	config.LogLevel,
+	config.LogFormat,
+	{Name: "POLL_LOCK_FD", By: "init", Says: "the number of the open file on which it holds the lock for the bot"},
+	{Name: "NOTIFY_SOCKET", By: "init or systemd", Says: "where the bot says that it is ready, stands by or stops"},
+	{Name: "WATCHDOG_USEC", By: "init or systemd", Says: "within how many microseconds it says that it is alive"},
+	{Name: "WATCHDOG_PID", By: "systemd", Says: "the process that WATCHDOG_USEC is for"},
+}
+
+var help = `bot takes customers' messages from Telegram into the inbox and delivers the answers.
 
 It runs alone or beside web under init. Settings are environment variables; an empty one counts as not set:
 
-  TELEGRAM_BOT_TOKEN   the token of the bot, from @BotFather (or TELEGRAM_BOT_TOKEN_FILE=/path)
-  TELEGRAM_API_URL     https://api.telegram.org, or a Bot API server of your own (http or https)
-  DATABASE_URL         postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH (or DATABASE_URL_FILE=/path)
-  BOT_LOCK_DATABASE_URL  the direct address of PostgreSQL for the polling lock, where DATABASE_URL is that of a
-                       connection pooler like PgBouncer (or BOT_LOCK_DATABASE_URL_FILE=/path)
-  BOT_OPS_ADDR         :9091, where /healthz, /readyz and /metrics are served; off switches it off
-  POLL_LOCK_FILE       RUN_DIR/bot.lock: one bot at a time polls; others stand by
-  RUN_DIR              /run/tandem, else $XDG_RUNTIME_DIR/tandem, else /tmp/tandem-UID
-  LOG_LEVEL            info; debug, warn or error
-  LOG_FORMAT           json; text (the default on a terminal)
-  POLL_LOCK_FD         set by init: the number of the open file on which it holds the lock for the bot
-  NOTIFY_SOCKET        set by init or systemd: where the bot says that it is ready, stands by or stops
-  WATCHDOG_USEC        set by init or systemd: within how many microseconds it says that it is alive
-
+` + config.Help(allSettings) + `
 Options: -version, -help. SIGTERM and SIGINT stop it: what is in hand is finished within a few seconds.
 
 Exit codes:
@@ -64,6 +74,9 @@ type settings struct {
 	secrets  []string         // for the logger, known as far as they could be read
 }
 
+// maxFD bounds POLL_LOCK_FD: init uses the first number that is free.
+const maxFD = 1 << 20
+
 func readSettings(env *config.Env) settings {
 	s := settings{log: logging.Read(env), lockFD: -1}
 	s.notify = sdnotify.New(func(name string) string { return env.String(name, "") })
@@ -86,8 +99,9 @@ func readSettings(env *config.Env) settings {
 	}
 	if v := env.String("POLL_LOCK_FD", ""); v != "" {
 		fd, err := strconv.Atoi(v)
-		if err != nil || fd < 3 {
-			env.Reject("POLL_LOCK_FD", "want the number of an open descriptor, 3 or above; init sets it, leave it out")
+		if err != nil || fd < 3 || fd > maxFD {
+			env.Reject("POLL_LOCK_FD", fmt.Sprintf(
+				"want the number of an open descriptor, from 3 to %d; init sets it, leave it out", maxFD))
 		}
 		s.lockFD = fd
 	}

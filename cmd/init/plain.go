@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -165,7 +164,7 @@ func (p *plain) settings(environ []string) (settings, error) {
 	s := settings{mode: plainCommand, log: logline.Read(env), warnOnReap: p.warnOnReap}
 	s.dir, _ = os.Getwd()
 	s.policy = supervise.Config{
-		StopTimeout:  env.Duration("STOP_TIMEOUT", 8*time.Second, time.Millisecond),
+		StopTimeout:  stopTimeout(env),
 		SuccessExit:  p.success,
 		PlainCommand: true,
 		SingleChild:  p.singleChild,

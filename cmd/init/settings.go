@@ -53,6 +53,17 @@ type settings struct {
 	botProblem     string           // what is wrong with the bot's settings; never a reason to stop web
 }
 
+// What a time may be. A day is longer than anybody waits for a start or a stop. Whoever wants no limit says off, where
+// that may be.
+const (
+	least   = time.Millisecond
+	longest = 24 * time.Hour
+)
+
+func stopTimeout(env *config.Env) time.Duration {
+	return env.Duration("STOP_TIMEOUT", 8*time.Second, least, longest)
+}
+
 // readSettings reads the environment. The error has all that is wrong with init's and web's settings; what is
 // wrong with the bot's is in botProblem.
 func readSettings(m mode, environ []string) (settings, error) {
@@ -61,7 +72,7 @@ func readSettings(m mode, environ []string) (settings, error) {
 	s := settings{mode: m, log: logline.Read(env), terminationLog: env.String("TERMINATION_LOG", "/dev/termination-log")}
 	s.dir, _ = os.Getwd()
 	s.policy = supervise.Config{
-		StopTimeout: env.Duration("STOP_TIMEOUT", 8*time.Second, time.Millisecond),
+		StopTimeout: stopTimeout(env),
 		Jitter:      rand.Float64,
 	}
 	if s.runDir, s.runDirProblem = env.RunDir(); s.runDir != "" {
@@ -95,12 +106,12 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 	p.Names[supervise.Bot] = "bot"
 	enabled := env.Bool("ENABLE_TELEGRAM_BOT", true)
 	switchUnreadable := env.Err()
-	p.RestartDelay = env.Duration("BOT_RESTART_DELAY", time.Second, time.Millisecond)
-	p.RestartDelayMax = env.Duration("BOT_RESTART_DELAY_MAX", max(time.Minute, p.RestartDelay), time.Millisecond)
+	p.RestartDelay = env.Duration("BOT_RESTART_DELAY", time.Second, least, longest)
+	p.RestartDelayMax = env.Duration("BOT_RESTART_DELAY_MAX", max(time.Minute, p.RestartDelay), least, longest)
 	if p.RestartDelayMax < p.RestartDelay {
 		env.Reject("BOT_RESTART_DELAY_MAX", "want at least BOT_RESTART_DELAY, which is "+p.RestartDelay.String())
 	}
-	p.ConflictDelay = env.Duration("BOT_CONFLICT_DELAY", 30*time.Second, time.Millisecond)
+	p.ConflictDelay = env.Duration("BOT_CONFLICT_DELAY", 30*time.Second, least, longest)
 	s.args[supervise.Bot] = commandLine(env, "BOT_COMMAND", "bot")
 	s.readNotify(env)
 	pass := names(env, "BOT_PASS_ENV")
@@ -153,12 +164,12 @@ func (s *settings) reserve(environ []string) {
 func (s *settings) readNotify(env *config.Env) {
 	ours := env.String("BOT_COMMAND", "") == ""
 	s.notify[supervise.Bot] = env.Bool("BOT_NOTIFY", ours)
-	s.policy.StartTimeout = env.DurationOrOff("BOT_START_TIMEOUT", 2*time.Minute, time.Millisecond)
+	s.policy.StartTimeout = env.DurationOrOff("BOT_START_TIMEOUT", 2*time.Minute, least, longest)
 	watchdog := 5 * time.Minute // a bot whose poll loop hangs says so itself; this is for one that says nothing any more
 	if !ours {
 		watchdog = 0
 	}
-	s.policy.Watchdog = env.DurationOrOff("BOT_WATCHDOG", watchdog, time.Millisecond)
+	s.policy.Watchdog = env.DurationOrOff("BOT_WATCHDOG", watchdog, least, longest)
 	for name, value := range map[string]time.Duration{"BOT_START_TIMEOUT": s.policy.StartTimeout, "BOT_WATCHDOG": s.policy.Watchdog} {
 		if !s.notify[supervise.Bot] && value > 0 && env.String(name, "") != "" {
 			env.Reject(name, "needs BOT_NOTIFY=true, and a bot that speaks sd_notify(3)")

@@ -19,7 +19,27 @@ import (
 
 const usageLine = "usage: web | web healthcheck | web operator add NAME | web operator list | web operator sign-out NAME | web operator remove NAME | web token create NAME | web token revoke NAME | web backup [FILE] | web restore [FILE] | web restored | web -version | web -help"
 
-const help = `web serves Tandem's inbox: the page, the API and live events.
+// allSettings are what -help prints, and what the documents are compared with.
+var allSettings = []config.Setting{
+	{Name: "DATABASE_URL", Secret: true,
+		Says: "postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH. Without it, or with one that " +
+			"cannot be used, web stays up and says so"},
+	{Name: "WEB_ADDR", Default: ":8080", Says: "the page and the API"},
+	{Name: "WEB_OPS_ADDR", Default: ":9090",
+		Says: "/metrics (Prometheus), /status (JSON) and /readyz with the whole reason, so " +
+			"not for strangers; off switches it off. If it is taken, that is a warning"},
+	{Name: "WEB_DRAIN", Default: "0s",
+		Says: "how long it serves on when it is asked to stop, with /readyz at 503, for a load " +
+			"balancer to notice; shorter than STOP_TIMEOUT of init, and an hour at most"},
+	{Name: "WEB_BASE_URL", Unset: "http://localhost and the port of WEB_ADDR",
+		Says: "where browsers find the inbox, for sign-in links; https makes cookies Secure"},
+	{Name: "RUN_DIR", Unset: config.RunDirs, Says: "where init keeps status.json, to say why the bot is down"},
+	config.LogLevel,
+	config.LogFormat,
+	{Name: "NOTIFY_SOCKET", By: "init or systemd", Says: "where web says that it is ready or stops"},
+}
+
+var help = `web serves Tandem's inbox: the page, the API and live events.
 
 usage:
   web                     serve until SIGTERM or SIGINT
@@ -44,21 +64,7 @@ usage:
   web -version | -help
 
 settings (environment variables; an empty one counts as not set):
-  DATABASE_URL            postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH. Without it, or with one that
-                          cannot be used, web stays up and says so
-  DATABASE_URL_FILE       a file to read it from
-  WEB_ADDR                the page and the API; default :8080
-  WEB_OPS_ADDR            /metrics (Prometheus), /status (JSON) and /readyz with the whole reason, so not for
-                          strangers; default :9090; off switches it off. If it is taken, that is a warning
-  WEB_DRAIN               how long it serves on when it is asked to stop, with /readyz at 503, for a load
-                          balancer to notice; default 0s, and shorter than STOP_TIMEOUT of init
-  WEB_BASE_URL            where browsers find the inbox, for sign-in links; https makes cookies Secure;
-                          default: http://localhost and the port of WEB_ADDR
-  RUN_DIR                 where init keeps status.json, to say why the bot is down
-  NOTIFY_SOCKET           set by init or systemd: where web says that it is ready or stops
-  LOG_LEVEL               debug, info, warn or error; default info
-  LOG_FORMAT              json or text; default json, on a terminal text. Logs go to standard error
-
+` + config.Help(allSettings) + `
 exit codes:
    0  done, or stopped by a signal
    1  failed; the message says why

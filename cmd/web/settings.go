@@ -37,7 +37,7 @@ func readSettings(environ []string, stderr io.Writer) (settings, *slog.Logger, e
 	s := settings{
 		addr:    env.Address("WEB_ADDR", ":8080", false),
 		opsAddr: env.Address("WEB_OPS_ADDR", ":9090", true),
-		drain:   env.Duration("WEB_DRAIN", 0, 0),
+		drain:   env.Duration("WEB_DRAIN", 0, 0, time.Hour),
 		base:    readBase(env),
 		notify:  sdnotify.New(func(name string) string { return env.String(name, "") }),
 	}

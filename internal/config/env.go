@@ -93,30 +93,44 @@ func (e *Env) List(name string) []string {
 	return strings.FieldsFunc(e.vars[name], func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' })
 }
 
-// Duration reads a Go duration of at least min; def when it is not set or wrong.
-func (e *Env) Duration(name string, def, min time.Duration) time.Duration {
+// Duration reads a Go duration from min to max; def when it is not set or wrong.
+func (e *Env) Duration(name string, def, min, max time.Duration) time.Duration {
 	v := e.vars[name]
 	if v == "" {
 		return def
 	}
 	d, err := time.ParseDuration(v)
-	if err != nil {
-		e.Reject(name, "want a duration with its unit, like 500ms, 8s or 5m")
-		return def
+	switch {
+	case err != nil:
+		e.Reject(name, fmt.Sprintf("want a duration with its unit, like 500ms, 8s or 5m, from %s to %s", short(min), short(max)))
+	case d < min:
+		e.Reject(name, "want at least "+short(min))
+	case d > max:
+		e.Reject(name, "want at most "+short(max))
+	default:
+		return d
 	}
-	if d < min {
-		e.Reject(name, fmt.Sprintf("want at least %s", min))
-		return def
-	}
-	return d
+	return def
 }
 
 // DurationOrOff is Duration, and 0 for "off".
-func (e *Env) DurationOrOff(name string, def, min time.Duration) time.Duration {
+func (e *Env) DurationOrOff(name string, def, min, max time.Duration) time.Duration {
 	if strings.EqualFold(e.vars[name], "off") {
 		return 0
 	}
-	return e.Duration(name, def, min)
+	return e.Duration(name, def, min, max)
+}
+
+// short is d without the units that it has none of: 24h and not 24h0m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // Bool reads true, 1, yes, on or false, 0, no, off in any case; def when it is not set or wrong.

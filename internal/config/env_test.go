@@ -10,8 +10,8 @@ import (
 
 func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 	e := New([]string{"A=ten", "B=-5s", "C=maybe", "D=80", "E=loud", "F=value", "F_FILE=/f"})
-	e.Duration("A", time.Second, 0)
-	e.Duration("B", time.Second, 0)
+	e.Duration("A", time.Second, 0, time.Hour)
+	e.Duration("B", time.Second, 0, time.Hour)
 	e.Bool("C", true)
 	e.Address("D", ":1", false)
 	e.OneOf("E", "info", "debug")
@@ -27,6 +27,51 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 	}
 	if strings.Contains(err.Error(), "value") {
 		t.Errorf("a secret is in: %v", err)
+	}
+}
+
+// A time has a least and a most, which the error names, also where the value is so large that it is none.
+func TestDuration(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", "1ms": "", "24h": "", "1439m": "", "off": "",
+		"0s": "at least 1ms", "-1h": "at least 1ms", "999us": "at least 1ms",
+		"24h0m0.000000001s": "at most 24h", "2562047h": "at most 24h", "25h": "at most 24h",
+		"99999999999h": "from 1ms to 24h", "8": "from 1ms to 24h", "eight": "its unit",
+	} {
+		e := New([]string{"D=" + in})
+		have := e.DurationOrOff("D", time.Second, time.Millisecond, 24*time.Hour)
+		err := e.Err()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", in, err, want)
+		}
+		if want != "" && have != time.Second {
+			t.Errorf("%q was taken as %v", in, have)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	const want = `  SHORT                         says it (default 8s; on Sundays none)
+  WORDS                         says more (default: what was there)
+  A_NAME_OF_SUCH_A_LENGTH_IS_ALONE
+                                set by init: a secret (or A_NAME_OF_SUCH_A_LENGTH_IS_ALONE_FILE=/path)
+`
+	have := Help([]Setting{
+		{Name: "SHORT", Default: "8s", Unset: "on Sundays none", Says: "says it"},
+		{Name: "WORDS", Unset: "what was there", Says: "says more"},
+		{Name: "A_NAME_OF_SUCH_A_LENGTH_IS_ALONE", Says: "a secret", Secret: true, By: "init"},
+	})
+	if have != want {
+		t.Errorf("have\n%s", have)
+	}
+	long := Help([]Setting{{Name: "LONG", Says: strings.Repeat("seven w ", 40)}})
+	for line := range strings.Lines(long) {
+		if len(line) > helpWidth+1 || line != "" && strings.TrimLeft(line[helpColumn:], " ") != line[helpColumn:] {
+			t.Errorf("a line of %d: %q", len(line), line)
+		}
+	}
+	if strings.Count(long, "seven") != 40 {
+		t.Errorf("words are lost: %s", long)
 	}
 }
 

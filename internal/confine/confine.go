@@ -109,8 +109,10 @@ func capabilityNumber(name string) (n uint, known bool) {
 	return 0, false
 }
 
-// minNoFile is what a program needs to come as far as an error message.
-const minNoFile = 16
+const (
+	minNoFile = 16      // what a program needs to come as far as an error message
+	maxNoFile = 1 << 30 // the most that a kernel can be set to (fs.nr_open)
+)
 
 func readNoFile(env *config.Env, name string, p privileges, l *reap.Limits) {
 	value := env.String(name, "")
@@ -120,8 +122,8 @@ func readNoFile(env *config.Env, name string, p privileges, l *reap.Limits) {
 	n, err := strconv.ParseUint(value, 10, 31)
 	var own syscall.Rlimit
 	switch {
-	case err != nil || n < minNoFile:
-		env.Reject(name, fmt.Sprintf("want a number of open files from %d on, like 1024", minNoFile))
+	case err != nil || n < minNoFile || n > maxNoFile:
+		env.Reject(name, fmt.Sprintf("want a number of open files from %d to %d, like 1024", minNoFile, maxNoFile))
 	case syscall.Getrlimit(syscall.RLIMIT_NOFILE, &own) == nil && n > own.Max && !p.may(unix.CAP_SYS_RESOURCE):
 		env.Reject(name, fmt.Sprintf(
 			"the container may have %d at most: raise that first (docker run --ulimit nofile=%d)", own.Max, n))
