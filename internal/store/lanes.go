@@ -28,7 +28,7 @@ var wayNames = [ways]string{"searches", "pages", "look-ups", "health checks", "c
 var wayLimits = [ways]time.Duration{search: readTimeout, pages: readTimeout, access: accessTimeout, health: checkTimeout, writes: writeTimeout}
 
 // How long it may wait for one before that.
-var wayWaits = [ways]time.Duration{search: 5 * time.Second, pages: 5 * time.Second, access: 3 * time.Second, health: checkTimeout, writes: writeTimeout}
+var wayWaits = [ways]time.Duration{search: 12 * time.Second, pages: 5 * time.Second, access: 3 * time.Second, health: checkTimeout, writes: writeTimeout}
 
 // maxWaiting bounds how many wait for a way; each holds a goroutine and what it was asked with. A look-up is over at
 // once, and each request begins with one.

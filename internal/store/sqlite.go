@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -22,8 +23,9 @@ import (
 	"tandem/internal/inbox"
 )
 
-// sqliteConns is how many connections each way has. The health check's second one is what watches for commits.
-var sqliteConns = [ways]int{search: 2, pages: 4, access: 2, health: 2, writes: 1}
+// sqliteConns is how many connections each way has. A search computes in this process, so half of the processors are left
+// to everything else. The health check's second one is what watches for commits.
+var sqliteConns = [ways]int{search: min(max(runtime.GOMAXPROCS(0)/2, 1), 2), pages: 4, access: 2, health: 2, writes: 1}
 
 const (
 	sqliteBusy = 5 * time.Second

@@ -20,6 +20,18 @@ type answers struct {
 	event  int64
 	bodies map[string][]byte
 	size   int // of all that is kept, in bytes
+	asked  map[asked]*asking
+}
+
+// asked is a question as of an event, and asking somebody's reading of the answer, for which others with the same wait.
+type asked struct {
+	event int64
+	key   string
+}
+
+type asking struct {
+	done chan struct{}
+	body []byte // nil if there is none to share; set before done is closed
 }
 
 const (
@@ -53,6 +65,28 @@ func (a *answers) put(event int64, key string, body []byte) {
 	}
 }
 
+// ask is the reading of the answer that is under way, or a new one, which the caller ends by told.
+func (a *answers) ask(q asked) (one *asking, first bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if one = a.asked[q]; one != nil {
+		return one, false
+	}
+	if a.asked == nil {
+		a.asked = map[asked]*asking{}
+	}
+	one = &asking{done: make(chan struct{})}
+	a.asked[q] = one
+	return one, true
+}
+
+func (a *answers) told(q asked, one *asking) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.asked, q)
+	close(one.done)
+}
+
 // asOf answers what parse finds in a request, again and again from memory while nothing has changed. The number of
 // the newest event is read first: data that is newer than it belongs to an event that ends its use at once.
 func (s *Server) asOf(parse func(r *http.Request) (question, error)) func(http.ResponseWriter, *http.Request) error {
@@ -65,19 +99,12 @@ func (s *Server) asOf(parse func(r *http.Request) (question, error)) func(http.R
 		if err != nil {
 			return err
 		}
-		body, ok := s.answers.get(event, q.key)
-		if !ok {
-			v, err := q.read(r.Context())
-			if err != nil {
-				return err
-			}
-			if l, ok := v.(streamed); ok && l.bytes() > maxAnswers/16 {
-				return s.writeLarge(w, r, l)
-			}
-			if body, err = json.Marshal(v); err != nil {
-				return err
-			}
-			s.answers.put(event, q.key, body)
+		body, large, err := s.answer(r.Context(), event, q)
+		if err != nil {
+			return err
+		}
+		if large != nil {
+			return s.writeLarge(w, r, large)
 		}
 		leave, err := s.room.take(r.Context(), who(r), len(body))
 		if err != nil {
@@ -87,6 +114,41 @@ func (s *Server) asOf(parse func(r *http.Request) (question, error)) func(http.R
 		writeBody(s.inPieces(w, r, len(body)), http.StatusOK, body)
 		return nil
 	}
+}
+
+// answer is what is kept, what somebody else reads just now, or what is read here: as a body, or as what is too large for one.
+func (s *Server) answer(ctx context.Context, event int64, q question) (body []byte, large streamed, err error) {
+	if body, ok := s.answers.get(event, q.key); ok {
+		return body, nil, nil
+	}
+	one, first := s.answers.ask(asked{event, q.key})
+	if first {
+		defer s.answers.told(asked{event, q.key}, one)
+	} else {
+		select {
+		case <-one.done:
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+		if one.body != nil {
+			return one.body, nil, nil
+		}
+	}
+	v, err := q.read(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if l, ok := v.(streamed); ok && l.bytes() > maxAnswers/16 {
+		return nil, l, nil
+	}
+	if body, err = json.Marshal(v); err != nil {
+		return nil, nil, err
+	}
+	if first {
+		one.body = body
+	}
+	s.answers.put(event, q.key, body)
+	return body, nil, nil
 }
 
 // writeLarge writes what is not kept, and not even made whole.

@@ -1,9 +1,13 @@
 package web
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 func TestAnswersOfAnOlderEventAreForgotten(t *testing.T) {
@@ -56,4 +60,43 @@ func TestKeysOfAnswersCount(t *testing.T) {
 			t.Fatalf("%d answers are kept", len(a.bodies))
 		}
 	}
+}
+
+// Who asks what somebody else has asked a moment ago waits for that answer, and asks himself if there is none.
+func TestTheSameQuestionIsReadOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{}
+		read, give, results := 0, make(chan error), make(chan string, 10)
+		q := question{"key", func(context.Context) (any, error) {
+			read++
+			return "answer", <-give
+		}}
+		ask := func(event int64) {
+			body, _, err := s.answer(context.Background(), event, q)
+			results <- fmt.Sprint(string(body), err)
+		}
+		for range 5 {
+			go ask(1)
+		}
+		synctest.Wait()
+		if read != 1 {
+			t.Errorf("read %d times", read)
+		}
+		give <- nil
+		for range 5 {
+			if got := <-results; got != `"answer"<nil>` {
+				t.Error(got)
+			}
+		}
+		go ask(2)
+		synctest.Wait()
+		go ask(2)
+		synctest.Wait()
+		give <- errors.New("of the first alone")
+		synctest.Wait()
+		give <- nil
+		if a, b := <-results, <-results; a != "of the first alone" || b != `"answer"<nil>` || read != 3 || len(s.answers.asked) != 0 {
+			t.Errorf("%s, %s, read %d times, %d are left", a, b, read, len(s.answers.asked))
+		}
+	})
 }

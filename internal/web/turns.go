@@ -14,7 +14,7 @@ import (
 const (
 	ownSearches    = 1
 	ownReads       = 2
-	ownWaiting     = 64
+	ownWaiting     = 256
 	patienceSearch = 12 * time.Second // longer than a search may take
 	patienceRead   = 5 * time.Second
 )
