@@ -201,7 +201,7 @@ func TestReadersWhoTakeNothing(t *testing.T) {
 				}
 			}
 		}
-		if after := p.peak(t); after > before+100 {
+		if after := p.peak(t); after > 190 { // on a machine that is busy, too; before these bounds it was 2,300
 			t.Errorf("web had %d MB before and %d MB at most", before, after)
 		} else {
 			t.Logf("%d MB before, %d MB at most; another was served %d times", before, after, served)

@@ -14,9 +14,9 @@ import (
 // Large answers are in memory until their readers have taken them. These bound how much that is, in bytes.
 const (
 	smallAnswer  = 32 << 10 // up to here nobody asks for room
-	roomForAll   = 24 << 20
-	roomForOne   = 8 << 20  // of one operator or token
-	roomToWait   = 12 << 20 // of answers that are ready and wait for room
+	roomForAll   = 16 << 20
+	roomForOne   = 4 << 20 // of one operator or token
+	roomToWait   = 8 << 20 // of answers that are ready and wait for room
 	roomPatience = 5 * time.Second
 	// A reader takes so much in so much time, or is cut off. What the kernel takes for him counts as taken.
 	pieceOfAnswer = 64 << 10
@@ -227,7 +227,10 @@ func (l list[T]) stream(w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if _, err := w.Write(append([]byte(open), b...)); err != nil {
+		if _, err := io.WriteString(w, open); err != nil {
+			return err
+		}
+		if _, err := w.Write(b); err != nil {
 			return err
 		}
 		var none T
