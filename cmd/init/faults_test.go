@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +14,7 @@ import (
 	"time"
 
 	"tandem/internal/cgroup"
-	"tandem/internal/logline"
+	"tandem/internal/logging"
 	"tandem/internal/proctest"
 	"tandem/internal/reap"
 	"tandem/internal/status"
@@ -28,13 +29,8 @@ func faulty(args []string) {
 		if err != nil {
 			panic(err)
 		}
-		lines := &lineWriter{fd: 2, lines: make(chan entry, maxLines)}
-		go func() {
-			for lines.run() {
-			}
-		}()
-		log := logline.New(lines, s.log, "init")
-		w := newWorld(s, log)
+		log, lines := logging.NewAsync(2, s.log, "init")
+		w := newWorld(s, log, lines.Failed())
 		memory, _ := cgroup.Own()
 		w.oom = cgroup.NewOOMWatch(memory.OOMKills)
 		switch args[0] {
@@ -57,11 +53,9 @@ func faulty(args []string) {
 		case "signals":
 			go func() { awaitGo(); close(signals.others) }()
 		case "log":
-			go func() {
-				awaitGo()
-				lines.dropped.Store(1) // which has it use lines.direct, of which there is none
-				log.Info("one more line")
-			}()
+			failed := make(chan any, 1)
+			w.logFailed = failed
+			go func() { awaitGo(); failed <- "a bug" }()
 		}
 		if err := reap.Adopt(); err != nil {
 			panic(err)
@@ -71,7 +65,7 @@ func faulty(args []string) {
 			w.owned.lock = nil
 		}
 		code := runGroup(w, signals)
-		lines.flush(time.Second)
+		lines.Flush(time.Second)
 		return code
 	})
 	os.Exit(code)
@@ -144,7 +138,7 @@ func TestFault(t *testing.T) {
 	if code := before(func() int { panic("a bug") }); code != 70 {
 		t.Errorf("a panic before the loop: %d", code)
 	}
-	w := &world{log: logline.New(os.Stderr, logline.Settings{Level: logline.Error}, "init")}
+	w := &world{log: logging.New(os.Stderr, logging.Settings{Level: slog.LevelError}, "init")}
 	if code := w.after("test", 3, func() { panic("a bug") }); code != 70 {
 		t.Errorf("a panic after the loop: %d", code)
 	}

@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"tandem/internal/lockfile"
-	"tandem/internal/logline"
 	"tandem/internal/supervise"
 )
 
@@ -22,7 +22,7 @@ type lockKeeper struct {
 	path     string
 	reserved func() []lockfile.Reserved // files that must not become the lock
 	group    int                        // of a bot that runs as another user, 0 for none
-	log      *logline.Logger
+	log      *slog.Logger
 	tell     func(supervise.Event)
 	wake     chan struct{}
 
@@ -33,7 +33,7 @@ type lockKeeper struct {
 	now    string // who holds it
 }
 
-func newLockKeeper(path string, reserved func() []lockfile.Reserved, log *logline.Logger, tell func(supervise.Event)) *lockKeeper {
+func newLockKeeper(path string, reserved func() []lockfile.Reserved, log *slog.Logger, tell func(supervise.Event)) *lockKeeper {
 	return &lockKeeper{path: path, reserved: reserved, log: log, tell: tell, wake: make(chan struct{}, 1)}
 }
 

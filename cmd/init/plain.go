@@ -14,7 +14,7 @@ import (
 
 	"tandem/internal/config"
 	"tandem/internal/exitcode"
-	"tandem/internal/logline"
+	"tandem/internal/logging"
 	"tandem/internal/reap"
 	"tandem/internal/supervise"
 	"tandem/internal/tty"
@@ -124,8 +124,8 @@ func runPlain(words []string) int {
 	signals := notify(keep)
 	s, err := p.settings(os.Environ())
 	s.ignored = ignored
-	log, flush := newLog(2, s.log)
-	defer flush()
+	log, lines := logging.NewAsync(2, s.log, "init")
+	defer lines.Flush(lastLines)
 	if err != nil {
 		log.Error("settings are wrong: nothing was started", "reason", err.Error())
 		return exitcode.Usage
@@ -141,7 +141,7 @@ func runPlain(words []string) int {
 		}
 		log.Warn("init cannot collect orphans", "reason", err.Error())
 	}
-	w := newWorld(s, log)
+	w := newWorld(s, log, lines.Failed())
 	w.tty = tty.Open()
 	if err := os.Chdir("/"); err != nil {
 		log.Warn("init cannot leave its working directory", "reason", err.Error())
@@ -161,7 +161,7 @@ func (p *plain) adopt() error {
 // settings are what counts for one command, which gets the environment as it is.
 func (p *plain) settings(environ []string) (settings, error) {
 	env := config.New(environ)
-	s := settings{mode: plainCommand, log: logline.Read(env), warnOnReap: p.warnOnReap}
+	s := settings{mode: plainCommand, log: logging.Read(env), warnOnReap: p.warnOnReap}
 	s.dir, _ = os.Getwd()
 	s.policy = supervise.Config{
 		StopTimeout:  stopTimeout(env),

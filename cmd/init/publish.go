@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -16,7 +17,6 @@ import (
 
 	"tandem/internal/buildinfo"
 	"tandem/internal/lockfile"
-	"tandem/internal/logline"
 	"tandem/internal/resident"
 	"tandem/internal/sdnotify"
 	"tandem/internal/status"
@@ -161,7 +161,7 @@ type publisher struct {
 	dir  *status.Dir // nil for none
 	name string
 	mode os.FileMode
-	log  *logline.Logger
+	log  *slog.Logger
 	wake chan struct{}
 
 	mu   sync.Mutex

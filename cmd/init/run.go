@@ -12,6 +12,7 @@ import (
 	"tandem/internal/cgroup"
 	"tandem/internal/confine"
 	"tandem/internal/exitcode"
+	"tandem/internal/logging"
 	"tandem/internal/reap"
 	"tandem/internal/supervise"
 )
@@ -27,8 +28,8 @@ func supervised(m mode) int {
 	closeInherited()
 
 	s, err := readSettings(m, os.Environ())
-	log, flush := newLog(2, s.log)
-	defer flush()
+	log, lines := logging.NewAsync(2, s.log, "init")
+	defer lines.Flush(lastLines)
 	if err != nil {
 		reason := err.Error()
 		if s.botProblem != "" { // all at once
@@ -50,7 +51,7 @@ func supervised(m mode) int {
 
 	memory, processes := cgroup.Own()
 	s.shareMemory(memory.Limit())
-	w := newWorld(s, log)
+	w := newWorld(s, log, lines.Failed())
 	w.oom, w.oomScore, w.processesLeft = cgroup.NewOOMWatch(memory.OOMKills), score, processes.Left
 	if err := os.Chdir("/"); err != nil { // so that init pins no mount
 		log.Warn("init cannot leave its working directory", "reason", err.Error())
@@ -58,6 +59,9 @@ func supervised(m mode) int {
 	w.claimRunDir()
 	return runGroup(w, signals)
 }
+
+// lastLines is how long init's end waits for a log that nobody takes.
+const lastLines = 200 * time.Millisecond
 
 // runGroup runs the loop, which alone starts, kills and waits, and beside it a group of
 // actors that only bring it requests. No actor stands for a child: the first one to return ends the group, and

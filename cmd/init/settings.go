@@ -16,7 +16,7 @@ import (
 	"tandem/internal/config"
 	"tandem/internal/confine"
 	"tandem/internal/lockfile"
-	"tandem/internal/logline"
+	"tandem/internal/logging"
 	"tandem/internal/reap"
 	"tandem/internal/sdnotify"
 	"tandem/internal/status"
@@ -47,7 +47,7 @@ type settings struct {
 	reserved       func() []lockfile.Reserved // what the lock file must not be
 	notify         [2]bool                    // which of them is to be listened to (sd_notify(3))
 	terminationLog string
-	log            logline.Settings
+	log            logging.Settings
 	ignored        []syscall.Signal // by the command, as init was started
 	warnOnReap     bool             // each orphan is a line of the log
 	botProblem     string           // what is wrong with the bot's settings; never a reason to stop web
@@ -69,7 +69,7 @@ func stopTimeout(env *config.Env) time.Duration {
 func readSettings(m mode, environ []string) (settings, error) {
 	environ = lastOfEach(environ)
 	env, botEnv := config.New(environ), config.New(environ)
-	s := settings{mode: m, log: logline.Read(env), terminationLog: env.String("TERMINATION_LOG", "/dev/termination-log")}
+	s := settings{mode: m, log: logging.Read(env), terminationLog: env.String("TERMINATION_LOG", "/dev/termination-log")}
 	s.dir, _ = os.Getwd()
 	s.policy = supervise.Config{
 		StopTimeout: stopTimeout(env),

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"syscall"
 	"time"
@@ -9,7 +11,6 @@ import (
 	"tandem/internal/cgroup"
 	"tandem/internal/confine"
 	"tandem/internal/exitcode"
-	"tandem/internal/logline"
 	"tandem/internal/reap"
 	"tandem/internal/sdnotify"
 	"tandem/internal/status"
@@ -20,7 +21,8 @@ import (
 // world carries out what the policy decides. All its methods but guard and post are called by the loop only.
 type world struct {
 	settings  settings
-	log       *logline.Logger
+	log       *slog.Logger
+	logFailed <-chan any // has what the log's writer failed of
 	requests  chan supervise.Request
 	done      chan struct{}
 	lock      *lockKeeper // nil where no bot is supervised
@@ -42,9 +44,9 @@ type world struct {
 	owned         *ownedDir
 }
 
-func newWorld(s settings, log *logline.Logger) *world {
+func newWorld(s settings, log *slog.Logger, logFailed <-chan any) *world {
 	w := &world{
-		settings: s, log: log, startedAt: time.Now(), oom: cgroup.NewOOMWatch(func() int { return 0 }),
+		settings: s, log: log, logFailed: logFailed, startedAt: time.Now(), oom: cgroup.NewOOMWatch(func() int { return 0 }),
 		processesLeft: func() (int, bool) { return 0, false },
 		requests:      make(chan supervise.Request, 16), done: make(chan struct{}),
 		publisher: &publisher{log: log, mode: 0o600, wake: make(chan struct{}, 1)},
@@ -67,6 +69,16 @@ func (w *world) post(r supervise.Request) {
 	select {
 	case w.requests <- r:
 	case <-w.done:
+	}
+}
+
+// watchLog is the actor that makes a failure of the log's writer init's.
+func (w *world) watchLog(done <-chan struct{}) {
+	select {
+	case r := <-w.logFailed:
+		w.fault("log", r)
+		<-done
+	case <-done:
 	}
 }
 
@@ -192,7 +204,9 @@ func (w *world) sendAll(sig syscall.Signal) {
 func (w *world) TakeLock(wish int) { w.lock.want(wish) }
 func (w *world) ReleaseLock()      { w.lock.want(0) }
 
-func (w *world) Say(s supervise.Say) { w.log.Log(s.Level, s.Text, s.Attrs...) }
+func (w *world) Say(s supervise.Say) {
+	w.log.LogAttrs(context.Background(), s.Level, s.Text, s.Attrs...)
+}
 
 func (w *world) Peek() (supervise.Child, bool) {
 	c, found, _ := reap.Peek()

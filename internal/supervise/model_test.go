@@ -815,7 +815,7 @@ func (m *model) rememberAsk(verb string, bot *life, over bool) {
 func attr(s Say, key string) string {
 	for _, a := range s.Attrs {
 		if a.Key == key {
-			return a.Value()
+			return a.Value.String()
 		}
 	}
 	return ""

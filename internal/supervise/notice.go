@@ -1,9 +1,8 @@
 package supervise
 
 import (
+	"log/slog"
 	"time"
-
-	"tandem/internal/logline"
 )
 
 // slept is by how much init may notice late that a time is over. Beyond it, init did not run itself (a container that was paused),
@@ -40,12 +39,12 @@ func (m *stepper) noticed(e Noticed) {
 		return
 	}
 	if e.ID == Bot && e.StandBy && !p.StandsBy {
-		m.say(logline.Info, "process stands by", m.name(e.ID), logline.String("reason", p.Text))
+		m.say(slog.LevelInfo, "process stands by", m.name(e.ID), slog.String("reason", p.Text))
 	}
 	p.StandsBy = e.ID == Bot && (p.StandsBy || e.StandBy) && !e.Works
 	if e.Ready && !p.Ready {
 		p.Ready, p.StartBy = true, time.Time{}
-		m.say(logline.Info, "process is ready", m.name(e.ID), logline.String("after", m.now.Sub(p.StartedAt).Round(time.Millisecond).String()))
+		m.say(slog.LevelInfo, "process is ready", m.name(e.ID), slog.String("after", m.now.Sub(p.StartedAt).Round(time.Millisecond).String()))
 	}
 	if e.ID == Web {
 		p.Leaving = p.Leaving || e.Stopping
@@ -103,11 +102,11 @@ func (m *stepper) overdue(by *time.Time, again time.Duration) bool {
 
 func (m *stepper) hangs(id ID, reason string) {
 	p := &m.Procs[id]
-	attrs := []logline.Attr{m.name(id), logline.Int("pid", p.PID), logline.String("reason", reason)}
+	attrs := []slog.Attr{m.name(id), slog.Int("pid", p.PID), slog.String("reason", reason)}
 	if !p.Ready && !p.Leaving {
-		attrs = append(attrs, logline.String("next", "if it does not speak sd_notify(3), set BOT_NOTIFY=false; if it needs longer, BOT_START_TIMEOUT"))
+		attrs = append(attrs, slog.String("next", "if it does not speak sd_notify(3), set BOT_NOTIFY=false; if it needs longer, BOT_START_TIMEOUT"))
 	}
-	m.say(logline.Error, "process hangs: it is ended and started again", attrs...)
+	m.say(slog.LevelError, "process hangs: it is ended and started again", attrs...)
 	p.Hung, p.Reason = reason, reason
 	m.terminate(id)
 }

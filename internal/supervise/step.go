@@ -1,13 +1,13 @@
 package supervise
 
 import (
+	"log/slog"
 	"slices"
 	"strconv"
 	"syscall"
 	"time"
 
 	"tandem/internal/exitcode"
-	"tandem/internal/logline"
 	"tandem/internal/status"
 )
 
@@ -66,19 +66,19 @@ func (s State) Step(c *Config, now time.Time, e Event) (State, []Action) {
 
 func (m *stepper) do(a Action) { m.actions = append(m.actions, a) }
 
-func (m *stepper) say(level logline.Level, text string, attrs ...logline.Attr) {
+func (m *stepper) say(level slog.Level, text string, attrs ...slog.Attr) {
 	m.do(Say{Level: level, Text: text, Attrs: attrs})
 }
 
 // quiet is debug where init is a plain PID 1, which has nothing to say while all goes well.
-func (m *stepper) quiet(level logline.Level) logline.Level {
+func (m *stepper) quiet(level slog.Level) slog.Level {
 	if m.c.PlainCommand {
-		return logline.Debug
+		return slog.LevelDebug
 	}
 	return level
 }
 
-func (m *stepper) name(id ID) logline.Attr { return logline.String("name", m.c.Names[id]) }
+func (m *stepper) name(id ID) slog.Attr { return slog.String("name", m.c.Names[id]) }
 
 func (m *stepper) begin() {
 	if m.c.Names[Web] != "" {
@@ -90,7 +90,7 @@ func (m *stepper) begin() {
 	switch p := &m.Procs[Bot]; {
 	case m.c.Disabled != "":
 		p.Rest, p.Reason = status.Disabled, m.c.Disabled
-		m.say(logline.Info, "process is disabled", m.name(Bot), logline.String("reason", p.Reason))
+		m.say(slog.LevelInfo, "process is disabled", m.name(Bot), slog.String("reason", p.Reason))
 	case m.c.Broken != "":
 		m.fail(Bot, m.c.Broken, "mend the setting and start a new container")
 	default:
@@ -116,7 +116,7 @@ func (m *stepper) started(e Started) {
 	p.Phase, p.PID, p.StartedAt, p.Reason, p.KillAt, p.PollAt = Alive, e.PID, m.now, "", time.Time{}, time.Time{}
 	p.Starts++
 	m.listen(e.ID)
-	m.say(m.quiet(logline.Info), "process started", m.name(e.ID), logline.Int("pid", e.PID), logline.Int("restarts", p.Starts-1))
+	m.say(m.quiet(slog.LevelInfo), "process started", m.name(e.ID), slog.Int("pid", e.PID), slog.Int("restarts", p.Starts-1))
 	if m.Stopping {
 		m.terminate(e.ID)
 	}
@@ -128,14 +128,14 @@ func (m *stepper) startFailed(e StartFailed) {
 	p.LastEnd = End{At: m.now, Code: e.Code, Reason: e.Reason}
 	if e.ID == Web {
 		p.Phase, p.Rest, p.Reason = Resting, status.Failed, e.Reason
-		m.say(logline.Error, "process cannot be started: init ends", m.name(Web), logline.String("reason", e.Reason), logline.Int("code", e.Code))
+		m.say(slog.LevelError, "process cannot be started: init ends", m.name(Web), slog.String("reason", e.Reason), slog.Int("code", e.Code))
 		m.stop("cannot start "+m.c.Names[Web]+": "+e.Reason, e.Code)
 		return
 	}
 	m.release()
 	if e.Temporary && !m.Stopping {
 		m.wait(Bot, m.backoff(p), "cannot be started: "+e.Reason)
-		m.say(logline.Error, "process cannot be started now", m.name(Bot), logline.String("reason", e.Reason), m.next(Bot), m.delay(Bot))
+		m.say(slog.LevelError, "process cannot be started now", m.name(Bot), slog.String("reason", e.Reason), m.next(Bot), m.delay(Bot))
 		return
 	}
 	m.fail(Bot, "cannot be started: "+e.Reason, "mend it and say: init start "+m.c.Names[Bot])
@@ -145,8 +145,8 @@ func (m *stepper) startFailed(e StartFailed) {
 func (m *stepper) fail(id ID, reason, next string) {
 	p := &m.Procs[id]
 	p.Phase, p.Rest, p.Reason = Resting, status.Failed, reason
-	m.say(logline.Error, "process failed: it will not be started again by itself", m.name(id),
-		logline.String("reason", reason), logline.String("next", next))
+	m.say(slog.LevelError, "process failed: it will not be started again by itself", m.name(id),
+		slog.String("reason", reason), slog.String("next", next))
 }
 
 func (m *stepper) leaderEnded(e LeaderEnded) {
@@ -177,32 +177,32 @@ func (m *stepper) leaderEnded(e LeaderEnded) {
 	if p.KillAt.IsZero() {
 		p.KillAt = m.now.Add(m.c.StopTimeout)
 	}
-	attrs := []logline.Attr{m.name(e.ID), logline.Int("pid", p.PID), logline.Int("code", e.Code)}
+	attrs := []slog.Attr{m.name(e.ID), slog.Int("pid", p.PID), slog.Int("code", e.Code)}
 	if e.Signal != 0 {
-		attrs = append(attrs, logline.String("signal", SignalName(e.Signal)))
+		attrs = append(attrs, slog.String("signal", SignalName(e.Signal)))
 	}
-	attrs = append(attrs, logline.String("reason", reason), logline.String("ran", ran.Round(time.Millisecond).String()))
+	attrs = append(attrs, slog.String("reason", reason), slog.String("ran", ran.Round(time.Millisecond).String()))
 
 	switch {
 	case e.ID == Web:
 		m.webEnded(e, reason, attrs)
 	case m.Stopping:
 		p.Rest, p.Reason = status.Stopped, "init stops"
-		m.say(logline.Info, "process ended", attrs...)
+		m.say(slog.LevelInfo, "process ended", attrs...)
 	case wasEnding && p.Again:
-		m.say(logline.Info, "process ended", append(attrs, logline.String("next", "starts again, as an operator asked"))...)
+		m.say(slog.LevelInfo, "process ended", append(attrs, slog.String("next", "starts again, as an operator asked"))...)
 	case wasEnding && !hung:
 		p.Rest, p.Reason = status.Stopped, "stopped by an operator"
-		m.say(logline.Info, "process ended", append(attrs, logline.String("next", "stays stopped until told: init start "+m.c.Names[Bot]))...)
+		m.say(slog.LevelInfo, "process ended", append(attrs, slog.String("next", "stays stopped until told: init start "+m.c.Names[Bot]))...)
 	default:
 		m.botEnded(e, hung, ran, reason, attrs)
 	}
 }
 
-func (m *stepper) webEnded(e LeaderEnded, reason string, attrs []logline.Attr) {
+func (m *stepper) webEnded(e LeaderEnded, reason string, attrs []slog.Attr) {
 	p := &m.Procs[Web]
 	if p.Again && !m.Stopping {
-		m.say(logline.Info, "process ended", append(attrs, logline.String("next", "starts again, as an operator asked"))...)
+		m.say(slog.LevelInfo, "process ended", append(attrs, slog.String("next", "starts again, as an operator asked"))...)
 		return
 	}
 	p.Again, p.Rest, p.Reason = false, status.Stopped, "init stops"
@@ -210,11 +210,11 @@ func (m *stepper) webEnded(e LeaderEnded, reason string, attrs []logline.Attr) {
 	if slices.Contains(m.c.SuccessExit, code) {
 		code = exitcode.OK
 	}
-	level := logline.Info
+	level := slog.LevelInfo
 	if code != 0 {
-		level = logline.Error
+		level = slog.LevelError
 	}
-	m.say(m.quiet(level), "process ended: init ends with its status", append(attrs, logline.Int("status", code))...)
+	m.say(m.quiet(level), "process ended: init ends with its status", append(attrs, slog.Int("status", code))...)
 	if m.Stopping {
 		if !m.Fault {
 			m.Code = code
@@ -225,7 +225,7 @@ func (m *stepper) webEnded(e LeaderEnded, reason string, attrs []logline.Attr) {
 }
 
 // botEnded is the exit-code contract for a bot that ended by itself. One that hung has crashed, whatever its code.
-func (m *stepper) botEnded(e LeaderEnded, hung bool, ran time.Duration, reason string, attrs []logline.Attr) {
+func (m *stepper) botEnded(e LeaderEnded, hung bool, ran time.Duration, reason string, attrs []slog.Attr) {
 	p := &m.Procs[Bot]
 	if ran >= goodRun {
 		p.Failures, p.Conflicts = 0, 0
@@ -235,27 +235,27 @@ func (m *stepper) botEnded(e LeaderEnded, hung bool, ran time.Duration, reason s
 		m.crashed(p, reason, attrs)
 	case e.Signal == 0 && e.Code == exitcode.OK:
 		p.Rest, p.Reason = status.Finished, "it ended with 0"
-		m.say(logline.Info, "process finished", append(attrs, logline.String("next", "stays so until told: init start "+m.c.Names[Bot]))...)
+		m.say(slog.LevelInfo, "process finished", append(attrs, slog.String("next", "stays so until told: init start "+m.c.Names[Bot]))...)
 	case e.Signal == 0 && e.Code == exitcode.Config:
 		p.Rest, p.Reason = status.Failed, reason+"; its own last lines in the log say why"
-		m.say(logline.Error, "process failed: it will not be started again by itself", append(attrs, logline.String("next",
+		m.say(slog.LevelError, "process failed: it will not be started again by itself", append(attrs, slog.String("next",
 			"mend what its last lines complain of, then start a new container, or say: init start "+m.c.Names[Bot]))...)
 	case e.Signal == 0 && e.Code == exitcode.TempFail:
 		p.Failures = 0
 		d := double(m.c.ConflictDelay, p.Conflicts, max(conflictMax, m.c.ConflictDelay))
 		p.Conflicts++
 		p.NextStart, p.Reason = m.now.Add(d), reason+inARow("", p.Conflicts)
-		m.say(logline.Warn, "process cannot run now", append(attrs, logline.Int("in_a_row", p.Conflicts), m.next(Bot), m.delay(Bot))...)
+		m.say(slog.LevelWarn, "process cannot run now", append(attrs, slog.Int("in_a_row", p.Conflicts), m.next(Bot), m.delay(Bot))...)
 	default:
 		m.crashed(p, reason, attrs)
 	}
 }
 
-func (m *stepper) crashed(p *Proc, reason string, attrs []logline.Attr) {
+func (m *stepper) crashed(p *Proc, reason string, attrs []slog.Attr) {
 	p.Conflicts = 0
 	p.NextStart = m.now.Add(m.backoff(p))
 	p.Reason = reason + inARow("crash loop: ", p.Failures)
-	m.say(logline.Error, "process crashed", append(attrs, logline.Int("in_a_row", p.Failures), m.next(Bot), m.delay(Bot))...)
+	m.say(slog.LevelError, "process crashed", append(attrs, slog.Int("in_a_row", p.Failures), m.next(Bot), m.delay(Bot))...)
 }
 
 // manyInARow is from how many ends in a row on they are called so.
@@ -291,12 +291,12 @@ func (m *stepper) wait(id ID, d time.Duration, reason string) {
 	p.Phase, p.NextStart, p.Reason = Waiting, m.now.Add(d), reason
 }
 
-func (m *stepper) next(id ID) logline.Attr {
-	return logline.String("next_start_at", m.Procs[id].NextStart.UTC().Format("2006-01-02T15:04:05.000Z"))
+func (m *stepper) next(id ID) slog.Attr {
+	return slog.String("next_start_at", m.Procs[id].NextStart.UTC().Format("2006-01-02T15:04:05.000Z"))
 }
 
-func (m *stepper) delay(id ID) logline.Attr {
-	return logline.String("delay", m.Procs[id].NextStart.Sub(m.now).Round(time.Millisecond).String())
+func (m *stepper) delay(id ID) slog.Attr {
+	return slog.String("delay", m.Procs[id].NextStart.Sub(m.now).Round(time.Millisecond).String())
 }
 
 // groupEmpty is where an end is over: only now may the process be started again or the lock go to another.
@@ -347,7 +347,7 @@ func (m *stepper) lockTaken(wish int) {
 func (m *stepper) lockBusy(e LockBusy) {
 	if m.waitsForLock(e.Wish) {
 		m.Procs[Bot].Reason, m.Procs[Bot].StandsBy = e.Reason, true
-		m.say(logline.Info, "process stands by until the polling lock is free", m.name(Bot), logline.String("reason", e.Reason))
+		m.say(slog.LevelInfo, "process stands by until the polling lock is free", m.name(Bot), slog.String("reason", e.Reason))
 	}
 }
 

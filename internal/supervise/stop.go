@@ -1,11 +1,11 @@
 package supervise
 
 import (
+	"log/slog"
 	"syscall"
 	"time"
 
 	"tandem/internal/exitcode"
-	"tandem/internal/logline"
 	"tandem/internal/status"
 )
 
@@ -18,14 +18,14 @@ func (m *stepper) signal(sig syscall.Signal) {
 	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT:
 		switch {
 		case !m.Stopping:
-			m.say(logline.Info, "stop asked for", logline.String("signal", SignalName(sig)),
-				logline.String("deadline", m.c.StopTimeout.String()))
+			m.say(slog.LevelInfo, "stop asked for", slog.String("signal", SignalName(sig)),
+				slog.String("deadline", m.c.StopTimeout.String()))
 			m.stop("stop asked for by "+SignalName(sig), exitcode.OK)
 			m.StopAt = m.now
 		case m.StopAt.IsZero(): // web's end had begun the stop: this is the first one
 			m.StopAt = m.now
 		case m.now.Sub(m.StopAt) >= secondSignal && !m.Killed:
-			m.say(logline.Warn, "stop asked for again: everything is killed", logline.String("signal", SignalName(sig)))
+			m.say(slog.LevelWarn, "stop asked for again: everything is killed", slog.String("signal", SignalName(sig)))
 			m.Deadline = m.now
 			m.kill()
 		}
@@ -109,7 +109,7 @@ func (m *stepper) kill() {
 	if !m.Killed {
 		for id := range m.Procs {
 			if p := &m.Procs[id]; p.Phase == Alive || p.Phase == Ending || p.Phase == Emptying {
-				m.say(logline.Warn, "killed at the deadline of the stop", m.name(ID(id)), logline.Int("pid", p.PID))
+				m.say(slog.LevelWarn, "killed at the deadline of the stop", m.name(ID(id)), slog.Int("pid", p.PID))
 			}
 		}
 	}
@@ -121,7 +121,7 @@ func (m *stepper) kill() {
 }
 
 func (m *stepper) fault(reason string) {
-	m.say(logline.Error, "init failed: both processes are asked to end", logline.String("reason", reason))
+	m.say(slog.LevelError, "init failed: both processes are asked to end", slog.String("reason", reason))
 	m.stop("init failed: "+reason, exitcode.Software)
 	m.Fault, m.Code, m.Cause = true, exitcode.Software, "init failed: "+reason
 }
@@ -159,7 +159,7 @@ func (m *stepper) exit() {
 func (m *stepper) tick() {
 	if m.Stopping && !m.now.Before(m.Deadline) {
 		if m.Killed && m.now.Sub(m.KilledAt) >= afterKill {
-			m.say(logline.Error, "processes are left that SIGKILL has not ended: init ends without them")
+			m.say(slog.LevelError, "processes are left that SIGKILL has not ended: init ends without them")
 			if p := &m.Procs[Web]; !m.Fault && (p.Phase == Alive || p.Phase == Ending) {
 				m.Code = exitcode.Signal + int(syscall.SIGKILL)
 			}
@@ -176,7 +176,7 @@ func (m *stepper) tick() {
 			p.PollAt = m.now.Add(pollGroup) // the World looks at the group after each event
 		}
 		if (p.Phase == Ending || p.Phase == Emptying) && !p.KillAt.IsZero() && !m.now.Before(p.KillAt) && !m.Stopping {
-			m.say(logline.Warn, "killed at the deadline of its stop", m.name(ID(id)), logline.Int("pid", p.PID))
+			m.say(slog.LevelWarn, "killed at the deadline of its stop", m.name(ID(id)), slog.Int("pid", p.PID))
 			p.KillAt = m.now.Add(m.c.StopTimeout)
 			m.do(SendGroup{ID(id), syscall.SIGKILL})
 		}
@@ -247,7 +247,7 @@ func (m *stepper) ask(e Ask) {
 	if e.Verb != "stop" { // an operator's word starts the delays anew
 		p.Failures, p.Conflicts = 0, 0
 	}
-	m.say(logline.Info, "operator asks", m.name(e.ID), logline.String("verb", e.Verb))
+	m.say(slog.LevelInfo, "operator asks", m.name(e.ID), slog.String("verb", e.Verb))
 	m.do(Answer{})
 	switch e.Verb {
 	case "stop":

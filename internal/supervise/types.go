@@ -1,11 +1,11 @@
 package supervise
 
 import (
+	"log/slog"
 	"syscall"
 	"time"
 
 	"tandem/internal/exitcode"
-	"tandem/internal/logline"
 	"tandem/internal/sdnotify"
 	"tandem/internal/status"
 )
@@ -231,9 +231,9 @@ type (
 	Answer struct{ Refused string }
 	// Say is a line for the log.
 	Say struct {
-		Level logline.Level
+		Level slog.Level
 		Text  string
-		Attrs []logline.Attr
+		Attrs []slog.Attr
 	}
 	// Exit ends init.
 	Exit struct{ Code int }
