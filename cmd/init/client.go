@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,7 +18,6 @@ import (
 	"tandem/internal/config"
 	"tandem/internal/exitcode"
 	"tandem/internal/lockfile"
-	"tandem/internal/smalljson"
 	"tandem/internal/status"
 )
 
@@ -144,7 +145,9 @@ func showStatus(args []string) int {
 		if p, ok := found[0].Process(name); ok {
 			found[0].Processes = []status.Process{p}
 		}
-		fmt.Println(string(smalljson.Indent(status.Together(found))))
+		var out bytes.Buffer
+		_ = json.Indent(&out, status.Together(found), "", "  ")
+		fmt.Println(out.String())
 	}
 	if err != nil { // there is another one, which does not report
 		return fail(notRunning, err.Error())

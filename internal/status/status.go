@@ -3,10 +3,10 @@
 package status
 
 import (
+	"bytes"
+	"encoding/json"
 	"path/filepath"
 	"time"
-
-	"tandem/internal/smalljson"
 )
 
 // Status is the whole file.
@@ -69,7 +69,16 @@ func (s *Status) Process(name string) (Process, bool) {
 }
 
 // Marshal is s as it is written.
-func (s *Status) Marshal() []byte { return smalljson.Marshal(s.fields) }
+func (s *Status) Marshal() []byte { return marshal(s) }
+
+// marshal is v as JSON for people: what a page would escape stays as it is.
+func marshal(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // all that can be written here is text, numbers and times of this age
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
 
 // Together is what several inits with one RUN_DIR say, as JSON: of one its status, as it is; of more the same members, which
 // then speak of the processes of all, with the first one's init and the first lock, and beside them each status in "inits".
@@ -77,8 +86,11 @@ func Together(all []*Status) []byte {
 	if len(all) == 1 {
 		return all[0].Marshal()
 	}
-	var sum Status
-	var each []Status
+	var sum struct {
+		Status
+		Inits []*Status `json:"inits"`
+	}
+	sum.Inits = all
 	for i, s := range all {
 		if i == 0 {
 			sum.Init = s.Init
@@ -88,12 +100,8 @@ func Together(all []*Status) []byte {
 		}
 		sum.Processes = append(sum.Processes, s.Processes...)
 		sum.OrphansReaped += s.OrphansReaped
-		each = append(each, *s)
 	}
-	return smalljson.Marshal(func(f *smalljson.Fields) {
-		sum.fields(f)
-		smalljson.Objects(f, "inits", &each, (*Status).fields)
-	})
+	return marshal(&sum)
 }
 
 // Read reads a status file. The writer replaces it by rename, so that what is read is always whole.
@@ -113,53 +121,8 @@ func Read(path string) (*Status, error) {
 // Parse reads what is in a status file.
 func Parse(b []byte) (*Status, error) {
 	var s Status
-	if err := smalljson.Unmarshal(b, s.fields); err != nil {
+	if err := json.Unmarshal(b, &s); err != nil {
 		return nil, err
 	}
 	return &s, nil
-}
-
-// The members as init writes and reads them. The tags above say the same to encoding/json, which web uses; a test
-// holds the two together.
-
-func (s *Status) fields(f *smalljson.Fields) {
-	f.Object("init", s.Init.fields)
-	smalljson.Objects(f, "processes", &s.Processes, (*Process).fields)
-	smalljson.OrOmit(f, "lock", &s.Lock, func(name string, l *Lock) { f.Object(name, l.fields) })
-	f.Int("orphans_reaped", &s.OrphansReaped)
-}
-
-func (i *Init) fields(f *smalljson.Fields) {
-	f.Int("pid", &i.PID)
-	f.Time("started_at", &i.StartedAt)
-	f.String("version", &i.Version)
-}
-
-func (p *Process) fields(f *smalljson.Fields) {
-	f.String("name", &p.Name)
-	f.Bool("critical", &p.Critical)
-	f.String("state", (*string)(&p.State))
-	smalljson.OrOmit(f, "since", &p.Since, f.Time)
-	f.OmitEmpty("reason", &p.Reason)
-	f.OmitEmpty("status_text", &p.StatusText)
-	f.Int("pid", &p.PID)
-	smalljson.OrNull(f, "started_at", &p.StartedAt, f.Time)
-	f.Int("restarts", &p.Restarts)
-	smalljson.OrNull(f, "last_end", &p.LastEnd, func(name string, e *End) { f.Object(name, e.fields) })
-	smalljson.OrOmit(f, "next_start_at", &p.NextStartAt, f.Time)
-}
-
-func (e *End) fields(f *smalljson.Fields) {
-	f.Time("at", &e.At)
-	f.Int("code", &e.Code)
-	f.String("signal", &e.Signal)
-	f.String("reason", &e.Reason)
-	f.Int("ran_ms", &e.RanMS)
-	f.Bool("oom_killed", &e.OOMKilled)
-}
-
-func (l *Lock) fields(f *smalljson.Fields) {
-	f.String("path", &l.Path)
-	f.Bool("held", &l.Held)
-	f.String("holder", &l.Holder)
 }

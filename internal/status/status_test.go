@@ -1,8 +1,6 @@
 package status
 
 import (
-	"bytes"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -10,7 +8,7 @@ import (
 	"time"
 )
 
-// fill gives every field at any depth a value of its own, so that one left out of fields cannot stay unnoticed.
+// fill gives every field at any depth a value of its own, so that one that is not written cannot stay unnoticed.
 func fill(v reflect.Value, n *int) {
 	*n++
 	switch {
@@ -36,28 +34,32 @@ func fill(v reflect.Value, n *int) {
 	}
 }
 
-// TestMarshalIsWhatTheTagsSay: init writes and reads the file without encoding/json, web's users know it by the tags.
-func TestMarshalIsWhatTheTagsSay(t *testing.T) {
+// TestMembers: the members of the file, and how each is written, are what people and programs read. What is written is read
+// back as it was.
+func TestMembers(t *testing.T) {
 	var full Status
 	n := 0
 	fill(reflect.ValueOf(&full).Elem(), &n)
+	full.Processes, full.Lock = full.Processes[:1], &Lock{"/a&b", true, "<l>"}
 	path := filepath.Join(t.TempDir(), "status.json")
-	for name, s := range map[string]*Status{"all there is": &full, "nothing": {}, "a process": {Processes: []Process{{Name: "web"}}}} {
-		var want bytes.Buffer
-		e := json.NewEncoder(&want)
-		e.SetEscapeHTML(false)
-		if err := e.Encode(s); err != nil {
-			t.Fatal(err)
+	for want, s := range map[string]*Status{
+		`{"init":{"pid":3,"started_at":"2026-11-24T01:02:03.000004Z","version":"<f>"},"processes":[{"name":"<i>","critical":true,` +
+			`"state":"<k>","since":"2026-11-24T01:02:03.000012Z","reason":"<n>","status_text":"<o>","pid":15,` +
+			`"started_at":"2026-11-24T01:02:03.000017Z","restarts":18,"last_end":{"at":"2026-11-24T01:02:03.000021Z","code":22,` +
+			`"signal":"<x>","reason":"<y>","ran_ms":25,"oom_killed":true},"next_start_at":"2026-11-24T01:02:03.000028Z"}],` +
+			`"lock":{"path":"/a&b","held":true,"holder":"<l>"},"orphans_reaped":56}`: &full,
+		`{"init":{"pid":0,"started_at":"0001-01-01T00:00:00Z","version":""},"processes":null,"orphans_reaped":0}`: {},
+		`{"init":{"pid":0,"started_at":"0001-01-01T00:00:00Z","version":""},"processes":[{"name":"web","critical":false,` +
+			`"state":"","pid":0,"started_at":null,"restarts":0,"last_end":null}],"orphans_reaped":0}`: {Processes: []Process{{Name: "web"}}},
+	} {
+		if have := string(s.Marshal()); have != want {
+			t.Errorf("have\n%s\nwant\n%s", have, want)
 		}
-		have := append(s.Marshal(), '\n')
-		if !bytes.Equal(have, want.Bytes()) {
-			t.Errorf("%s: have\n%swant\n%s", name, have, want.Bytes())
-		}
-		if err := os.WriteFile(path, want.Bytes(), 0o600); err != nil {
+		if err := os.WriteFile(path, s.Marshal(), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if back, err := Read(path); err != nil || !reflect.DeepEqual(back, s) {
-			t.Errorf("%s: read back %+v, %v; want %+v", name, back, err, s)
+			t.Errorf("read back %+v, %v; want %+v", back, err, s)
 		}
 	}
 }

@@ -1,27 +1,20 @@
 package status
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"strings"
 	"time"
-
-	"tandem/internal/smalljson"
 )
 
 // Words are what a process said of its own end, which its exit code cannot say. It writes them to the file
 // NAME.words beside the status file just before it ends, if it wants to; people find them in web's banner and in
 // `init status`.
 type Words struct {
-	At     time.Time
-	Code   int
-	Reason string // without secrets
-}
-
-func (w *Words) fields(f *smalljson.Fields) {
-	f.Time("at", &w.At)
-	f.Int("code", &w.Code)
-	f.String("reason", &w.Reason)
+	At     time.Time `json:"at"`
+	Code   int       `json:"code"`
+	Reason string    `json:"reason"` // without secrets
 }
 
 const (
@@ -39,7 +32,7 @@ func WriteWords(dir, name string, w Words) error {
 		return err
 	}
 	defer d.Close()
-	file, text := WordsOf(name), smalljson.Marshal(w.fields)
+	file, text := WordsOf(name), marshal(w)
 	if err = d.Write(file, text, 0o600); errors.Is(err, fs.ErrPermission) {
 		// dir belongs to an init of another user, which may have made the file for it.
 		return d.Overwrite(file, text)
@@ -63,7 +56,7 @@ func (p Process) Words(dir string) string {
 		return ""
 	}
 	var w Words
-	if smalljson.Unmarshal(b, w.fields) != nil || w.Code != p.LastEnd.Code {
+	if json.Unmarshal(b, &w) != nil || w.Code != p.LastEnd.Code {
 		return ""
 	}
 	// The status has microseconds, the words have more.
