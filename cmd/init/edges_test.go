@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"tandem/internal/control"
 	"tandem/internal/proctest"
 	"tandem/internal/status"
 	"tandem/internal/testenv"
@@ -350,7 +351,7 @@ func TestLockFileThatHangs(t *testing.T) {
 		for _, verb := range []string{"stop", "start", "restart"} {
 			// Only a stop can be carried out; nobody has to wait for the others.
 			limit := map[bool]time.Duration{true: soon, false: 300 * time.Millisecond}[verb == "stop"]
-			answer, err := request(filepath.Join(i.dir, "init.sock"), verb+" bot\n", limit)
+			answer, err := control.Request(filepath.Join(i.dir, "init.sock"), verb+" bot\n", limit)
 			if verb == "stop" && err == nil && answer == "0 bot: stopped" || verb != "stop" && errors.Is(err, syscall.EAGAIN) {
 				continue
 			}

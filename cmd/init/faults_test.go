@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tandem/internal/cgroup"
+	"tandem/internal/control"
 	"tandem/internal/logging"
 	"tandem/internal/proctest"
 	"tandem/internal/reap"
@@ -41,10 +42,7 @@ func faulty(args []string) {
 		case "lock":
 			w.lock.tell = func(supervise.Event) { awaitGo(); panic("a bug") }
 		case "client":
-			w.control.ask = func(supervise.Request) {
-				w.control.ask = w.post
-				panic("a bug")
-			}
+			w.control.Do = func(string, string, func(control.Outcome)) { panic("a bug") }
 		case "status":
 			go func() {
 				awaitGo()

@@ -12,7 +12,6 @@ import (
 	"tandem/internal/lockfile"
 	"tandem/internal/proctest"
 	"tandem/internal/status"
-	"tandem/internal/supervise"
 )
 
 // What an operator asks for is answered in words, once it is so, and the status of the command tells scripts the same.
@@ -258,51 +257,4 @@ func TestFlood(t *testing.T) {
 			t.Logf("stopped in %s", time.Since(began))
 		})
 	}
-}
-
-// Whatever a client sends: what reaches the loop is a request that can be, and there is at most one line of answer.
-func FuzzControl(f *testing.F) {
-	for _, seed := range []string{"status\n", "stop bot\n", "start web\n", "restart bot", "\n", "", " \n", "stop bot\nstop bot\n", "stop  bot\n",
-		"status x\n", "STOP bot\n", strings.Repeat("x", 300) + "\n", "stop bot\x00\n", "stop\tbot\n"} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, sent []byte) {
-		var asked []supervise.Event
-		c := &controlServer{limit: time.Second, show: func() []byte { return []byte("{}") }, ask: func(r supervise.Request) {
-			asked = append(asked, r.Event)
-			r.Reply(supervise.Outcome{Text: "done"})
-		}}
-		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ours, theirs := os.NewFile(uintptr(fds[0]), "client"), os.NewFile(uintptr(fds[1]), "init")
-		defer ours.Close()
-		_, _ = ours.Write(sent[:min(len(sent), 4096)])
-		_ = syscall.Shutdown(fds[0], syscall.SHUT_WR)
-		c.client(theirs)
-		var answer []byte
-		buf := make([]byte, 4096)
-		for {
-			n, err := ours.Read(buf)
-			if err != nil || n == 0 {
-				break
-			}
-			answer = append(answer, buf[:n]...)
-		}
-		wants := map[string]supervise.Event{"status\n": supervise.Tick{}, "start bot\n": supervise.Ask{Verb: "start", ID: 1}, "stop bot\n": supervise.Ask{Verb: "stop", ID: 1},
-			"restart bot\n": supervise.Ask{Verb: "restart", ID: 1}, "start web\n": supervise.Ask{Verb: "start"}, "stop web\n": supervise.Ask{Verb: "stop"}, "restart web\n": supervise.Ask{Verb: "restart"}}
-		want, ok := wants[string(sent)]
-		switch {
-		case ok && (len(asked) != 1 || asked[0] != want || !strings.HasSuffix(string(answer), "\n")):
-			t.Fatalf("%q asked for %v and was answered %q", sent, asked, answer)
-		case !ok && len(asked) != 0:
-			t.Fatalf("%q asked for %v", sent, asked)
-		case strings.Count(string(answer), "\n") > 1 || !ok && len(answer) > 0 && answer[0] != '1':
-			t.Fatalf("%q was answered %q", sent, answer)
-		}
-		if len(c.silent) != 0 || c.asking != 0 || c.looks != 0 {
-			t.Fatalf("%q left its place taken", sent)
-		}
-	})
 }

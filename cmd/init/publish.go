@@ -60,7 +60,7 @@ func (w *world) claimRunDir() {
 	if _, _, other := s.otherUser(supervise.Web); other {
 		w.publisher.mode = 0o644
 	}
-	if err := w.control.listen(inRunDir(files.Socket)); err != nil {
+	if err := w.control.Listen(inRunDir(files.Socket)); err != nil {
 		w.log.Warn("init runs without control socket", "reason", err.Error())
 	}
 	w.listenToProcesses(inRunDir(files.Notify))

@@ -73,7 +73,7 @@ func runGroup(w *world, signals *signalChannels) int {
 	}
 	add("log", w.watchLog)
 	add("status", w.publisher.run)
-	add("control", w.control.serve)
+	add("control", w.control.Serve)
 	add("notices", w.listen)
 	if w.lock != nil {
 		add("lock", w.lock.run)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"tandem/internal/control"
 	"tandem/internal/proctest"
 	"tandem/internal/status"
 	"tandem/internal/testenv"
@@ -200,7 +201,7 @@ func (s *soak) signalBot(i *tandem, sig syscall.Signal) {
 func (s *soak) request() {
 	line := []string{"start bot", "start bot", "restart bot", "stop bot", "stop web", "start web"}[s.random.IntN(6)]
 	// An operator who does not wait for what comes of it, most often: a start is granted long before it counts as one.
-	answer, err := request(filepath.Join(s.dir, "init.sock"), line+"\n", time.Duration(1+s.random.IntN(300))*time.Millisecond)
+	answer, err := control.Request(filepath.Join(s.dir, "init.sock"), line+"\n", time.Duration(1+s.random.IntN(300))*time.Millisecond)
 	switch web := strings.HasSuffix(line, "web"); {
 	case errors.Is(err, syscall.EAGAIN):
 	case err != nil || web != strings.Contains(answer, "critical process") || !strings.HasPrefix(answer, "1 ") && web:
@@ -267,7 +268,7 @@ func (s *soak) calmDown() {
 	s.other.Wait(soon)
 	s.checkOther()
 	proctest.Eventually(s.t, 2*soon, "the bot runs, and stays so", func() bool {
-		answer, err := request(filepath.Join(s.dir, "init.sock"), "start bot\n", soon)
+		answer, err := control.Request(filepath.Join(s.dir, "init.sock"), "start bot\n", soon)
 		if err != nil || answer == "" || strings.Contains(answer, "too many") {
 			s.t.Fatalf("start bot: %q, %v", answer, err)
 		}

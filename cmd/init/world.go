@@ -10,6 +10,7 @@ import (
 
 	"tandem/internal/cgroup"
 	"tandem/internal/confine"
+	"tandem/internal/control"
 	"tandem/internal/exitcode"
 	"tandem/internal/reap"
 	"tandem/internal/sdnotify"
@@ -27,7 +28,7 @@ type world struct {
 	done      chan struct{}
 	lock      *lockKeeper // nil where no bot is supervised
 	publisher *publisher
-	control   *controlServer
+	control   *control.Server
 	processes *sdnotify.Listener // nil for nobody to be listened to
 	tty       *tty.Terminal      // nil but for `init -- COMMAND` on a terminal
 
@@ -51,7 +52,11 @@ func newWorld(s settings, log *slog.Logger, logFailed <-chan any) *world {
 		requests:      make(chan supervise.Request, 16), done: make(chan struct{}),
 		publisher: &publisher{log: log, mode: 0o600, wake: make(chan struct{}, 1)},
 	}
-	w.control = &controlServer{ask: w.post, show: w.publisher.json, limit: s.policy.StopTimeout + time.Minute}
+	w.control = &control.Server{
+		Do: w.do, Turn: func(done func()) { w.put(supervise.Tick{}, func(supervise.Outcome) { done() }) },
+		Status: w.publisher.json, Limit: s.policy.StopTimeout + time.Minute,
+		Failed: func(r any) { w.fault("control", r) },
+	}
 	if s.policy.Names[supervise.Bot] != "" && s.lockFile != "" {
 		w.lock = newLockKeeper(s.lockFile, s.reserved, log, func(e supervise.Event) { w.post(supervise.Request{Event: e}) })
 		_, w.lock.group, _ = s.otherUser(supervise.Bot)
@@ -70,6 +75,20 @@ func (w *world) post(r supervise.Request) {
 	case w.requests <- r:
 	case <-w.done:
 	}
+}
+
+// put brings an event to the loop; reply is called with what comes of it.
+func (w *world) put(e supervise.Event, reply func(supervise.Outcome)) {
+	w.post(supervise.Request{Event: e, Reply: reply})
+}
+
+// do has the loop carry out what an operator asks for.
+func (w *world) do(verb, name string, done func(control.Outcome)) {
+	id := supervise.Web
+	if name == "bot" {
+		id = supervise.Bot
+	}
+	w.put(supervise.Ask{Verb: verb, ID: id}, func(o supervise.Outcome) { done(control.Outcome{Code: o.Code, Text: o.Text}) })
 }
 
 // watchLog is the actor that makes a failure of the log's writer init's.

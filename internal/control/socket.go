@@ -1,9 +1,11 @@
-package main
+package control
 
 import (
 	"os"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // accept waits for the next client.
@@ -25,6 +27,29 @@ func accept(socket *os.File) (*os.File, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "client"), nil
+}
+
+// send sends all of b, or what the other side takes before the deadline. It raises no SIGPIPE when that has left.
+func send(f *os.File, b []byte) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	for len(b) > 0 {
+		var n int
+		var sendErr error
+		err := conn.Write(func(fd uintptr) bool {
+			n, sendErr = unix.SendmsgN(int(fd), b, nil, nil, unix.MSG_NOSIGNAL)
+			return sendErr != syscall.EAGAIN
+		})
+		switch {
+		case sendErr == syscall.EINTR:
+		case err != nil || sendErr != nil:
+			return
+		default:
+			b = b[n:]
+		}
+	}
 }
 
 // pacer bounds what somebody who floods a socket can make init work, and costs others nothing.

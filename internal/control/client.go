@@ -1,0 +1,97 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ProbeLimit is how long a living init may take to tell its status, and how long it may be too busy to be asked anything.
+const ProbeLimit = 5 * time.Second
+
+// maxReply bounds what is taken of a reply, in bytes: whoever can write RUN_DIR can put a socket of his own there.
+const maxReply = 64 << 10
+
+// Do has the init at socket carry out verb for the process name, and waits for as long as that takes.
+func Do(socket, verb, name string) (Outcome, error) {
+	reply, err := Request(socket, verb+" "+name+"\n", 0)
+	if err != nil {
+		return Outcome{}, err
+	}
+	number, text, _ := strings.Cut(reply, " ")
+	code, err := strconv.Atoi(number)
+	if err != nil {
+		return Outcome{Code: 1, Text: "init ended before it answered"}, nil
+	}
+	return Outcome{code, text}, nil
+}
+
+// Status is the status of the init at socket, as JSON.
+func Status(socket string) ([]byte, error) {
+	reply, err := Request(socket, "status\n", ProbeLimit)
+	if errors.Is(err, syscall.EAGAIN) || err == nil && reply == "" {
+		return nil, errors.New("it does not answer; it hangs, or it is too busy")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if words, refused := strings.CutPrefix(reply, "1 "); refused {
+		return nil, errors.New(words)
+	}
+	return []byte(reply), nil
+}
+
+// Request sends line to the init at socket and returns its reply; limit is how long that may take, 0 for any time. What was
+// not even asked, because others crowd the socket, is asked again for a while: an operator's word has to get through.
+func Request(socket, line string, limit time.Duration) (reply string, err error) {
+	for until := time.Now().Add(ProbeLimit); ; {
+		reply, err = requestOnce(socket, line, limit)
+		crowdedOut := errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) ||
+			err == nil && reply == strings.TrimSpace(tooMany)
+		if !crowdedOut || time.Now().After(until) {
+			return reply, err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func requestOnce(socket, line string, limit time.Duration) (string, error) {
+	began := time.Now()
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer syscall.Close(fd)
+	timeout := syscall.NsecToTimeval(int64(limit))
+	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &timeout)
+	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &timeout)
+	if err := syscall.Connect(fd, &syscall.SockaddrUnix{Name: socket}); err != nil {
+		return "", fmt.Errorf("%s: %w", socket, err)
+	}
+	if err := unix.Sendto(fd, []byte(line), unix.MSG_NOSIGNAL, nil); err != nil {
+		return "", fmt.Errorf("%s: %w", socket, err)
+	}
+	var reply []byte
+	buf := make([]byte, 4096)
+	for {
+		n, err := syscall.Read(fd, buf)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
+			return "", fmt.Errorf("%s: %w", socket, err)
+		case n == 0:
+			return strings.TrimSpace(string(reply)), nil
+		case len(reply) > maxReply:
+			return "", fmt.Errorf("%s: the answer has more than %d bytes", socket, maxReply)
+		case limit > 0 && time.Since(began) > limit: // it says something now and then, and never all
+			return "", fmt.Errorf("%s: %w", socket, syscall.EAGAIN)
+		default:
+			reply = append(reply, buf[:n]...)
+		}
+	}
+}

@@ -1,0 +1,215 @@
+// Package control is how an operator speaks to a running init: both ends of the protocol on its control socket.
+//
+// A client connects, sends one line, "VERB NAME\n" or "status\n", and gets an answer. For a verb that is one line, "CODE TEXT",
+// once it is carried out or has come to something else. For status it is the JSON of status.json, after init's loop has turned
+// once, so that it is also proof that init works.
+//
+// It promises that nothing that a client does or leaves undone reaches the loop but such a line, that no client costs more than
+// a goroutine that waits for a bounded time, and that a client reads a bounded answer. What a verb means is left to the loop.
+package control
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"tandem/internal/unixsocket"
+)
+
+const (
+	maxLine   = 256             // bytes of a request
+	maxSilent = 32              // clients that have not said all they want; for one more the longest silent one has to go
+	maxAsking = 16              // requests that are being carried out; one more is refused
+	maxLooks  = 16              // of the status at once, likewise
+	patience  = 2 * time.Second // for a client to say what it wants and to take the answer, and for the loop to turn
+	backlog   = 64              // clients that wait to be heard
+)
+
+// tooMany is the reply to a request that was not looked at.
+const tooMany = "1 too many requests are being carried out: try again\n"
+
+// Outcome is what came of a request: the status that the client ends with, and a sentence.
+type Outcome struct {
+	Code int
+	Text string
+}
+
+// Server is init's end.
+type Server struct {
+	// Do has the loop carry out verb for the process name and say what came of it. It must not wait for that.
+	Do func(verb, name string, done func(Outcome))
+	// Turn has the loop turn once.
+	Turn func(done func())
+	// Status is the status as JSON.
+	Status func() []byte
+	// Failed is told of a panic.
+	Failed func(panic any)
+	// Limit is for what was asked for to come to something.
+	Limit time.Duration
+
+	socket *os.File // nil while there is none
+
+	mu     sync.Mutex
+	silent []*os.File // longest first
+	asking int
+	looks  int
+}
+
+// Listen makes the socket at path, in place of a stale one.
+func (s *Server) Listen(path string) (err error) {
+	if s.socket, err = unixsocket.Listen(path, 0o600, backlog); err != nil {
+		return fmt.Errorf("control socket %s: %w", path, err)
+	}
+	return nil
+}
+
+// Serve answers clients until done is closed.
+func (s *Server) Serve(done <-chan struct{}) {
+	if s.socket == nil {
+		<-done
+		return
+	}
+	go func() {
+		<-done
+		s.socket.Close() // ends accept
+	}()
+	var pace pacer
+	for {
+		f, err := accept(s.socket)
+		select {
+		case <-done: // and not an error of its own: package os leaves that of a closed socket nameless here
+			if err == nil {
+				f.Close()
+			}
+			return
+		default:
+		}
+		switch {
+		case err == nil:
+			go s.client(f)
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE),
+			errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.ENOBUFS):
+			time.Sleep(100 * time.Millisecond)
+		}
+		pace.wait(done)
+	}
+}
+
+func (s *Server) client(f *os.File) {
+	defer f.Close()
+	defer func() {
+		if r := recover(); r != nil {
+			s.Failed(r)
+		}
+	}()
+	_ = f.SetDeadline(time.Now().Add(patience))
+	line, ok := s.hear(f)
+	if !ok {
+		return
+	}
+	reply := s.reply(line)
+	_ = f.SetDeadline(time.Now().Add(patience))
+	send(f, reply)
+}
+
+// hear reads a line, or as much of one as a request may have; false if the client left or took too long.
+func (s *Server) hear(f *os.File) (line string, ok bool) {
+	s.mu.Lock()
+	if len(s.silent) == maxSilent {
+		s.silent[0].Close()
+		s.silent = s.silent[1:]
+	}
+	s.silent = append(s.silent, f)
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.silent = slices.DeleteFunc(s.silent, func(other *os.File) bool { return other == f })
+		s.mu.Unlock()
+	}()
+	buf := make([]byte, maxLine)
+	for n := 0; n < len(buf); {
+		more, err := f.Read(buf[n:])
+		if err != nil {
+			return "", false
+		}
+		if n += more; buf[n-1] == '\n' {
+			return string(buf[:n]), true
+		}
+	}
+	return string(buf), true
+}
+
+// reply has carried out what line asks for.
+func (s *Server) reply(line string) []byte {
+	say := func(o Outcome) []byte { return []byte(strconv.Itoa(o.Code) + " " + o.Text + "\n") }
+	verb, name, problem := Parse(line)
+	if problem != "" {
+		return say(Outcome{1, problem})
+	}
+	under, most := &s.asking, maxAsking
+	if verb == "status" { // counted apart: a probe must not fail because much is being carried out
+		under, most = &s.looks, maxLooks
+	}
+	s.mu.Lock()
+	free := *under < most
+	if free {
+		*under++
+	}
+	s.mu.Unlock()
+	if !free {
+		return []byte(tooMany)
+	}
+	defer func() {
+		s.mu.Lock()
+		*under--
+		s.mu.Unlock()
+	}()
+	if verb == "status" {
+		if _, ok := within(patience, func(done func(Outcome)) { s.Turn(func() { done(Outcome{}) }) }); !ok {
+			return nil
+		}
+		return append(s.Status(), '\n')
+	}
+	o, ok := within(s.Limit, func(done func(Outcome)) { s.Do(verb, name, done) })
+	if !ok {
+		o = Outcome{1, "no answer within " + s.Limit.String()}
+	}
+	return say(o)
+}
+
+// within waits for what comes of ask; false if nothing does.
+func within(limit time.Duration, ask func(done func(Outcome))) (Outcome, bool) {
+	came := make(chan Outcome, 1)
+	ask(func(o Outcome) { came <- o })
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	select {
+	case o := <-came:
+		return o, true
+	case <-late.C:
+		return Outcome{}, false
+	}
+}
+
+// Parse reads a line of the protocol.
+func Parse(line string) (verb, name, problem string) {
+	body, whole := strings.CutSuffix(line, "\n")
+	verb, name, _ = strings.Cut(body, " ")
+	switch {
+	case !whole:
+		return "", "", "want one line of at most 255 bytes"
+	case body == "status":
+		return verb, "", ""
+	case verb != "start" && verb != "stop" && verb != "restart":
+		return "", "", "want status, start, stop or restart"
+	case name != "web" && name != "bot":
+		return "", "", "there is no such process: want web or bot"
+	}
+	return verb, name, ""
+}

@@ -1,0 +1,81 @@
+package control
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The control socket's actor ends with init: one that went on would cost each stop of a container 300 ms.
+func TestControlEndsWithInit(t *testing.T) {
+	t.Parallel()
+	c := &Server{}
+	if err := c.Listen(filepath.Join(t.TempDir(), "init.sock")); err != nil {
+		t.Fatal(err)
+	}
+	done, returned := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(returned)
+		c.Serve(done)
+	}()
+	close(done)
+	select {
+	case <-returned:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it is still serving")
+	}
+}
+
+// Whatever a client sends: what reaches the loop is a request that can be, and there is at most one line of answer.
+func FuzzControl(f *testing.F) {
+	for _, seed := range []string{"status\n", "stop bot\n", "start web\n", "restart bot", "\n", "", " \n", "stop bot\nstop bot\n", "stop  bot\n",
+		"status x\n", "STOP bot\n", strings.Repeat("x", 300) + "\n", "stop bot\x00\n", "stop\tbot\n"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		var asked []string
+		c := &Server{
+			Limit: time.Second, Status: func() []byte { return []byte("{}") },
+			Turn: func(done func()) { asked = append(asked, "status"); done() },
+			Do: func(verb, name string, done func(Outcome)) {
+				asked = append(asked, verb+" "+name)
+				done(Outcome{Text: "done"})
+			},
+		}
+		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, theirs := os.NewFile(uintptr(fds[0]), "client"), os.NewFile(uintptr(fds[1]), "init")
+		defer ours.Close()
+		_, _ = ours.Write(sent[:min(len(sent), 4096)])
+		_ = syscall.Shutdown(fds[0], syscall.SHUT_WR)
+		c.client(theirs)
+		var answer []byte
+		buf := make([]byte, 4096)
+		for {
+			n, err := ours.Read(buf)
+			if err != nil || n == 0 {
+				break
+			}
+			answer = append(answer, buf[:n]...)
+		}
+		can := []string{"status\n", "start bot\n", "stop bot\n", "restart bot\n", "start web\n", "stop web\n", "restart web\n"}
+		ok, want := slices.Contains(can, string(sent)), strings.TrimSuffix(string(sent), "\n")
+		switch {
+		case ok && (len(asked) != 1 || asked[0] != want || !strings.HasSuffix(string(answer), "\n")):
+			t.Fatalf("%q asked for %v and was answered %q", sent, asked, answer)
+		case !ok && len(asked) != 0:
+			t.Fatalf("%q asked for %v", sent, asked)
+		case strings.Count(string(answer), "\n") > 1 || !ok && len(answer) > 0 && answer[0] != '1':
+			t.Fatalf("%q was answered %q", sent, answer)
+		}
+		if len(c.silent) != 0 || c.asking != 0 || c.looks != 0 {
+			t.Fatalf("%q left its place taken", sent)
+		}
+	})
+}
