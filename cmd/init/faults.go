@@ -46,3 +46,6 @@ func before(f func() int) (status int) {
 	}()
 	return f()
 }
+
+// catchFailed ends init, which has no process yet, when its signals cannot be caught.
+func catchFailed(r any) { os.Exit(fail(exitcode.Software, fmt.Sprint("failed: panic: ", r))) }

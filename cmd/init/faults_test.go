@@ -18,6 +18,8 @@ import (
 	"tandem/internal/logging"
 	"tandem/internal/proctest"
 	"tandem/internal/reap"
+	"tandem/internal/rundir"
+	"tandem/internal/signals"
 	"tandem/internal/status"
 	"tandem/internal/supervise"
 )
@@ -25,7 +27,7 @@ import (
 // faulty is an init with a bug, which shows when the file RUN_DIR/go is there.
 func faulty(args []string) {
 	code := before(func() int {
-		signals := notify(nil)
+		caught := signals.Catch(nil, catchFailed)
 		s, err := readSettings(pair, os.Environ())
 		if err != nil {
 			panic(err)
@@ -46,10 +48,10 @@ func faulty(args []string) {
 		case "status":
 			go func() {
 				awaitGo()
-				w.publisher.put(func() *status.Status { panic("a bug") }, nil)
+				w.status.Put(func() *status.Status { panic("a bug") }, nil)
 			}()
 		case "signals":
-			go func() { awaitGo(); close(signals.others) }()
+			go func() { awaitGo(); close(caught.Others) }()
 		case "log":
 			failed := make(chan any, 1)
 			w.logFailed = failed
@@ -60,9 +62,9 @@ func faulty(args []string) {
 		}
 		w.claimRunDir()
 		if args[0] == "end" {
-			w.owned.lock = nil
+			w.owned = &rundir.Owned{} // which has no directory to clear
 		}
-		code := runGroup(w, signals)
+		code := runGroup(w, caught)
 		lines.Flush(time.Second)
 		return code
 	})

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"tandem/internal/lockfile"
@@ -198,4 +199,16 @@ func (k *lockKeeper) release(lock *lockfile.Lock) {
 		k.log.Warn("the polling lock did not guard the bot to its end", "reason", err.Error())
 	}
 	lock.Close()
+}
+
+// shareLock lets a bot of another user lock the file itself, should its launcher close the one that it inherits. Web,
+// which has another group, must not: whoever can open the file can keep every bot off.
+func (k *lockKeeper) shareLock(f *os.File) {
+	var st syscall.Stat_t
+	if k.group == 0 || f == nil || syscall.Fstat(int(f.Fd()), &st) != nil || int(st.Uid) != os.Getuid() || int(st.Gid) == k.group {
+		return
+	}
+	if f.Chown(-1, k.group) == nil {
+		_ = f.Chmod(0o660)
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tandem/internal/config"
 	"tandem/internal/proctest"
 	"tandem/internal/status"
 )
@@ -55,7 +56,7 @@ func startWith(t testing.TB, o proctest.Options, web, bot string, settings ...st
 	dir := runDir(t, o.User)
 	o.Path = proctest.Bin(t, "init")
 	env := []string{"RUN_DIR=" + dir, "TERMINATION_LOG=" + dir + "/none", "WEB_COMMAND=" + web, "BOT_COMMAND=" + bot}
-	o.Env = lastOfEach(append(env, settings...))
+	o.Env = config.LastOfEach(append(env, settings...))
 	for _, line := range o.Env {
 		if v, ok := strings.CutPrefix(line, "RUN_DIR="); ok {
 			dir = v

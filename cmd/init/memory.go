@@ -2,8 +2,8 @@ package main
 
 import (
 	"strconv"
-	"strings"
 
+	"tandem/internal/config"
 	"tandem/internal/supervise"
 )
 
@@ -31,17 +31,8 @@ func (s *settings) shareMemory(limit int64) {
 		if !runs[1-id] {
 			share = shareAlone
 		}
-		if runs[id] && !hasVariable(s.env[id], "GOMEMLIMIT") {
-			s.env[id] = set(s.env[id], "GOMEMLIMIT", strconv.FormatInt(limit*share/100>>20, 10)+"MiB")
+		if runs[id] && config.New(s.env[id]).String("GOMEMLIMIT", "") == "" {
+			s.env[id] = config.Set(s.env[id], "GOMEMLIMIT", strconv.FormatInt(limit*share/100>>20, 10)+"MiB")
 		}
 	}
-}
-
-func hasVariable(environ []string, name string) bool {
-	for _, line := range environ {
-		if v, ok := strings.CutPrefix(line, name+"="); ok && v != "" {
-			return true
-		}
-	}
-	return false
 }

@@ -16,6 +16,7 @@ import (
 	"tandem/internal/exitcode"
 	"tandem/internal/logging"
 	"tandem/internal/reap"
+	"tandem/internal/signals"
 	"tandem/internal/supervise"
 	"tandem/internal/tty"
 )
@@ -94,7 +95,7 @@ func (p *plain) addRewrite(rule string) error {
 	if err != nil {
 		return err
 	}
-	if uncaught[sig] || sig == syscall.SIGCHLD || sig == firstRealtime-1 {
+	if !signals.Catchable(sig) {
 		return errors.New(supervise.SignalName(sig) + " is none that init can pass on")
 	}
 	var as syscall.Signal
@@ -121,7 +122,7 @@ func runPlain(words []string) int {
 			keep, ignored = append(keep, sig), append(ignored, sig)
 		}
 	}
-	signals := notify(keep)
+	caught := signals.Catch(keep, catchFailed)
 	s, err := p.settings(os.Environ())
 	s.ignored = ignored
 	log, lines := logging.NewAsync(2, s.log, "init")
@@ -146,8 +147,8 @@ func runPlain(words []string) int {
 	if err := os.Chdir("/"); err != nil {
 		log.Warn("init cannot leave its working directory", "reason", err.Error())
 	}
-	<-signals.all // every signal is the command's, from its first moment on
-	return runGroup(w, signals)
+	<-caught.All // every signal is the command's, from its first moment on
+	return runGroup(w, caught)
 }
 
 // adopt makes orphans come to init: by itself where it is not PID 1, and on demand also where it is.

@@ -14,18 +14,19 @@ import (
 	"tandem/internal/exitcode"
 	"tandem/internal/logging"
 	"tandem/internal/reap"
+	"tandem/internal/signals"
+	"tandem/internal/status"
 	"tandem/internal/supervise"
 )
 
 // supervised runs web and bot, or one of them, and returns the status that init ends with.
 func supervised(m mode) int {
-	signals := notify(nil)
+	caught := signals.Catch(nil, catchFailed)
 	score := confine.OpenOOMScore()
 	// Before web exists: what init was given, the bot's token included, is then not in a /proc file that web,
 	// which has the same user, can read.
 	prctlErr := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	unignoreSignals()
-	closeInherited()
+	reap.DropInherited()
 
 	s, err := readSettings(m, os.Environ())
 	log, lines := logging.NewAsync(2, s.log, "init")
@@ -36,7 +37,7 @@ func supervised(m mode) int {
 			reason += "; " + s.botProblem
 		}
 		log.Error("settings are wrong: nothing was started", "reason", reason)
-		writeLastWords(s.terminationLog, fmt.Sprintf("init ended with %d: settings are wrong: nothing was started: %s", exitcode.Usage, reason))
+		status.WriteLastWords(s.terminationLog, fmt.Sprintf("init ended with %d: settings are wrong: nothing was started: %s", exitcode.Usage, reason))
 		return exitcode.Usage
 	}
 	if s.botProblem != "" && s.policy.Disabled != "" { // otherwise the policy says it
@@ -57,7 +58,7 @@ func supervised(m mode) int {
 		log.Warn("init cannot leave its working directory", "reason", err.Error())
 	}
 	w.claimRunDir()
-	return runGroup(w, signals)
+	return runGroup(w, caught)
 }
 
 // lastLines is how long init's end waits for a log that nobody takes.
@@ -66,13 +67,13 @@ const lastLines = 200 * time.Millisecond
 // runGroup runs the loop, which alone starts, kills and waits, and beside it a group of
 // actors that only bring it requests. No actor stands for a child: the first one to return ends the group, and
 // the bot's end must end nothing.
-func runGroup(w *world, signals *signalChannels) int {
+func runGroup(w *world, caught *signals.Caught) int {
 	var g run.Group
 	add := func(name string, actor func(done <-chan struct{})) {
 		g.Add(w.guard(name, actor), func(error) {})
 	}
 	add("log", w.watchLog)
-	add("status", w.publisher.run)
+	add("status", w.status.Run)
 	add("control", w.control.Serve)
 	add("notices", w.listen)
 	if w.lock != nil {
@@ -91,10 +92,10 @@ func runGroup(w *world, signals *signalChannels) int {
 		w.begin()
 	}
 
-	<-signals.caught
+	<-caught.Deadly
 	code := (&supervise.Loop{
 		Config: &w.settings.policy, World: w, Requests: w.requests,
-		Children: signals.children, Stop: signals.stop, Others: signals.others,
+		Children: caught.Children, Stop: caught.Stop, Others: caught.Others,
 		Elsewhere: !dieWithParent(w.settings.mode),
 	}).Run()
 
@@ -104,5 +105,5 @@ func runGroup(w *world, signals *signalChannels) int {
 	case <-group:
 	case <-time.After(300 * time.Millisecond): // a file system that hangs must not keep init
 	}
-	return w.after("end", code, w.releaseRunDir)
+	return w.after("end", code, w.owned.Release)
 }

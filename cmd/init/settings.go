@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -67,7 +66,7 @@ func stopTimeout(env *config.Env) time.Duration {
 // readSettings reads the environment. The error has all that is wrong with init's and web's settings; what is
 // wrong with the bot's is in botProblem.
 func readSettings(m mode, environ []string) (settings, error) {
-	environ = lastOfEach(environ)
+	environ = config.LastOfEach(environ)
 	env, botEnv := config.New(environ), config.New(environ)
 	s := settings{mode: m, log: logging.Read(env), terminationLog: env.String("TERMINATION_LOG", "/dev/termination-log")}
 	s.dir, _ = os.Getwd()
@@ -82,17 +81,17 @@ func readSettings(m mode, environ []string) (settings, error) {
 	// Whoever supervises init does not want to hear its processes.
 	shared := environ
 	for _, name := range []string{sdnotify.SocketVariable, sdnotify.WatchdogVariable, sdnotify.WatchdogPIDVariable} {
-		shared = set(shared, name, "")
+		shared = config.Set(shared, name, "")
 	}
 	if s.runDir != "" {
-		shared = set(shared, "RUN_DIR", s.runDir)
+		shared = config.Set(shared, "RUN_DIR", s.runDir)
 	}
 	if m != botOnly {
 		s.policy.Names[supervise.Web] = "web"
 		s.policy.SuccessExit = statuses(env, "WEB_SUCCESS_EXIT")
 		s.args[supervise.Web] = commandLine(env, "WEB_COMMAND", "web")
 		s.notify[supervise.Web] = env.Bool("WEB_NOTIFY", env.String("WEB_COMMAND", "") == "")
-		s.env[supervise.Web] = without(shared, botsOwn, names(env, "WEB_PASS_ENV"))
+		s.env[supervise.Web] = config.Without(shared, botsOwn, names(env, "WEB_PASS_ENV"))
 		s.confine(env, supervise.Web, "WEB_")
 	}
 	if m != webOnly {
@@ -124,8 +123,8 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 		p.Broken = "the polling lock cannot be had: " + s.runDirProblem.Error() + "; or set POLL_LOCK_FILE"
 	}
 	s.reserve(shared)
-	s.env[supervise.Bot] = set(without(shared, websOwn, pass), "POLL_LOCK_FILE", s.lockFile)
-	s.env[supervise.Bot] = set(s.env[supervise.Bot], "POLL_LOCK_FD", strconv.Itoa(lockFD))
+	s.env[supervise.Bot] = config.Set(config.Without(shared, websOwn, pass), "POLL_LOCK_FILE", s.lockFile)
+	s.env[supervise.Bot] = config.Set(s.env[supervise.Bot], "POLL_LOCK_FD", strconv.Itoa(lockFD))
 	s.confine(env, supervise.Bot, "BOT_")
 	if err := env.Err(); err != nil {
 		s.botProblem = err.Error()
@@ -182,8 +181,17 @@ func (s *settings) confine(env *config.Env, id supervise.ID, prefix string) {
 	s.policy.StopSignal[id] = stopSignal(env, prefix+"STOP_SIGNAL")
 	var home string
 	if s.limits[id], home = confine.Read(env, prefix); home != "" {
-		s.env[id] = set(s.env[id], "HOME", home)
+		s.env[id] = config.Set(s.env[id], "HOME", home)
 	}
+}
+
+// otherUser is the user that id runs as, if that is not init's own.
+func (s *settings) otherUser(id supervise.ID) (uid, gid int, other bool) {
+	l := s.limits[id]
+	if l == nil || l.User == nil || l.User.UID == os.Getuid() {
+		return 0, 0, false
+	}
+	return l.User.UID, l.User.GID, true
 }
 
 // absolute is path as it is meant where init was started: init itself then leaves that directory.
@@ -263,50 +271,6 @@ func botsOwn(name string) bool {
 	return strings.HasPrefix(name, "TELEGRAM_") || strings.HasPrefix(name, "BOT_") || name == "POLL_LOCK_FD"
 }
 func websOwn(name string) bool { return strings.HasPrefix(name, "WEB_") || name == "POLL_LOCK_FD" }
-
-// without is environ without what others own, apart from what is passed on after all.
-func without(environ []string, others func(string) bool, pass []string) []string {
-	kept := make([]string, 0, len(environ))
-	for _, line := range environ {
-		name, _, _ := strings.Cut(line, "=")
-		if !others(name) || slices.Contains(pass, name) {
-			kept = append(kept, line)
-		}
-	}
-	return kept
-}
-
-// set is a copy of environ in which name has value; "" takes it out.
-func set(environ []string, name, value string) []string {
-	out := make([]string, 0, len(environ)+1)
-	for _, line := range environ {
-		if !strings.HasPrefix(line, name+"=") {
-			out = append(out, line)
-		}
-	}
-	if value != "" {
-		out = append(out, name+"="+value)
-	}
-	return out
-}
-
-// lastOfEach drops lines that are no variables, and of a doubled variable all but the last: Go reads the last
-// one, C the first, and they must not differ about a secret.
-func lastOfEach(environ []string) []string {
-	last := map[string]int{}
-	for i, line := range environ {
-		if name, _, ok := strings.Cut(line, "="); ok && name != "" {
-			last[name] = i
-		}
-	}
-	var kept []string
-	for i, line := range environ {
-		if name, _, ok := strings.Cut(line, "="); ok && name != "" && last[name] == i {
-			kept = append(kept, line)
-		}
-	}
-	return kept
-}
 
 func quote(s string) string {
 	if len(s) > 80 {

@@ -13,6 +13,7 @@ import (
 	"tandem/internal/control"
 	"tandem/internal/exitcode"
 	"tandem/internal/reap"
+	"tandem/internal/rundir"
 	"tandem/internal/sdnotify"
 	"tandem/internal/status"
 	"tandem/internal/supervise"
@@ -27,7 +28,7 @@ type world struct {
 	requests  chan supervise.Request
 	done      chan struct{}
 	lock      *lockKeeper // nil where no bot is supervised
-	publisher *publisher
+	status    *status.Writer
 	control   *control.Server
 	processes *sdnotify.Listener // nil for nobody to be listened to
 	tty       *tty.Terminal      // nil but for `init -- COMMAND` on a terminal
@@ -39,10 +40,10 @@ type world struct {
 	// processesLeft is how many the container may have more; false where there is no limit.
 	processesLeft func() (int, bool)
 	oomScore      *confine.OOMScore
-	begin         func() // starts everything beside the loop, after web: web waits for none of it
-	failure       string // why init itself failed, if it did
-	killed        int    // what init itself sent SIGKILL last: a process, -n for a group, -1 for all
-	owned         *ownedDir
+	begin         func()        // starts everything beside the loop, after web: web waits for none of it
+	failure       string        // why init itself failed, if it did
+	killed        int           // what init itself sent SIGKILL last: a process, -n for a group, -1 for all
+	owned         *rundir.Owned // nil for none
 }
 
 func newWorld(s settings, log *slog.Logger, logFailed <-chan any) *world {
@@ -50,11 +51,11 @@ func newWorld(s settings, log *slog.Logger, logFailed <-chan any) *world {
 		settings: s, log: log, logFailed: logFailed, startedAt: time.Now(), oom: cgroup.NewOOMWatch(func() int { return 0 }),
 		processesLeft: func() (int, bool) { return 0, false },
 		requests:      make(chan supervise.Request, 16), done: make(chan struct{}),
-		publisher: &publisher{log: log, mode: 0o600, wake: make(chan struct{}, 1)},
+		status: status.NewWriter(log),
 	}
 	w.control = &control.Server{
 		Do: w.do, Turn: func(done func()) { w.put(supervise.Tick{}, func(supervise.Outcome) { done() }) },
-		Status: w.publisher.json, Limit: s.policy.StopTimeout + time.Minute,
+		Status: w.status.JSON, Limit: s.policy.StopTimeout + time.Minute,
 		Failed: func(r any) { w.fault("control", r) },
 	}
 	if s.policy.Names[supervise.Bot] != "" && s.lockFile != "" {
@@ -270,7 +271,7 @@ func (w *world) Publish(s supervise.State, orphans int, then func()) {
 	if s.Fault {
 		w.failure = s.Cause
 	}
-	w.publisher.put(w.view(s, orphans), then)
+	w.status.Put(w.view(s, orphans), then)
 }
 
 func (w *world) view(s supervise.State, orphans int) func() *status.Status {

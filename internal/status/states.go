@@ -17,25 +17,21 @@ const (
 
 // nature is what is true of a state. A new state is told of here, and whoever asks knows it.
 type nature struct {
-	ended   bool // no process is there, and none is about to take the lock
-	passing bool // it comes to an end by itself, soon
+	ended bool // no process is there, and none is about to take the lock
 }
 
 var natures = map[State]nature{
-	Starting: {passing: true},
+	Starting: {},
 	Running:  {},
 	Standby:  {},
-	Waiting:  {ended: true, passing: true},
+	Waiting:  {ended: true},
 	Finished: {ended: true},
 	Failed:   {ended: true},
 	Disabled: {ended: true},
 	Stopped:  {ended: true},
-	Stopping: {passing: true},
+	Stopping: {},
 }
 
 // Lives says whether a process may be there, or takes its turn as soon as it may. It is true of a state that is not known
 // here: a newer init wrote it, and a process is not taken for dead because of a word.
 func (s State) Lives() bool { return !natures[s].ended }
-
-// Lasts says whether the state may stay as it is for long.
-func (s State) Lasts() bool { return !natures[s].passing }

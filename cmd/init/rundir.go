@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"tandem/internal/buildinfo"
+	"tandem/internal/config"
+	"tandem/internal/rundir"
+	"tandem/internal/sdnotify"
+	"tandem/internal/status"
+	"tandem/internal/supervise"
+)
+
+// files are the names of what an init that runs so has in RUN_DIR.
+func (m mode) files() status.Files {
+	switch m {
+	case webOnly:
+		return status.OfWeb
+	case botOnly:
+		return status.OfBot
+	}
+	return status.OfPair
+}
+
+// claimRunDir makes this init the owner of its files in RUN_DIR and opens the sockets there. What stands in the way is said
+// once and costs the sockets and the file, nothing else.
+func (w *world) claimRunDir() {
+	s := &w.settings
+	files := s.mode.files()
+	_, _, web := s.otherUser(supervise.Web)
+	botUser, _, bot := s.otherUser(supervise.Bot)
+	if !bot {
+		botUser = -1
+	}
+	err := s.runDirProblem
+	if err == nil {
+		want := rundir.Want{Path: s.runDir, Files: files, Named: s.runDirNamed, Shared: web || bot, BotUser: botUser}
+		w.owned, err = rundir.Claim(want, w.log)
+	}
+	if err != nil {
+		w.log.Warn("init runs without status file and control socket", "reason", err.Error())
+		return
+	}
+	mode := os.FileMode(0o600)
+	if web {
+		mode = 0o644
+	}
+	w.status.To(w.owned.Dir, files.Status, mode)
+	if err := w.control.Listen(w.owned.Path(files.Socket)); err != nil {
+		w.log.Warn("init runs without control socket", "reason", err.Error())
+	}
+	w.listenToProcesses(w.owned.Path(files.Notify))
+}
+
+// listenToProcesses gives each process that is to be listened to the address for it. Where there is no socket, a process runs as one
+// that is not listened to.
+func (w *world) listenToProcesses(path string) {
+	s := &w.settings
+	if s.notify == [2]bool{} {
+		return
+	}
+	listener, err := sdnotify.Listen(path)
+	if err != nil {
+		w.log.Warn("init cannot hear whether its processes are ready and alive", "reason", err.Error())
+		return
+	}
+	w.processes = listener
+	for id, wanted := range s.notify {
+		if wanted {
+			s.policy.Notify[id] = true
+			s.env[id] = config.Set(s.env[id], sdnotify.SocketVariable, path)
+		}
+	}
+	if s.notify[supervise.Bot] && s.policy.Watchdog > 0 {
+		s.env[supervise.Bot] = config.Set(s.env[supervise.Bot], sdnotify.WatchdogVariable, strconv.FormatInt(s.policy.Watchdog.Microseconds(), 10))
+	}
+}
+
+// lastWords is what `kubectl describe pod` shows of the end.
+func (w *world) lastWords(code int) {
+	s := w.status.Status()
+	if s == nil {
+		return
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "init ended with %d.", code)
+	if w.failure != "" {
+		fmt.Fprintf(&text, " %s.", w.failure)
+	}
+	for _, p := range s.Processes {
+		fmt.Fprintf(&text, " %s: %s", p.Name, p.State)
+		if p.Reason != "" {
+			fmt.Fprintf(&text, " (%s)", p.Reason)
+		}
+		if p.LastEnd != nil {
+			fmt.Fprintf(&text, ", ended %s with %d: %s", p.LastEnd.At.Format(time.RFC3339), p.LastEnd.Code, p.LastEnd.Reason)
+		}
+		fmt.Fprintf(&text, ", %d restarts.", p.Restarts)
+	}
+	status.WriteLastWords(w.settings.terminationLog, text.String())
+}
+
+func version() string { return buildinfo.Version }

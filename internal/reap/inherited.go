@@ -1,0 +1,41 @@
+package reap
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// DropInherited keeps what this process was started with from the processes that it will start: open files but the first
+// three, and the two ignored signals that no library call resets. Of other signals Go's runtime has reset them.
+func DropInherited() {
+	unignoreSignals()
+	closeInherited()
+}
+
+// unignoreSignals gives the two signals that glibc keeps for itself their default action, which no library call
+// does. GNU make starts every program with them ignored, and so would each process of ours be.
+func unignoreSignals() {
+	var byDefault [4]uint64 // the kernel's struct sigaction: all zero is SIG_DFL
+	for _, sig := range []uintptr{32, 33} {
+		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
+	}
+}
+
+// closeInherited keeps descriptors that init was started with, apart from the first three, out of its
+// processes. It sets close-on-exec rather than closing them: Go's runtime may own some by now.
+func closeInherited() {
+	const closeRangeCloexec = 4
+	if _, _, errno := syscall.Syscall(unix.SYS_CLOSE_RANGE, 3, ^uintptr(0)>>32, closeRangeCloexec); errno == 0 {
+		return
+	}
+	limit := uint64(1 << 16) // kernels before 5.9
+	var r syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r) == nil {
+		limit = min(limit, r.Cur)
+	}
+	for fd := 3; fd < int(limit); fd++ {
+		syscall.CloseOnExec(fd)
+	}
+}

@@ -1,0 +1,124 @@
+// Package rundir makes one init the owner of its files in RUN_DIR.
+//
+// It promises that two inits never write the same file, that what an init left that was killed is not taken for a living one's,
+// and that a process of another user can pass through the directory and make or replace nothing in it. What the files say is
+// left to packages status, control and sdnotify.
+package rundir
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"tandem/internal/lockfile"
+	"tandem/internal/status"
+)
+
+// Want is what an init wants of a directory.
+type Want struct {
+	Path    string
+	Files   status.Files
+	Named   bool // by a person, who may have one that others can write
+	Shared  bool // with processes of other users, which needs the capability CHOWN
+	BotUser int  // who is to leave the bot's last words, where that is not init's user; -1 for nobody
+}
+
+// Owned is RUN_DIR, where this init owns its files.
+type Owned struct {
+	*status.Dir
+	lock *lockfile.Lock
+	want Want
+}
+
+// Claim opens the directory and takes the lock that says whose its files are. What a person should know of the directory
+// goes to log.
+func Claim(want Want, log *slog.Logger) (*Owned, error) {
+	dir, err := status.OpenDir(want.Path)
+	if err != nil {
+		return nil, err
+	}
+	o := &Owned{Dir: dir, want: want}
+	if err := o.claim(log); err != nil {
+		dir.Close()
+		return nil, err
+	}
+	o.clear() // what is from before a restart of the container is not to be taken for ours
+	return o, nil
+}
+
+func (o *Owned) claim(log *slog.Logger) error {
+	if owner, open, err := o.OwnedBy(); err != nil {
+		return err
+	} else if o.want.Named && (open || owner != os.Getuid() && owner != 0) {
+		log.Warn("others can write RUN_DIR", "dir", o.want.Path, "reason",
+			"whoever can may put a false status there, or keep the bot off by its lock: name a directory that is this user's alone")
+	}
+	if err := o.share(); err != nil {
+		return err
+	}
+	path := o.Path(o.want.Files.Lock)
+	lock, err := lockfile.Open(path)
+	if err != nil {
+		return err
+	}
+	free, err := lock.TryLock()
+	for range 3 { // `init status` looks whether it is free by holding it for a moment
+		if free || err != nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+		free, err = lock.TryLock()
+	}
+	if err == nil && !free {
+		err = fmt.Errorf("another init (%s) owns %s; give this one a RUN_DIR of its own", lockfile.Holder(path), o.want.Path)
+	}
+	if err != nil {
+		lock.Close()
+		return err
+	}
+	_ = lock.SetHolder(fmt.Sprintf("pid %d", os.Getpid()))
+	o.lock = lock
+	return nil
+}
+
+// share lets processes of other users pass through the directory, to the status file and to the file that the bot's last
+// words are for, without letting them make or replace anything in it.
+func (o *Owned) share() error {
+	if !o.want.Shared {
+		return nil
+	}
+	// Whoever owns the directory could put files of his own in the place of init's.
+	if owner, _, err := o.OwnedBy(); err != nil {
+		return err
+	} else if owner != os.Getuid() && o.want.Path != "/run/tandem" { // which the image has, for nothing else
+		return fmt.Errorf("%s belongs to user %d: with WEB_USER or BOT_USER init wants a RUN_DIR of its own", o.want.Path, owner)
+	}
+	if err := o.LetThrough(os.Getuid(), os.Getgid()); err != nil {
+		return err
+	}
+	if o.want.BotUser >= 0 {
+		_ = o.Give(status.WordsOf("bot"), o.want.BotUser) // without it the bot's exit code has to do
+	}
+	return nil
+}
+
+// Path is where name is in the directory.
+func (o *Owned) Path(name string) string { return filepath.Join(o.want.Path, name) }
+
+func (o *Owned) clear() {
+	for _, name := range []string{o.want.Files.Status, o.want.Files.Socket, o.want.Files.Notify} {
+		_ = o.Remove(name)
+	}
+}
+
+// Release removes what would be taken for a living init.
+func (o *Owned) Release() {
+	if o == nil {
+		return
+	}
+	o.clear()
+	_ = o.lock.Close()
+	o.Close()
+}

@@ -1,0 +1,91 @@
+// Package signals catches the signals that are sent to PID 1.
+//
+// It promises that a burst of some does not cost a SIGTERM or the news of a child's end, and that nothing ends init meanwhile.
+// What a signal means is left to package supervise.
+package signals
+
+import (
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+)
+
+// Caught are the signals that init receives. Each kind has its own channel, because a full one drops: a burst of
+// others must not cost a SIGTERM, and of SIGCHLD one is as good as many.
+type Caught struct {
+	Children chan os.Signal // SIGCHLD
+	Stop     chan os.Signal // SIGTERM, SIGINT and SIGQUIT
+	Others   chan os.Signal
+	Deadly   chan struct{} // closed once those are caught that would end init or be missed: no process is started before
+	All      chan struct{} // closed once all are
+}
+
+// Not to be caught: KILL and STOP cannot be, and URG and PROF are what Go's runtime sends itself (golang/go#37942).
+// 32 to 34 belong to C libraries.
+var uncaught = map[syscall.Signal]bool{
+	syscall.SIGKILL: true, syscall.SIGSTOP: true, syscall.SIGURG: true, syscall.SIGPROF: true,
+}
+
+// deadly are the signals that end a Go program which does not catch them. Others that come before they are caught are lost, as
+// they would be on a web that has not begun to listen.
+var deadly = map[syscall.Signal]bool{
+	syscall.SIGHUP: true, syscall.SIGINT: true, syscall.SIGQUIT: true, syscall.SIGILL: true,
+	syscall.SIGTRAP: true, syscall.SIGABRT: true, syscall.SIGBUS: true, syscall.SIGFPE: true,
+	syscall.SIGSEGV: true, syscall.SIGTERM: true, syscall.SIGSTKFLT: true, syscall.SIGSYS: true,
+	syscall.SIGPIPE: true, // where standard output or error is a pipe that nobody reads
+}
+
+// The real-time signals that a Go program can catch.
+const firstRealtime, lastRealtime = 35, 64
+
+// Catchable says whether sig is one that Catch tells of in Stop or Others.
+func Catchable(sig syscall.Signal) bool {
+	return sig >= 1 && sig <= lastRealtime && sig != syscall.SIGCHLD && !uncaught[sig] && (sig <= 31 || sig >= firstRealtime)
+}
+
+// Catch begins to catch every signal but those in keep, which stay ignored. A panic goes to failed.
+//
+// It does so beside the caller. For each signal Go's runtime has two threads answer each other. If one of them were the locked
+// main thread, that would be half the time from init's start to web's.
+func Catch(keep []os.Signal, failed func(panic any)) *Caught {
+	c := &Caught{
+		Children: make(chan os.Signal, 1), Stop: make(chan os.Signal, 8), Others: make(chan os.Signal, 64),
+		Deadly: make(chan struct{}), All: make(chan struct{}),
+	}
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				failed(r)
+			}
+		}()
+		c.catch(keep)
+	}()
+	return c
+}
+
+func (c *Caught) catch(keep []os.Signal) {
+	signal.Notify(c.Children, syscall.SIGCHLD)
+	for n := syscall.Signal(1); n <= syscall.SIGSYS; n++ {
+		if deadly[n] {
+			c.add(n, keep)
+		}
+	}
+	close(c.Deadly)
+	for n := syscall.Signal(1); n <= lastRealtime; n++ {
+		if !deadly[n] {
+			c.add(n, keep)
+		}
+	}
+	close(c.All)
+}
+
+func (c *Caught) add(n syscall.Signal, keep []os.Signal) {
+	switch {
+	case !Catchable(n) || slices.Contains(keep, os.Signal(n)):
+	case n == syscall.SIGTERM || n == syscall.SIGINT || n == syscall.SIGQUIT:
+		signal.Notify(c.Stop, n)
+	default:
+		signal.Notify(c.Others, n)
+	}
+}

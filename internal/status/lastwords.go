@@ -1,0 +1,48 @@
+package status
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+)
+
+// WriteLastWords puts what init has to say of its end, shortened to what Kubernetes takes, into the file at path if it is there and is one for
+// words: it may be a link or a pipe that somebody put there, or by a slip a file that holds something else.
+func WriteLastWords(path, words string) {
+	if info, err := os.Lstat(path); path == "" || err != nil || !info.Mode().IsRegular() {
+		return
+	}
+	if len(words) > maxLastWords {
+		words = words[:maxLastWords]
+	}
+	written := make(chan any, 1)
+	go func() {
+		defer func() { written <- recover() }()
+		f, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+		if errors.Is(err, fs.ErrPermission) {
+			f, err = os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+		}
+		if err != nil {
+			return
+		}
+		defer f.Close()
+		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > maxLastWords+1 {
+			return
+		}
+		if f.Truncate(0) == nil {
+			_, _ = f.WriteString(words + "\n")
+		}
+	}()
+	select {
+	case r := <-written:
+		if r != nil {
+			panic(r)
+		}
+	case <-time.After(200 * time.Millisecond):
+	}
+}
+
+// maxLastWords is how much is written: Kubernetes takes 4096 bytes. A file that has more holds something else.
+const maxLastWords = 4000
