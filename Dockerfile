@@ -16,7 +16,7 @@ COPY cmd cmd
 COPY internal internal
 ARG VERSION=dev
 ARG COMMIT=unknown
-# PID 1 is rather small than fast (docs/adr/0009); the same in the Makefile.
+# PID 1 is rather small than fast (docs/adr/0060); the same in the Makefile.
 RUN flags="-s -w -X tandem/internal/buildinfo.Version=$VERSION -X tandem/internal/buildinfo.Commit=$COMMIT" \
  && go build -trimpath -o /out/root/ -ldflags "$flags" ./cmd/web ./cmd/bot \
  && go build -trimpath -o /out/root/ -ldflags "-funcalign=8 $flags" -gcflags 'tandem/...=-l' ./cmd/init

@@ -7,7 +7,7 @@ export VERSION COMMIT
 
 LDFLAGS  := -s -w -X tandem/internal/buildinfo.Version=$(VERSION) -X tandem/internal/buildinfo.Commit=$(COMMIT)
 BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/
-# PID 1 is rather small than fast: its memory is its executable (docs/adr/0009). The same in Dockerfile.
+# PID 1 is rather small than fast: its memory is its executable (docs/adr/0060). The same in Dockerfile.
 SMALL    := -gcflags 'tandem/...=-l' -ldflags '-funcalign=8 $(LDFLAGS)'
 # How long make soak takes; in make check the same test takes a minute.
 soak: SOAK ?= 30m

@@ -22,7 +22,6 @@ import (
 	"tandem/internal/inbox"
 	"tandem/internal/logging"
 	"tandem/internal/ops"
-	"tandem/internal/resident"
 	"tandem/internal/status"
 	"tandem/internal/store"
 	"tandem/internal/telegram"
@@ -102,7 +101,6 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) error {
 	opsCtx, stopOps := context.WithCancel(context.Background())
 	g.Add(func() error { ops.Serve(opsCtx, cfg.opsAddr, routes(bot, db), log); return nil }, func(error) { stopOps() })
 
-	defer resident.AfterStart()()
 	watchCtx, stopWatch := context.WithCancel(context.Background())
 	g.Add(func() error { tell.alive(watchCtx, bot.Alive); return nil }, func(error) { stopWatch() })
 

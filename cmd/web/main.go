@@ -18,7 +18,6 @@ import (
 	"tandem/internal/door"
 	"tandem/internal/exitcode"
 	"tandem/internal/ops"
-	"tandem/internal/resident"
 	"tandem/internal/sdnotify"
 	"tandem/internal/web"
 )
@@ -95,7 +94,6 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	g.Add(until(func(ctx context.Context) { db.tell(ctx, settings.notify, listener.Addr().String()) }))
 	g.Add(until(db.keep))
 
-	defer resident.AfterStart()()
 	settings.notify.Send("READY=1", sdnotify.Status("listens on "+listener.Addr().String()))
 	defer context.AfterFunc(ctx, func() { settings.notify.Send("STOPPING=1") })()
 	log.Info("ready", "addr", listener.Addr().String(), "version", buildinfo.String())

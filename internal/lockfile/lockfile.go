@@ -8,6 +8,9 @@
 //
 // It leaves to others what to do while waiting, and exclusion between machines: flock guards as far as the
 // file system does, and a database's lock has to do the rest.
+//
+// By hand. github.com/gofrs/flock was tried, which is as small (8 kB): it waits by asking again and again, its Unlock takes the
+// lock from every process that has the open file, and it does not see that the file was replaced.
 package lockfile
 
 import (

@@ -6,8 +6,8 @@
 // printable and means what the sender wrote last, and that a Listener hears nobody but the processes that it was told of.
 // What a notice makes of a process is left to package supervise.
 //
-// github.com/coreos/go-systemd/daemon was looked at. It only sends, and without a time limit: a supervisor whose queue is full
-// would hang the process.
+// By hand. github.com/coreos/go-systemd/v22/daemon was tried: it only sends, and without a time limit, so that a supervisor
+// whose queue is full would hang the process.
 package sdnotify
 
 import (
