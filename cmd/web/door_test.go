@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tandem/internal/pgtest"
 	"tandem/internal/proctest"
 )
@@ -226,4 +228,33 @@ func TestTooFewOpenFiles(t *testing.T) {
 		t.Errorf("ended with %d, want 78", end.Code)
 	}
 	p.WaitLine(soon, `"level":"ERROR"`, `"limit":32`, "WEB_NOFILE")
+}
+
+// The limit is lowered under a web that runs, as when descriptors go to something that nobody foresaw: still connections give way,
+// and the log says so.
+func TestDescriptorsRunOut(t *testing.T) {
+	t.Parallel()
+	p := start(t, sqlite(t)).ready(t)
+	attack(t, p.addr, 200, oneAddress, func(io.Writer) {})
+	proctest.Eventually(t, soon, "web has 200 connections", func() bool { return p.descriptors(t) > 200 })
+	lower := unix.Rlimit{Cur: uint64(p.descriptors(t)) - 50, Max: uint64(p.descriptors(t))}
+	if err := unix.Prlimit(p.PID, unix.RLIMIT_NOFILE, &lower, nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if code, body := get(t, "http://"+p.addr+"/sign-in/none"); code != 410 {
+			t.Errorf("a page: %d %s", code, body)
+		}
+	}
+	p.WaitLine(soon, `"level":"WARN"`, "no more room", "too many open files", "WEB_NOFILE")
+	p.mustEnd(t, syscall.SIGTERM, soon)
+}
+
+func (p process) descriptors(t *testing.T) int {
+	t.Helper()
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(open)
 }

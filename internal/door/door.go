@@ -22,6 +22,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Limits of a port.
@@ -32,8 +34,8 @@ type Limits struct {
 }
 
 const (
-	// memory is the usual limit. Everyday's requests cost some 5 kB each.
-	memory = 6 << 20
+	// memory is the usual limit. An everyday request costs some 3 kB.
+	memory = 4 << 20
 	// lineCost is what a line of a header costs beside its bytes: a place in a map, two strings, a slice.
 	lineCost = 160
 	// mostLines is how many lines a header may have.
@@ -42,6 +44,8 @@ const (
 	rate = 16 << 10
 	// patience is how long a connection may be still before it gives way to one that comes while there are places left.
 	patience = time.Second
+	// arrival is how long a new one has in any case until its request counts as not coming.
+	arrival = 20 * time.Millisecond
 	// servedFor : one that has had an answer counts as still for a quarter of the time.
 	servedFor = 4
 	// sayEvery bounds the log.
@@ -153,13 +157,16 @@ func (d *Door) room() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(d.conns) >= d.places() && !d.closing {
-		if d.giveWay(nil, 0) {
+		if d.giveWay(nil, arrival) {
 			continue
 		}
-		d.say("all connections are at work; the next one waits", "limit", d.places(), "next", d.most.Next)
+		if d.stillest(nil, 0) == nil {
+			d.say("all connections are at work; the next one waits", "limit", d.places(), "next", d.most.Next)
+		}
 		d.mu.Unlock()
 		select {
 		case <-d.freed:
+		case <-time.After(arrival):
 		case <-d.done:
 		}
 		d.mu.Lock()
@@ -201,7 +208,7 @@ func (d *Door) none(err error) {
 	for len(d.conns) > d.fewer && d.giveWay(nil, 0) {
 	}
 	d.say("the system has no more room for connections; those that have been still the longest give way",
-		"error", err, "connections", len(d.conns), "next", d.most.Next)
+		"error", err, "connections", len(d.conns), "next", MoreFiles)
 	d.mu.Unlock()
 	select {
 	case <-time.After(20 * time.Millisecond):
@@ -222,29 +229,10 @@ func outOf(err error) bool {
 // giveWay closes the connection that has been still the longest of the address that has most of those, if there is one
 // that has been so for at least that long. A new one is not asked.
 func (d *Door) giveWay(fresh *conn, least time.Duration) bool {
-	now := time.Now()
-	for c := range d.conns {
-		c.from.still, c.from.longest, c.from.first = 0, -1, nil
-	}
-	var victim *conn
-	for c := range d.conns {
-		if c == fresh {
-			continue
-		}
-		still := c.still(now)
-		if still < least {
-			continue
-		}
-		from := c.from
-		from.still++
-		if still > from.longest {
-			from.longest, from.first = still, c
-		}
-		if victim == nil || from.still > victim.from.still || from.still == victim.from.still && from.longest > victim.from.longest {
-			victim = from.first
-		} else if from == victim.from {
-			victim = from.first
-		}
+	victim := d.stillest(fresh, least)
+	for victim != nil && victim.unread() {
+		victim.spared = time.Now() // it is we who are late
+		victim = d.stillest(fresh, least)
 	}
 	if victim == nil {
 		return false
@@ -254,20 +242,54 @@ func (d *Door) giveWay(fresh *conn, least time.Duration) bool {
 	return true
 }
 
+// stillest is the connection that giveWay closes, unless its client has just written.
+func (d *Door) stillest(fresh *conn, least time.Duration) (victim *conn) {
+	now := time.Now()
+	for c := range d.conns {
+		c.from.still, c.from.longest, c.from.first = 0, -1, nil
+	}
+	for c := range d.conns {
+		if still := c.still(now); c != fresh && still >= 0 && now.Sub(c.spared) > arrival {
+			c.from.still++
+			if still > c.from.longest {
+				c.from.longest, c.from.first = still, c
+			}
+		}
+	}
+	for _, from := range d.clients {
+		if from.first == nil || from.longest < least {
+			continue
+		}
+		if victim == nil || from.still > victim.from.still || from.still == victim.from.still && from.longest > victim.from.longest {
+			victim = from.first
+		}
+	}
+	return victim
+}
+
 // relieve closes connections until what requests cost is within its limit: of the address that costs most, the one that
-// has been still the longest for what it costs. c, which has just become more expensive, goes when nobody else can.
+// has been still the longest for what it costs. One that costs no more than its share is left alone: all can have
+// that. c has just become more expensive, and goes when the others that are above it are at work.
 func (d *Door) relieve(c *conn) {
-	for d.memory > d.most.Memory && !c.closed {
+	share := d.most.Memory / int64(d.most.Conns)
+	for d.memory > d.most.Memory {
 		now := time.Now()
-		victim, most := c, -1.0
+		var victim *conn
+		var most float64
 		for o := range d.conns {
 			still := o.still(now)
-			if still < 0 || o.cost == 0 || o.from.cost < victim.from.cost {
+			if still < 0 || o.cost <= share || victim != nil && o.from.cost < victim.from.cost {
 				continue
 			}
-			if weight := still.Seconds() * float64(o.cost); o.from.cost > victim.from.cost || weight > most {
+			if weight := still.Seconds() * float64(o.cost); victim == nil || o.from.cost > victim.from.cost || weight > most {
 				victim, most = o, weight
 			}
+		}
+		if victim == nil {
+			victim = c
+		}
+		if victim.closed || victim.cost <= share {
+			return
 		}
 		d.end(victim)
 		d.say("requests under way take too much memory; those that have been still the longest are closed", "limit_bytes", d.most.Memory)
@@ -360,6 +382,7 @@ type conn struct {
 	blocked time.Time     // since when
 	debt    time.Duration // how long the handler has waited for the client, less what the bytes that moved are worth
 	served  bool          // a request was answered
+	spared  time.Time     // when it was found that something had come that the server had not read
 	cost    int64         // memory of the request under way
 	lines   int           // of its header so far
 	ahead   int64         // what of the cost may belong to the next one
@@ -377,6 +400,21 @@ func (c *conn) still(now time.Time) time.Duration {
 		return c.debt + now.Sub(c.blocked)
 	}
 	return -1
+}
+
+// unread says whether the client has sent what the server has not had the time to read: of a request that is to come.
+func (c *conn) unread() bool {
+	s, ok := c.Conn.(syscall.Conn)
+	if !ok || c.phase != asking && c.phase != resting {
+		return false
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return false
+	}
+	n := 0
+	err = raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }) // tcp(7)
+	return err == nil && n > 0
 }
 
 func (c *conn) turn(p phase) {
@@ -406,10 +444,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	d := c.door
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	end := endOfHeader(p[:n])
 	switch {
 	case n == 1: // the server looks for a byte in the background
 		c.ahead += cost
-	case endOfHeader(p[:n]) == n:
+	case end == n:
 		c.ahead = 0
 	default: // what comes after the header is its body, or the next request
 		c.ahead = cost
@@ -426,6 +465,9 @@ func (c *conn) Read(p []byte) (int, error) {
 		_, _ = c.Conn.Write([]byte("HTTP/1.1 " + words + "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" + words))
 		_ = c.CloseWrite()
 		return 0, io.EOF
+	}
+	if end >= 0 { // the handler is called as soon as there is a processor
+		c.phase = working
 	}
 	return n, err
 }
