@@ -71,5 +71,5 @@ fmt: ## formats the Go files
 setup: ## what the tests can use beside Go, from Debian's packages (as root)
 	@scripts/setup
 
-clean: ## removes bin/ and the executables that tests keep; the state of demo and run in var/ stays
-	@rm -rf bin "$${TMPDIR:-/tmp}/tandem-test-$$(id -u)"
+clean: ## removes bin/; the state of demo and run in var/ stays
+	@rm -rf bin

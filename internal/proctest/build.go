@@ -2,15 +2,14 @@ package proctest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // built are the executables of this test binary, by name and kind, in one folder that Main removes.
@@ -61,9 +60,9 @@ func build(t testing.TB, name, kind, env string, flags ...string) string {
 	return path
 }
 
-// link makes path an executable. All test binaries of one working copy build into one folder, in which go build finds
-// what the one before has linked: that takes half a second in place of several. go build writes into the old file, so each
-// has a link to a copy, which is replaced and never changed.
+// link makes path an executable. All test binaries of one scripts/test build into one folder, in which go build finds what
+// the one before has linked: that takes half a second in place of several. go build writes into the old file, so each has a
+// link to a copy, which is replaced and never changed.
 func link(path, name, kind, env string, flags []string) error {
 	shared, err := sharedDir(kind)
 	if err != nil {
@@ -109,42 +108,18 @@ func compile(path, name, env string, flags []string) error {
 	return nil
 }
 
-// unusedFor is how long a working copy's executables are kept after their last use.
-const unusedFor = 7 * 24 * time.Hour
-
-// sharedDir is where this working copy's executables of a kind are kept from one test binary to the next: below the
-// directory for temporary files, and not in Go's build cache, which other users cannot look into.
+// sharedDir is where executables of a kind are kept from one test binary to the next: below the folder that TANDEM_TEST_BIN
+// names, which whoever set it removes. Without it a test binary links its own.
 func sharedDir(kind string) (string, error) {
-	out, err := exec.Command("go", "env", "GOMOD").Output()
-	if err != nil {
-		return "", err
+	all := os.Getenv("TANDEM_TEST_BIN")
+	if all == "" {
+		return "", errNotShared
 	}
-	root := filepath.Dir(strings.TrimSpace(string(out)))
-	all := filepath.Join(os.TempDir(), fmt.Sprintf("tandem-test-%d", os.Getuid()))
-	if err := os.MkdirAll(all, 0o700); err != nil {
-		return "", err
-	}
-	var info syscall.Stat_t
-	if err := syscall.Lstat(all, &info); err != nil || int(info.Uid) != os.Getuid() || info.Mode&(syscall.S_IFMT|0o022) != syscall.S_IFDIR {
-		return "", fmt.Errorf("%s is somebody else's", all) // whose programs this test does not run
-	}
-	entries, err := os.ReadDir(all)
-	if err != nil {
-		return "", err
-	}
-	for _, e := range entries {
-		if i, err := e.Info(); err == nil && time.Since(i.ModTime()) > unusedFor {
-			os.RemoveAll(filepath.Join(all, e.Name()))
-		}
-	}
-	own := filepath.Join(all, strings.ReplaceAll(strings.Trim(root, "/"), "/", "-"))
-	dir := filepath.Join(own, kind)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	now := time.Now()
-	return dir, os.Chtimes(own, now, now)
+	dir := filepath.Join(all, kind)
+	return dir, os.MkdirAll(dir, 0o700)
 }
+
+var errNotShared = errors.New("TANDEM_TEST_BIN is not set")
 
 func removeBuilt() {
 	built.Lock()
