@@ -59,37 +59,40 @@ type route struct {
 	body   int64         // largest body; 0 is never read, and refused by nobody: of what is no route
 	time   time.Duration // most time, or untilCut
 	answer int64         // largest answer, or untilCut
+	// keep says whether an answer may be given again from memory. Every change that a kept route shows makes an event, or
+	// has its time in changesBy; a heartbeat makes none, so what shows one is fresh.
+	keep   keeping
 	handle func(w http.ResponseWriter, r *http.Request) error
 }
 
 func (s *Server) routes() []route {
 	return []route{
-		{"GET", "/healthz", public, api, bare, quick, fewWords, plain(ops.Healthz)},
-		{"GET", "/readyz", public, api, bare, quick, fewWords, plain(ops.Readyz(s.readyForAll))},
-		{"GET", "/static/{file}", public, page, bare, usual, fewWords, serveStatic},
+		{"GET", "/healthz", public, api, bare, quick, fewWords, fresh, plain(ops.Healthz)},
+		{"GET", "/readyz", public, api, bare, quick, fewWords, fresh, plain(ops.Readyz(s.readyForAll))},
+		{"GET", "/static/{file}", public, page, bare, usual, fewWords, fresh, serveStatic},
 
-		{"GET", "/sign-in/{secret}", public, page, bare, quick, fewWords, s.signInPage},
-		{"POST", "/sign-in", public, page, bare, quick, fewWords, s.signIn},
-		{"POST", "/sign-out", operator, page, bare, quick, fewWords, s.signOut},
+		{"GET", "/sign-in/{secret}", public, page, bare, quick, fewWords, fresh, s.signInPage},
+		{"POST", "/sign-in", public, page, bare, quick, fewWords, fresh, s.signIn},
+		{"POST", "/sign-out", operator, page, bare, quick, fewWords, fresh, s.signOut},
 
-		{"GET", "/", operator, page, bare, usual, manyWords, s.listPage},
-		{"GET", "/conversations/{id:[0-9]+}", operator, page, bare, usual, manyWords, s.conversationPage},
-		{"POST", "/conversations/{id:[0-9]+}/answers", operator, page, textForm, usual, manyWords, s.answerForm},
-		{"POST", "/conversations/{id:[0-9]+}/status", operator, page, bare, usual, fewWords, s.statusForm},
-		{"POST", "/messages/{id:[0-9]+}/retry", operator, page, bare, usual, fewWords, s.retryForm},
+		{"GET", "/", operator, page, bare, usual, manyWords, fresh, s.listPage},
+		{"GET", "/conversations/{id:[0-9]+}", operator, page, bare, usual, manyWords, fresh, s.conversationPage},
+		{"POST", "/conversations/{id:[0-9]+}/answers", operator, page, textForm, usual, manyWords, fresh, s.answerForm},
+		{"POST", "/conversations/{id:[0-9]+}/status", operator, page, bare, usual, fewWords, fresh, s.statusForm},
+		{"POST", "/messages/{id:[0-9]+}/retry", operator, page, bare, usual, fewWords, fresh, s.retryForm},
 
-		{"GET", "/fragments/banner", operator, fragment, bare, usual, fewWords, s.bannerFragment},
-		{"GET", "/fragments/list", operator, fragment, bare, usual, manyWords, s.listFragment},
-		{"GET", "/fragments/conversations/{id:[0-9]+}", operator, fragment, bare, usual, oneMessage, s.headFragment},
-		{"GET", "/fragments/conversations/{id:[0-9]+}/messages", operator, fragment, bare, usual, manyWords, s.messagesFragment},
+		{"GET", "/fragments/banner", operator, fragment, bare, usual, fewWords, fresh, s.bannerFragment},
+		{"GET", "/fragments/list", operator, fragment, bare, usual, manyWords, fresh, s.listFragment},
+		{"GET", "/fragments/conversations/{id:[0-9]+}", operator, fragment, bare, usual, oneMessage, fresh, s.headFragment},
+		{"GET", "/fragments/conversations/{id:[0-9]+}/messages", operator, fragment, bare, usual, manyWords, fresh, s.messagesFragment},
 
-		{"GET", "/api/v1/conversations", reader, api, bare, usual, manyWords, s.asOf(s.listConversations)},
-		{"GET", "/api/v1/conversations/{id:[0-9]+}", reader, api, bare, usual, oneMessage, s.asOf(s.getConversation)},
-		{"PATCH", "/api/v1/conversations/{id:[0-9]+}", reader, api, bare, usual, oneMessage, s.patchConversation},
-		{"GET", "/api/v1/conversations/{id:[0-9]+}/messages", reader, api, bare, usual, manyWords, s.asOf(s.listMessages)},
-		{"POST", "/api/v1/conversations/{id:[0-9]+}/messages", reader, api, textJSON, usual, oneMessage, s.postMessage},
-		{"POST", "/api/v1/messages/{id:[0-9]+}/retry", reader, api, bare, usual, oneMessage, s.retryMessage},
-		{"GET", "/api/v1/events", reader, stream, bare, untilCut, untilCut, s.events},
+		{"GET", "/api/v1/conversations", reader, api, bare, usual, manyWords, kept, s.reading(s.listConversations)},
+		{"GET", "/api/v1/conversations/{id:[0-9]+}", reader, api, bare, usual, oneMessage, kept, s.reading(s.getConversation)},
+		{"PATCH", "/api/v1/conversations/{id:[0-9]+}", reader, api, bare, usual, oneMessage, fresh, s.patchConversation},
+		{"GET", "/api/v1/conversations/{id:[0-9]+}/messages", reader, api, bare, usual, manyWords, kept, s.reading(s.listMessages)},
+		{"POST", "/api/v1/conversations/{id:[0-9]+}/messages", reader, api, textJSON, usual, oneMessage, fresh, s.postMessage},
+		{"POST", "/api/v1/messages/{id:[0-9]+}/retry", reader, api, bare, usual, oneMessage, fresh, s.retryMessage},
+		{"GET", "/api/v1/events", reader, stream, bare, untilCut, untilCut, fresh, s.events},
 	}
 }
 

@@ -81,6 +81,7 @@ func (s *Server) wrap(rt route) http.Handler {
 			return
 		}
 		r = rec.bound(r, rt.body)
+		r = r.WithContext(context.WithValue(r.Context(), routeKey{}, rt))
 		if err := s.admit(rt, rec, &r); err != nil {
 			s.fail(rec, r, as, err)
 			return
@@ -139,6 +140,14 @@ func (b *lateBody) Read(p []byte) (int, error) {
 type lateError struct{ error }
 
 func (e *lateError) Unwrap() error { return e.error }
+
+type routeKey struct{}
+
+// routeOf is the route that a request goes.
+func routeOf(r *http.Request) route {
+	rt, _ := r.Context().Value(routeKey{}).(route)
+	return rt
+}
 
 type whoKey struct{}
 

@@ -1,0 +1,284 @@
+package web_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tandem/internal/inbox"
+)
+
+// write is one change of the database.
+type write struct {
+	method string // of the store
+	what   string
+	shows  bool // in the answer of a kept route
+	do     func() error
+}
+
+// readers are the methods of the two store interfaces that change nothing. Every other one is a write.
+var readers = []string{
+	"Ready", "Subscribe", "Conversations", "Conversation", "Messages", "Message", "LastEvent", "Events", "Bots", "Queue",
+	"SignInOperator", "Operator", "Operators", "TokenByHash", "FindSession", "Sessions", "Revocations", "Grants", "PollLock",
+}
+
+// TestAKeptAnswerShowsEveryWrite makes one write of every kind, and asks each kept route before and after it, with and
+// without what is kept: there is no difference. A new method of a store, or a new kept route, has to be told of here.
+func TestAKeptAnswerShowsEveryWrite(t *testing.T) {
+	onBoth(t, func(t *testing.T, database string) {
+		r := newRigOn(t, openStore(t, database))
+		ctx := t.Context()
+		r.customer(7, "Ann Hello", "hello")
+		r.customer(8, "Ben", "hello, too")
+		id := r.conversation(7).ID
+		addresses := r.keptAddresses(id)
+
+		writes := r.everyWrite(ctx, id)
+		done := map[string]bool{}
+		for _, w := range writes {
+			done[w.method] = true
+			before := map[string]string{}
+			for _, address := range addresses {
+				before[address] = r.read(address)
+				if again := r.read(address); again != before[address] {
+					t.Fatalf("%s changes by itself:\n%s\n%s", address, before[address], again)
+				}
+			}
+			if err := w.do(); err != nil {
+				t.Fatalf("%s: %v", w.what, err)
+			}
+			changed := false
+			after := map[string]string{}
+			for _, address := range addresses {
+				after[address] = r.read(address)
+			}
+			for _, address := range addresses {
+				r.web.Forget()
+				anew := r.read(address)
+				changed = changed || anew != before[address]
+				if after[address] != anew {
+					t.Errorf("%s: %s is answered from memory\n%s\nand is\n%s", w.what, address, after[address], anew)
+				}
+			}
+			if changed != w.shows {
+				t.Errorf("%s: an answer has changed: %v, want %v", w.what, changed, w.shows)
+			}
+		}
+		for _, store := range []reflect.Type{reflect.TypeFor[inbox.OperatorStore](), reflect.TypeFor[inbox.BotStore]()} {
+			for i := range store.NumMethod() {
+				if name := store.Method(i).Name; !done[name] && !slices.Contains(readers, name) {
+					t.Errorf("%s.%s is neither written here nor one that only reads", store.Name(), name)
+				}
+			}
+		}
+	})
+}
+
+// What waits until a moment does not wait any more after it, and no write says so.
+func TestAKeptAnswerShowsThatAPauseIsOver(t *testing.T) {
+	onBoth(t, func(t *testing.T, database string) {
+		r := newRigOn(t, openStore(t, database))
+		r.customer(7, "Ann", "hello")
+		id := r.conversation(7).ID
+		r.answer(id, "an answer")
+		until := time.Now().Add(time.Second)
+		r.pause(until)
+		addresses := r.keptAddresses(id)
+		waited := 0
+		for _, address := range addresses {
+			waited += strings.Count(r.read(address), `"reason":"paused"`)
+		}
+		if waited == 0 && time.Now().Before(until) {
+			t.Error("nothing waits")
+		}
+		<-time.After(time.Until(until)) // the moment itself
+		for _, address := range addresses {
+			if have := r.read(address); strings.Contains(have, `"reason":"paused"`) {
+				t.Errorf("%s still waits: %s", address, have)
+			}
+		}
+	})
+}
+
+// A route is kept if its column says so, and no other one.
+func TestTheColumnSaysWhatIsKept(t *testing.T) {
+	r := newRig(t)
+	r.customer(7, "Ann", "hello")
+	id := r.conversation(7).ID
+	for _, address := range r.keptAddresses(id) {
+		r.web.Forget()
+		r.read(address)
+		if n := r.web.Forget(); n != 1 {
+			t.Errorf("%s: %d answers are kept, want 1", address, n)
+		}
+	}
+	_, fresh := r.web.Kept()
+	alice := r.signIn("alice")
+	for _, name := range fresh {
+		method, path, _ := strings.Cut(name, " ")
+		if method == "GET" && path != "/api/v1/events" {
+			path = strings.NewReplacer("{id:[0-9]+}", fmt.Sprint(id), "{secret}", "none", "{file}", "app.css").Replace(path)
+			r.call(alice, method, path, nil)
+		}
+		if n := r.web.Forget(); n != 0 {
+			t.Errorf("%s: %d answers are kept", name, n)
+		}
+	}
+}
+
+// keptAddresses are addresses of all kept routes, with each kind of question.
+func (r *rig) keptAddresses(conversation int64) []string {
+	r.t.Helper()
+	questions := map[string][]string{
+		"GET /api/v1/conversations":                      {"", "?status=open", "?status=closed", "?q=hello", "?q=ann", "?limit=1"},
+		"GET /api/v1/conversations/{id:[0-9]+}":          {""},
+		"GET /api/v1/conversations/{id:[0-9]+}/messages": {"", "?limit=1"},
+	}
+	var addresses []string
+	kept, _ := r.web.Kept()
+	for _, name := range kept {
+		method, path, _ := strings.Cut(name, " ")
+		if method != http.MethodGet {
+			r.t.Errorf("%s changes something, so it must not be kept", name)
+		}
+		if questions[name] == nil {
+			r.t.Errorf("%s is kept: tell here what it can be asked", name)
+		}
+		for _, q := range questions[name] {
+			addresses = append(addresses, strings.ReplaceAll(path, "{id:[0-9]+}", fmt.Sprint(conversation))+q)
+		}
+	}
+	if addresses == nil {
+		r.t.Fatal("no route is kept")
+	}
+	return addresses
+}
+
+// read is what the API answers.
+func (r *rig) read(address string) string {
+	r.t.Helper()
+	a := r.call(http.DefaultClient, "GET", address, nil, "Authorization", "Bearer "+r.token())
+	if a.StatusCode != http.StatusOK {
+		r.t.Fatalf("GET %s: %s %s", address, a.Status, a.body)
+	}
+	return a.body
+}
+
+// everyWrite are writes of every kind, in an order in which they can be made.
+func (r *rig) everyWrite(ctx context.Context, id int64) []write {
+	var first int64 // Telegram's number of the customer's message that is edited
+	incoming := func(what string, customer int64, text string, change func(m *inbox.IncomingMessage)) write {
+		return write{"StoreUpdates", what, true, func() error {
+			r.customer(customer, "Ann", text, func(m *inbox.IncomingMessage) {
+				if first == 0 {
+					first = m.MessageID
+				}
+				if change != nil {
+					change(m)
+				}
+			})
+			return nil
+		}}
+	}
+	update := func(what string, shows bool, u func() inbox.Update) write {
+		return write{"StoreUpdates", what, shows, func() error { r.receive(u()); return nil }}
+	}
+	edit := func(name string, message func() int64) func() inbox.Update {
+		return func() inbox.Update {
+			now := time.Now()
+			return inbox.Update{Kind: "edited_message", Edit: &inbox.IncomingMessage{ChatID: 7, MessageID: message(),
+				Customer: inbox.Customer{ID: 7, Name: name}, Kind: "text", Text: "hello, in other words", Date: now, EditedAt: &now}}
+		}
+	}
+	blocked := func(is bool) func() inbox.Update {
+		return func() inbox.Update {
+			return inbox.Update{Kind: "my_chat_member", Blocked: &inbox.BlockedChange{ChatID: 7, Customer: inbox.Customer{ID: 7, Name: "Ann"}, Blocked: is}}
+		}
+	}
+	var answer inbox.Message
+	var inHand []inbox.Delivery
+	answered := write{"AddAnswer", "an answer", true, func() error { answer = r.answer(id, "an answer"); return nil }}
+	claim := write{"ClaimDeliveries", "a delivery is begun", true, func() (err error) {
+		inHand, _, err = r.store.ClaimDeliveries(ctx, r.tenure(), 10)
+		if len(inHand) != 1 {
+			err = fmt.Errorf("%d deliveries, want 1: %w", len(inHand), err)
+		}
+		return err
+	}}
+	outcome := func(what string, o inbox.Outcome) write {
+		return write{"RecordOutcome", what, true, func() error {
+			o.DeliveryID = inHand[0].ID
+			return r.store.RecordOutcome(ctx, r.tenure(), o)
+		}}
+	}
+	retry := write{"RetryAnswer", "an answer is sent again", true, func() error { _, err := r.store.RetryAnswer(ctx, answer.ID); return err }}
+	status := func(s inbox.ConversationStatus) write {
+		return write{"SetConversationStatus", "it is " + string(s), true, func() error { _, err := r.store.SetConversationStatus(ctx, id, s); return err }}
+	}
+	report := func(what string, shows bool, change func(b *inbox.BotReport)) write {
+		return write{"ReportBot", what, shows, func() error {
+			b := inbox.BotReport{Username: "help_bot", Name: "Help", State: inbox.BotPolling, Instance: "test:1"}
+			change(&b)
+			return r.store.ReportBot(ctx, r.tenure(), b)
+		}}
+	}
+	inAnHour := time.Now().Add(time.Hour)
+	hidden := func(method, what string, do func() error) write { return write{method, what, false, do} }
+	return []write{
+		incoming("a message", 7, "hello again", nil),
+		incoming("a message of a new customer", 9, "hello", nil),
+		incoming("a forwarded message", 7, "words of others", func(m *inbox.IncomingMessage) { m.Forwarded = &inbox.Forward{Kind: "user", Name: "Zoe"} }),
+		incoming("a photo with details in reply", 7, "", func(m *inbox.IncomingMessage) {
+			m.Kind, m.ReplyTo, m.AlbumID, m.ThreadID, m.Details = "photo", first, "a", 3, "details"
+			m.Attachments = []inbox.Attachment{{Kind: "photo", FileID: "f", FileUniqueID: "u", Size: 5}}
+		}),
+		update("an edit", true, edit("Ann", func() int64 { return first })),
+		update("an edit that tells of a new name and nothing else", true, edit("Annie", func() int64 { return first })),
+		update("an edit of what was never seen", true, edit("Annie", func() int64 { return r.update + 1000 })),
+		incoming("a message under a new name", 7, "hello", func(m *inbox.IncomingMessage) { m.Customer.Name, m.Customer.Username = "Anna", "anna" }),
+		update("an update of another kind", false, func() inbox.Update { return inbox.Update{Kind: "poll"} }),
+		update("an update that nobody understands", false, func() inbox.Update { return inbox.Update{Problem: "no"} }),
+		update("a greeting", true, func() inbox.Update {
+			return inbox.Update{Kind: "message", Reply: "Welcome", Message: &inbox.IncomingMessage{ChatID: 7, MessageID: r.update + 1,
+				Customer: inbox.Customer{ID: 7, Name: "Ann"}, Kind: "text", Text: "/start", Date: time.Now()}}
+		}),
+		claim, outcome("it is sent", inbox.Outcome{State: inbox.Sent, TelegramMessageID: 77}),
+		update("the customer blocks the bot", true, blocked(true)), update("and takes it back", true, blocked(false)),
+		status(inbox.Closed), incoming("a message opens it", 7, "hello?", nil), status(inbox.Closed), status(inbox.Open),
+
+		answered, claim, outcome("it fails", inbox.Outcome{State: inbox.Failed, Error: "refused"}), retry,
+		claim, outcome("nobody knows", inbox.Outcome{State: inbox.Unknown, Error: "the line broke"}), retry,
+		claim, outcome("Telegram asks for a pause", inbox.Outcome{State: inbox.Queued, Error: "a pause", RetryAt: inAnHour, PausedUntil: inAnHour}),
+		{"AddAnswer", "an answer behind it", true, func() error { r.answer(id, "and another one"); return nil }},
+		report("the bot is to pause in all that it sends", true, func(b *inbox.BotReport) { b.SendsAt = inAnHour.Add(time.Minute) }),
+		report("and not any more", true, func(*inbox.BotReport) {}),
+		report("a heartbeat", false, func(*inbox.BotReport) {}),
+		report("the bot cannot reach Telegram", false, func(b *inbox.BotReport) { b.State, b.Reason = inbox.BotUnreachable, "no line" }),
+		report("the bot has another name", false, func(b *inbox.BotReport) { b.Username = "other_bot" }),
+		{"AddAnswer", "an answer to another customer", true, func() error { r.answer(r.conversation(8).ID, "to you, too"); return nil }},
+		claim, outcome("the customer is gone", inbox.Outcome{State: inbox.Failed, Error: "blocked", Blocked: true}),
+		{"AddAnswer", "an answer to a third one", true, func() error { r.answer(r.conversation(9).ID, "and to you"); return nil }},
+		claim, {"TakeOver", "another bot takes over, with a delivery under way", true, func() (err error) {
+			r.bot, err = r.store.TakeOver(ctx, 4242, "test:2")
+			return err
+		}},
+
+		hidden("IssueSignIn", "a link", func() error { _, err := r.store.IssueSignIn(ctx, "bob", hashOf("link"), inAnHour); return err }),
+		hidden("RedeemSignIn", "it is used", func() error { _, err := r.store.RedeemSignIn(ctx, hashOf("link"), false); return err }),
+		hidden("CommitSession", "a session", func() error { return r.store.CommitSession(ctx, "key", []byte("data"), inAnHour) }),
+		hidden("TouchSession", "it is used", func() error { return r.store.TouchSession(ctx, "key", []byte("more")) }),
+		hidden("DeleteSession", "it ends", func() error { return r.store.DeleteSession(ctx, "key") }),
+		hidden("SignOutOperator", "an operator is signed out", func() error { return r.store.SignOutOperator(ctx, "bob") }),
+		hidden("RemoveOperator", "an operator is removed", func() error { return r.store.RemoveOperator(ctx, "bob") }),
+		hidden("CreateToken", "a token", func() error { _, err := r.store.CreateToken(ctx, "another", hashOf("token")); return err }),
+		hidden("RevokeToken", "it is revoked", func() error { return r.store.RevokeToken(ctx, "another") }),
+		hidden("Prune", "what is old is removed", func() error { return r.store.Prune(ctx) }),
+		hidden("SignOff", "the bot ends", func() error { return r.store.SignOff(ctx, r.tenure(), inbox.BotStopped, "stopped") }),
+		{"Restored", "the database was put back", true, func() error { _, err := r.store.Restored(ctx); return err }},
+	}
+}
