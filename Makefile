@@ -13,12 +13,14 @@ SMALL    := -gcflags 'tandem/...=-l' -ldflags '-funcalign=8 $(LDFLAGS)'
 soak: SOAK ?= 30m
 # How many troubles make chaos makes, with 25 messages each way for each; in make check there are six.
 chaos: CHAOS ?= 200
+# How long make siege attacks, a quarter for each database and each way to come.
+siege: SIEGE ?= 10m
 # Their tests start processes and watch the clock: with the race detector, which wants the processors itself, two packages
 # are enough at a time; without it they mostly wait.
 TEST     := scripts/test -timeout 40m
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check steady soak chaos bench bench-init image build fmt setup clean
+.PHONY: help demo run test check steady soak chaos siege bench bench-init image build fmt setup clean
 
 help: ## what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +53,9 @@ soak: ## half an hour of random abuse of init (SOAK=5m make soak: five minutes);
 
 chaos: ## a quarter of an hour of trouble for three hosts (CHAOS=20 make chaos: a tenth); every message once, no answer twice (as root)
 	@CHAOS=$(CHAOS) $(GO) test -race -count=1 -v -timeout 0 -run '^TestThreeHostsInTrouble$$' ./test
+
+siege: ## ten minutes of attack on web, bot and init beside a well-behaved client (SIEGE=1m make siege: one): it must not notice
+	@SIEGE=$(SIEGE) $(GO) test -count=1 -v -timeout 0 -run '^TestSiege$$' ./test
 
 bench: build ## how fast and how large it is beside the least that would do, and 1, 2 and 4 webs, in Markdown
 	@$(GO) run ./test/bench -bin bin

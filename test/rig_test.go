@@ -50,6 +50,7 @@ type rig struct {
 	client            *http.Client // nil: one with much patience
 	under             proctest.Under
 	mounts            []proctest.Mount
+	shipped           bool // never with the race detector
 }
 
 // newRig prepares a rig on the database; extra settings win over the usual ones, and one that is empty unsets.
@@ -92,7 +93,7 @@ func merged(env []string) []string {
 // start starts init. It may be called again when the one before has ended.
 func (r *rig) start() *rig {
 	r.t.Helper()
-	r.Process = proctest.Start(r.t, proctest.Options{Path: bin(r.t, "init"), Env: merged(r.env), Under: r.under, Mounts: r.mounts})
+	r.Process = proctest.Start(r.t, proctest.Options{Path: r.bin("init"), Env: merged(r.env), Under: r.under, Mounts: r.mounts})
 	return r
 }
 
@@ -113,6 +114,13 @@ func (r *rig) readiness() (code int, body string) {
 	defer response.Body.Close()
 	b, _ := io.ReadAll(response.Body)
 	return response.StatusCode, string(b)
+}
+
+func (r *rig) bin(name string) string {
+	if r.shipped {
+		return proctest.Bin(r.t, name)
+	}
+	return bin(r.t, name)
 }
 
 // stop asks init to end and wants status 0.
@@ -280,7 +288,7 @@ func (r *rig) tryAPI(method, path string, in, out any, header ...string) (int, s
 // web runs a command of the web executable and returns its standard output.
 func (r *rig) web(args ...string) string {
 	r.t.Helper()
-	cmd := exec.Command(bin(r.t, "web"), args...)
+	cmd := exec.Command(r.bin("web"), args...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, r.env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
