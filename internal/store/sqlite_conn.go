@@ -33,6 +33,11 @@ func (w *sqliteWriter) transaction(ctx context.Context, f func(conn) error) erro
 		w.conn, w.used = c, &statements{prepare: c.PrepareContext}
 	}
 	if _, err := w.conn.ExecContext(ctx, `BEGIN IMMEDIATE`); err != nil {
+		// Where ctx ends in that moment the driver says so although it was begun, and nobody could write any more. Where it was not,
+		// there is nothing to roll back, which is as good.
+		clean, cancel := context.WithTimeout(context.Background(), rollbackLimit)
+		defer cancel()
+		_, _ = w.conn.ExecContext(clean, `ROLLBACK`)
 		return err
 	}
 	open := true
