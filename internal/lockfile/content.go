@@ -95,8 +95,24 @@ func written(content []byte) bool {
 	if strings.ContainsRune(text, 0) {
 		return false
 	}
-	lines := strings.Split(text, "\n")
-	return text == "" || len(lines) > 1 && lines[1] == mark || byOlder(lines[0])
+	first, rest, _ := strings.Cut(text, "\n")
+	if marked, ok := strings.CutPrefix(rest, mark); ok {
+		rest = strings.TrimPrefix(marked, "\n")
+	} else if text != "" && !byOlder(first) {
+		return false
+	}
+	return isRemnant(rest)
+}
+
+// isRemnant says whether rest can be what is left of a longer text of a holder, over which a shorter one was written: the end of
+// its line, which was a time in UTC, and the mark.
+func isRemnant(rest string) bool {
+	for i, line := range strings.Split(rest, "\n") {
+		if line != mark && line != "" && !strings.HasSuffix(line, "Z") && (i > 0 || !strings.HasSuffix(mark, line)) {
+			return false
+		}
+	}
+	return true
 }
 
 // byOlder says whether line is one that Tandem wrote before there was a mark, as long as its beginning is whole.

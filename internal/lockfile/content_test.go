@@ -41,13 +41,18 @@ func TestAFileThatHoldsSomethingIsLeftAsItIs(t *testing.T) {
 		"many zeros":       strings.Repeat("\x00", maxContent+1),
 		"large":            strings.Repeat("x", 1<<20),
 		"ours and more":    "pid 17\n" + strings.Repeat("x", maxContent),
+		"ours and a line":  "pid 17\nport=3\n",
+		"ours and a note":  "the bot under init 7 on host, since 2026-01-01T00:00:00Z\nremember the milk\n",
+		"a bot's and text": "bot a:1 since 20 years ago\nmy diary",
+		"the mark, more":   "one\n" + mark + "\nthree\n",
+		"the mark, longer": "one\n" + mark + " too\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	entries, err := os.ReadDir(dir) // the database's three files, too
-	if err != nil || len(entries) != 17 {
+	if err != nil || len(entries) != 22 {
 		t.Fatal(len(entries), err)
 	}
 	for _, e := range entries {
