@@ -10,6 +10,7 @@ import (
 
 	"tandem/internal/exitcode"
 	"tandem/internal/lockfile"
+	"tandem/internal/status"
 )
 
 // pollLock is the polling lock on a file, as this process has it: handed down by init, or to be taken.
@@ -36,7 +37,8 @@ func openLock(cfg settings, log *slog.Logger) (*pollLock, error) {
 			return nil, exitcode.With(exitcode.Config, fmt.Errorf("POLL_LOCK_FD=%d is not the polling lock: %w", cfg.lockFD, err))
 		}
 	}
-	lock, err := lockfile.Open(cfg.lockFile, lockfile.OfDatabase(cfg.database)...)
+	reserved := append(lockfile.OfDatabase(cfg.database), lockfile.OfRunDir(cfg.runDir, status.Names())...)
+	lock, err := lockfile.Open(cfg.lockFile, reserved...)
 	if err != nil {
 		return nil, exitcode.With(exitcode.Config, err)
 	}

@@ -86,6 +86,7 @@ func TestBadSettingsAreToldAllAtOnce(t *testing.T) {
 		"lock in no directory":  {[]string{"POLL_LOCK_FILE=" + dir + "/none/bot.lock"}, []string{"bot.lock", "POLL_LOCK_FILE"}},
 		"lock is in use":        {[]string{"POLL_LOCK_FILE=" + tokenFile}, []string{tokenFile, "left as it was"}},
 		"lock is the database":  {[]string{"DATABASE_URL=sqlite:" + dir + "/inbox.db", "POLL_LOCK_FILE=" + dir + "/inbox.db"}, []string{dir + "/inbox.db", "the database of DATABASE_URL"}},
+		"lock is init's":        {[]string{"RUN_DIR=" + dir, "POLL_LOCK_FILE=" + dir + "/bot.json"}, []string{dir + "/bot.json", "RUN_DIR", "POLL_LOCK_FILE"}},
 		"lock is a device":      {[]string{"POLL_LOCK_FILE=/dev/null"}, []string{"/dev/null", "not a regular file"}},
 		"lock is a directory":   {[]string{"POLL_LOCK_FILE=" + dir}, []string{dir}},
 		"descriptor of no lock": {[]string{"POLL_LOCK_FD=99"}, nil}, // closed by a launcher: taken here instead

@@ -68,7 +68,8 @@ type settings struct {
 	lockURL  string // of the database for the polling lock; "" for the same
 	opsAddr  string
 	lockFile string
-	lockFD   int // -1 when there is none
+	runDir   string // "" where nobody named one
+	lockFD   int    // -1 when there is none
 	log      logging.Settings
 	notify   *sdnotify.Sender // nil when nobody listens
 	secrets  []string         // for the logger, known as far as they could be read
@@ -89,7 +90,7 @@ func readSettings(env *config.Env) settings {
 	s.checkDatabase(env)
 	s.readLockURL(env)
 	s.opsAddr = env.Address("BOT_OPS_ADDR", ":9091", true)
-	s.lockFile = env.String("POLL_LOCK_FILE", "")
+	s.lockFile, s.runDir = env.String("POLL_LOCK_FILE", ""), env.String("RUN_DIR", "")
 	if s.lockFile == "" {
 		dir, err := env.RunDir()
 		if err != nil {

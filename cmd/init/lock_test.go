@@ -187,12 +187,13 @@ func TestLockNamesAFileThatIsInUse(t *testing.T) {
 		i.Signal(syscall.SIGTERM)
 		i.ends(0)
 
-		// Of the database, and of init's own lock, also before they are there.
+		// Of the database, and of what init has in RUN_DIR, also before they are there.
 		own := runDir(t, 0)
 		for name, setting := range map[string]string{database: "DATABASE_URL=sqlite:" + database, database + "-wal": "DATABASE_URL=sqlite://" + database,
-			filepath.Join(own, "init.lock"): "RUN_DIR=" + own} {
+			filepath.Join(own, "init.lock"): "RUN_DIR=" + own, filepath.Join(own, "init-web.lock"): "RUN_DIR=" + own,
+			filepath.Join(own, "status.json.new"): "RUN_DIR=" + own, filepath.Join(own, "bot.words"): "RUN_DIR=" + own} {
 			i := start(t, under, goodWeb, goodBot, "POLL_LOCK_FILE="+name, setting)
-			if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, name) {
+			if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, name) || !strings.Contains(p.Reason, "POLL_LOCK_FILE") {
 				t.Errorf("%+v", p)
 			}
 			if _, err := os.Lstat(name); err == nil && name != filepath.Join(own, "init.lock") {

@@ -167,6 +167,9 @@ func TestProbe(t *testing.T) {
 				if out, err := i.init("status", "bot"); code(err) != 1 || !strings.Contains(out, "does not answer") {
 					t.Errorf("init status of an init that hangs: %v %s", err, out)
 				}
+				if out, err := i.init("restart", "bot"); code(err) != 1 || !strings.Contains(out, "does not answer") {
+					t.Errorf("init restart of an init that hangs: %v %s", err, out)
+				}
 				i.Signal(syscall.SIGCONT)
 			}
 			i.Signal(syscall.SIGTERM)

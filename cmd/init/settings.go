@@ -139,22 +139,16 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 	}
 }
 
-// reserve takes down which files the lock must not be: those of the database, and init's own lock, which init holds itself. It is
-// asked by whom a file that hangs may keep waiting: DATABASE_URL may be in one.
+// reserve takes down which files the lock must not be: those of the database, and what init and its processes have in RUN_DIR, which
+// they hold or replace. It is asked by whom a file that hangs may keep waiting: DATABASE_URL may be in one.
 func (s *settings) reserve(environ []string) {
-	absolute, own := s.absolute, lockfile.Reserved{For: "the lock by which init owns RUN_DIR"}
-	if s.runDir != "" {
-		own.Path = filepath.Join(s.runDir, s.mode.files().Lock)
-	}
+	absolute, own := s.absolute, lockfile.OfRunDir(s.runDir, status.Names())
 	s.reserved = func() []lockfile.Reserved {
 		list := lockfile.OfDatabase(config.New(environ).Secret("DATABASE_URL")) // what is wrong with it others tell
 		for i := range list {
 			list[i].Path = absolute(list[i].Path)
 		}
-		if own.Path != "" {
-			list = append(list, own)
-		}
-		return list
+		return append(list, own...)
 	}
 }
 

@@ -17,8 +17,16 @@ const ProbeLimit = 5 * time.Second
 // maxReply bounds what is taken of a reply, in bytes: whoever can write RUN_DIR can put a socket of his own there.
 const maxReply = 64 << 10
 
-// Do has the init at socket carry out verb for the process name, and waits for as long as that takes.
+var errMute = errors.New("it does not answer; it hangs, or it is too busy")
+
+// Do has the init at socket carry out verb for the process name, and waits for as long as that takes. It asks only an init that
+// tells its status: for one that hangs, or for a stranger's socket, it would wait for ever.
 func Do(socket, verb, name string) (Outcome, error) {
+	if _, err := Request(socket, "status\n", ProbeLimit); errors.Is(err, syscall.EAGAIN) {
+		return Outcome{}, errMute
+	} else if err != nil {
+		return Outcome{}, err
+	}
 	reply, err := Request(socket, verb+" "+name+"\n", 0)
 	if err != nil {
 		return Outcome{}, err
@@ -35,7 +43,7 @@ func Do(socket, verb, name string) (Outcome, error) {
 func Status(socket string) ([]byte, error) {
 	reply, err := Request(socket, "status\n", ProbeLimit)
 	if errors.Is(err, syscall.EAGAIN) || err == nil && reply == "" {
-		return nil, errors.New("it does not answer; it hangs, or it is too busy")
+		return nil, errMute
 	}
 	if err != nil {
 		return nil, err

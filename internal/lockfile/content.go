@@ -42,6 +42,16 @@ func OfDatabase(url string) []Reserved {
 	return list
 }
 
+// OfRunDir are the files called names in RUN_DIR, if there is one.
+func OfRunDir(dir string, names []string) (list []Reserved) {
+	for _, name := range names {
+		if dir != "" {
+			list = append(list, Reserved{filepath.Join(dir, name), "one that init or a process of its has in RUN_DIR"})
+		}
+	}
+	return list
+}
+
 // reservedFor says what path is reserved for, by its name alone; "" for nothing.
 func reservedFor(path string, reserved []Reserved) string {
 	for _, r := range reserved {

@@ -28,6 +28,22 @@ const PollLock = "bot.lock"
 // WordsOf is the name of the file with the last words of a process.
 func WordsOf(process string) string { return process + ".words" }
 
+// Names are those of all that an init and its processes have in RUN_DIR, but the polling lock. Two inits may share it.
+func Names() (names []string) {
+	replaced := []string{WordsOf("web"), WordsOf("bot")}
+	for _, f := range []Files{OfPair, OfWeb, OfBot} {
+		names = append(names, f.Socket, f.Notify, f.Lock)
+		replaced = append(replaced, f.Status)
+	}
+	for _, name := range replaced {
+		names = append(names, name, nextOf(name))
+	}
+	return names
+}
+
+// nextOf is the name of the file that is about to replace the one called name.
+func nextOf(name string) string { return name + ".new" }
+
 // maxFile bounds what is read from a file in RUN_DIR and written to one, in bytes.
 const maxFile = 64 << 10
 
@@ -138,7 +154,7 @@ func (d *Dir) Write(name string, content []byte, mode os.FileMode) error {
 	if len(content) > maxFile {
 		return d.failed("write", name, fmt.Errorf("%d bytes are more than are read of it", len(content)))
 	}
-	next := name + ".new"
+	next := nextOf(name)
 	if err := d.make(next, content, mode, -1); err != nil {
 		return err
 	}
