@@ -441,14 +441,28 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	lines := bytes.Count(p[:n], []byte{'\n'})
 	cost := int64(n + lineCost*lines)
+	if !c.came(p[:n], lines, cost) {
+		const words = "431 Request Header Fields Too Large"
+		// There may be no room for it: of a client that takes none of the answers before.
+		_ = c.Conn.SetWriteDeadline(time.Now().Add(patience))
+		_, _ = c.Conn.Write([]byte("HTTP/1.1 " + words + "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" + words))
+		_ = c.CloseWrite()
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// came counts what was read. It says whether the header still has no more lines than it may. Those of what follows it, which
+// is a body or the next requests, do not count.
+func (c *conn) came(p []byte, lines int, cost int64) bool {
 	d := c.door
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	end := endOfHeader(p[:n])
+	end := endOfHeader(p)
 	switch {
-	case n == 1: // the server looks for a byte in the background
+	case len(p) == 1: // the server looks for a byte in the background
 		c.ahead += cost
-	case end == n:
+	case end == len(p):
 		c.ahead = 0
 	default: // what comes after the header is its body, or the next request
 		c.ahead = cost
@@ -457,19 +471,19 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.phase, c.since = asking, time.Now()
 	}
 	if c.phase != asking {
-		return n, err
+		return true
 	}
 	d.charge(c, cost)
+	if end >= 0 {
+		lines = bytes.Count(p[:end], []byte{'\n'})
+	}
 	if c.lines += lines; c.lines > mostLines {
-		const words = "431 Request Header Fields Too Large"
-		_, _ = c.Conn.Write([]byte("HTTP/1.1 " + words + "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" + words))
-		_ = c.CloseWrite()
-		return 0, io.EOF
+		return false
 	}
 	if end >= 0 { // the handler is called as soon as there is a processor
 		c.phase = working
 	}
-	return n, err
+	return true
 }
 
 // endOfHeader is where what follows the first empty line begins, -1 when there is none.

@@ -37,6 +37,11 @@ func open(t *testing.T, most Limits) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return openOn(t, l, most)
+}
+
+func openOn(t *testing.T, l net.Listener, most Limits) *rig {
+	t.Helper()
 	r := &rig{T: t, log: &strings.Builder{}, release: make(chan struct{})}
 	r.door = New(l, most, slog.New(slog.NewTextHandler(r.log, nil)))
 	m := http.NewServeMux()
@@ -303,6 +308,74 @@ func TestAHeaderOfTooManyLines(t *testing.T) {
 	if line, err := p.in.ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 431 ") {
 		t.Errorf("%q, %v; want 431", line, err)
 	}
+}
+
+// What follows a header in the same packet is no part of it: requests that are sent ahead, or a body of many lines.
+func TestLinesAfterTheHeader(t *testing.T) {
+	r := open(t, Limits{Conns: 16})
+	p := r.dial(2, strings.Repeat(request("/"), 1000))
+	for range 1000 {
+		p.answer()
+	}
+	body := strings.Repeat("\n", 3*mostLines)
+	p.send(fmt.Sprintf("POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+	p.answer()
+	p.send("GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("a: b\r\n", mostLines+1) + "\r\n")
+	if line, err := p.in.ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 431 ") {
+		t.Errorf("%q, %v; want 431", line, err)
+	}
+}
+
+// deafListener gives connections on which a write waits until they are closed, as it does where the client takes nothing and
+// every buffer is full.
+type deafListener struct {
+	net.Listener
+	writing chan struct{} // closed with the first write
+}
+
+func (l deafListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil || !c.RemoteAddr().(*net.TCPAddr).IP.Equal(net.IPv4(127, 0, 0, 2)) {
+		return c, err
+	}
+	return &deafConn{Conn: c, writing: l.writing, closed: make(chan struct{})}, nil
+}
+
+type deafConn struct {
+	net.Conn
+	writing, closed chan struct{}
+	once            sync.Once
+}
+
+func (c *deafConn) Write([]byte) (int, error) {
+	close(c.writing)
+	<-c.closed
+	return 0, net.ErrClosed
+}
+
+func (c *deafConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// Who is refused and does not take it holds up nobody else.
+func TestARefusalThatIsNotTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writing := make(chan struct{})
+	r := openOn(t, deafListener{l, writing}, Limits{Conns: 2})
+	r.dial(2, "GET / HTTP/1.1\r\nHost: x\r\n"+strings.Repeat("a: b\r\n", mostLines+1))
+	select {
+	case <-writing:
+	case <-time.After(soon):
+		t.Fatal("no refusal")
+	}
+	// The second of these wants its place, which frees it.
+	r.dial(3, request("/work"))
+	r.dial(3, request("/")).answer()
+	close(r.release)
 }
 
 func TestEndOfHeader(t *testing.T) {
