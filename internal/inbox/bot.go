@@ -17,7 +17,7 @@ type BotStore interface {
 	Subscribe() (hints <-chan struct{}, cancel func())
 
 	// PollLock waits until this process alone may poll for the bot on all hosts that share the database, or
-	// ctx ends. holder is called, if it must wait, with who holds it. With SQLite, which one host uses, it is
+	// ctx ends. If it must wait, it calls waiting with who holds it. With SQLite, which one host uses, it is
 	// there at once: the lock on a file guards.
 	PollLock(ctx context.Context, botID int64, instance string, waiting func(holder string)) (PollLock, error)
 	// TakeOver begins a tenure: raises the epoch and turns what an older one left in Sending to Unknown. ErrNoLock

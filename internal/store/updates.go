@@ -69,7 +69,7 @@ func (l *ledger) storeUpdate(botID int64, u inbox.Update, careful bool) error {
 }
 
 // keepRaw stores the update as it came, unless it is there. An id that comes again with other content is
-// another update: Telegram begins anew at random after a week without updates (TELEGRAM.md 2.2).
+// another update: Telegram begins anew at random after a week without updates (docs/telegram.md).
 func (l *ledger) keepRaw(botID int64, u inbox.Update) (row int64, isNew bool, err error) {
 	var raw []byte
 	found, err := l.row(to(&row, &raw), `SELECT id, raw FROM updates WHERE bot_id = $1 AND update_id = $2 AND NOT superseded`, botID, u.ID)
