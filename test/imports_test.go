@@ -13,6 +13,17 @@ import (
 // domain knows nobody, and what only tests need is not in an executable.
 func TestImportsGoDownwards(t *testing.T) {
 	edges := []string{"supervise", "reap", "lockfile", "web", "store", "telegram"}
+	// What init is made of, from the ground up: a package imports what is below it, and nothing else of ours.
+	floor := map[string]int{}
+	for n, floorOf := range [][]string{
+		{"buildinfo", "cgroup", "config", "exitcode", "lockfile", "signals", "status", "unixsocket"},
+		{"control", "logging", "reap", "rundir", "sdnotify"},
+		{"confine", "supervise", "tty"},
+	} {
+		for _, name := range floorOf {
+			floor[name] = n + 1
+		}
+	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "tandem/...").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
@@ -27,6 +38,9 @@ func TestImportsGoDownwards(t *testing.T) {
 			to := layer(imported)
 			if to == "" || from == to || strings.HasPrefix(path, "tandem/cmd/") && !forTests(to) {
 				continue
+			}
+			if of := floor[from]; of > 0 && (floor[to] == 0 || floor[to] >= of) && path == "tandem/internal/"+from {
+				t.Errorf("%s imports %s, which is not below it in what init is made of", path, imported)
 			}
 			switch {
 			case strings.HasPrefix(path, "tandem/cmd/") && !(to == "simulator" && (from == "simulator" || from == "demo")):

@@ -56,8 +56,8 @@ func modeOf(name string) mode {
 	return botOnly
 }
 
-// showStatus is `init status [NAME] [--json]`: 0 if an init that has the process NAME lives and reports, whatever the state of
-// the process.
+// showStatus is `init status [NAME] [--json]`: 0 if an init that has the process NAME lives and reports, whatever the
+// state of the process.
 func showStatus(args []string) int {
 	name, asJSON := "", false
 	for _, a := range args {
@@ -94,9 +94,9 @@ func showStatus(args []string) int {
 	return exitcode.OK
 }
 
-// liveStatus is the status of every init that runs with this RUN_DIR; with a name, of the one that has the process. It asks init
-// itself, and believes the file only where init has no socket. The error says which one is there and does not report, or that
-// there is none.
+// liveStatus is the status of every init that runs with this RUN_DIR; with a name, of the one that has the process. It
+// asks init itself, and believes the file only where init has no socket. The error says which one is there and does not
+// report, or that there is none.
 func liveStatus(dir, name string) (found []*status.Status, problem error) {
 	modes := []mode{pair, webOnly, botOnly}
 	if name != "" {
@@ -106,7 +106,8 @@ func liveStatus(dir, name string) (found []*status.Status, problem error) {
 		files := m.files()
 		s, err := askStatus(filepath.Join(dir, files.Socket))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-			if s, err = status.Read(filepath.Join(dir, files.Status)); errors.Is(err, fs.ErrNotExist) || !lockfile.Held(filepath.Join(dir, files.Lock)) {
+			s, err = status.Read(filepath.Join(dir, files.Status))
+			if errors.Is(err, fs.ErrNotExist) || !lockfile.Held(filepath.Join(dir, files.Lock)) {
 				continue
 			}
 		}

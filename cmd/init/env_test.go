@@ -188,7 +188,7 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
-// Row 18: a foreign pair, whose bot's launcher closes every descriptor from 3 up.
+// A foreign pair, whose bot's launcher closes every descriptor from 3 up.
 func TestForeignPair(t *testing.T) {
 	t.Parallel()
 	python := lookPython(t)

@@ -32,7 +32,7 @@ func TestEveryExitCode(t *testing.T) {
 	}
 }
 
-// Row 13, edge 27: web's end is init's, and the bot is stopped properly.
+// Edge 27: web's end is init's, and the bot is stopped properly.
 func TestWebsEndIsInitsEnd(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {

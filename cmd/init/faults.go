@@ -8,10 +8,10 @@ import (
 	"tandem/internal/supervise"
 )
 
-// A panic in init must not end it at once, because the kernel would kill both processes with it. Each goroutine recovers:
-// the loop by Loop.Run, actors by world.guard, others by caught; a test looks for those that do not. Then both processes get their
-// signal and their time, and init ends with 70. What Go's runtime ends the program for without a panic (no memory, no thread,
-// a stack overflow, a race on a map) cannot be caught.
+// A panic in init must not end it at once, because the kernel would kill both processes with it. Each goroutine
+// recovers: the loop by Loop.Run, actors by world.guard, others by caught; a test looks for those that do not. Then
+// both processes get their signal and their time, and init ends with 70. What Go's runtime ends the program for without
+// a panic (no memory, no thread, a stack overflow, a race on a map) cannot be caught.
 
 // caught is deferred by a goroutine that is no actor.
 func (w *world) caught(name string) {

@@ -80,8 +80,8 @@ func awaitGo() {
 	}
 }
 
-// Edges 14 and 50: wherever a bug in init shows, both processes get their signal and their time, and then init ends with its
-// own status and says why, never leaving a container half alive.
+// Edges 14 and 50: wherever a bug in init shows, both processes get their signal and their time, and then init ends
+// with its own status and says why, never leaving a container half alive.
 func TestFault(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
@@ -147,7 +147,8 @@ func TestFault(t *testing.T) {
 	}
 }
 
-// Edge 50: no goroutine of init is without a recover. One that is started where nothing can go wrong, to wait and close, needs none.
+// Edge 50: no goroutine of init is without a recover. One that is started where nothing can go wrong, to wait and
+// close, needs none.
 func TestEveryGoroutineRecovers(t *testing.T) {
 	t.Parallel()
 	started := 0

@@ -13,8 +13,8 @@ import (
 	"tandem/internal/status"
 )
 
-// What a flood on both sockets costs: the time from SIGTERM, or from web's end, to init's end, and how much of one processor
-// init takes meanwhile (of which there are as many as floods leave).
+// What a flood on both sockets costs: the time from SIGTERM, or from web's end, to init's end, and how much of one
+// processor init takes meanwhile (of which there are as many as floods leave).
 //
 //	go test -run '^$' -bench Flood -benchtime 20x ./cmd/init
 func BenchmarkFlood(b *testing.B) {

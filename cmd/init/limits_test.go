@@ -44,8 +44,8 @@ func needsRoot(t *testing.T) {
 	}
 }
 
-// Edges 21 and 48 for processes that run as a user each, under an init that is root: they have that user's groups and no
-// privilege, the same limits and signals as without, reach what they need in RUN_DIR and nothing of one another.
+// Edges 21 and 48 for processes that run as a user each, under an init that is root: they have that user's groups and
+// no privilege, the same limits and signals as without, reach what they need in RUN_DIR and nothing of one another.
 func TestAUserEach(t *testing.T) {
 	t.Parallel()
 	needsRoot(t)

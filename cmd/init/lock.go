@@ -34,7 +34,9 @@ type lockKeeper struct {
 	now    string // who holds it
 }
 
-func newLockKeeper(path string, reserved func() []lockfile.Reserved, log *slog.Logger, tell func(supervise.Event)) *lockKeeper {
+func newLockKeeper(
+	path string, reserved func() []lockfile.Reserved, log *slog.Logger, tell func(supervise.Event),
+) *lockKeeper {
 	return &lockKeeper{path: path, reserved: reserved, log: log, tell: tell, wake: make(chan struct{}, 1)}
 }
 
@@ -205,7 +207,10 @@ func (k *lockKeeper) release(lock *lockfile.Lock) {
 // which has another group, must not: whoever can open the file can keep every bot off.
 func (k *lockKeeper) shareLock(f *os.File) {
 	var st syscall.Stat_t
-	if k.group == 0 || f == nil || syscall.Fstat(int(f.Fd()), &st) != nil || int(st.Uid) != os.Getuid() || int(st.Gid) == k.group {
+	if k.group == 0 || f == nil || syscall.Fstat(int(f.Fd()), &st) != nil {
+		return
+	}
+	if int(st.Uid) != os.Getuid() || int(st.Gid) == k.group {
 		return
 	}
 	if f.Chown(-1, k.group) == nil {

@@ -12,7 +12,7 @@ import (
 	"tandem/internal/status"
 )
 
-// Row 9, edge 37: two init with one lock file. pollers fails when it is not alone.
+// Edge 37: two init with one lock file. pollers fails when it is not alone.
 func TestOnePoller(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
@@ -75,7 +75,7 @@ func kill(t *testing.T, i *tandem, pid int) {
 	}
 }
 
-// Row 18, edges 25 and 38: the lock is kept while anybody of the bot's group lives, also when the launcher closes
+// Edges 25 and 38: the lock is kept while anybody of the bot's group lives, also when the launcher closes
 // what it inherits; a survivor in a session of its own keeps it through its copy, and is named.
 func TestWhoKeepsTheLock(t *testing.T) {
 	t.Parallel()
@@ -152,8 +152,8 @@ func TestLockCannotBeHad(t *testing.T) {
 	}
 }
 
-// A lock that names, by a slip, a file with something in it keeps the bot off, with words, and the file as it is. Once the
-// file is named rightly, or is gone, the bot starts.
+// A lock that names, by a slip, a file with something in it keeps the bot off, with words, and the file as it is. Once
+// the file is named rightly, or is gone, the bot starts.
 func TestLockNamesAFileThatIsInUse(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {

@@ -144,8 +144,8 @@ func takes(t testing.TB, began time.Time, least, most time.Duration) {
 	}
 }
 
-// helpers are the programs that live in this test binary. What they print must be nothing that init can say: a test that
-// waits for "polling" is content with init's own line about the polling lock.
+// helpers are the programs that live in this test binary. What they print must be nothing that init can say: a test
+// that waits for "polling" is content with init's own line about the polling lock.
 var helpers = proctest.Helpers{
 	"good":    good,
 	"uvicorn": uvicorn,

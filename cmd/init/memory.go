@@ -20,7 +20,8 @@ const (
 const minShared = 64 << 20
 
 // shareMemory tells the processes how much of the container's memory is theirs, where they have not been told: those
-// written in Go collect garbage before the kernel has to kill somebody, others ignore it. limit is in bytes, 0 for none.
+// written in Go collect garbage before the kernel has to kill somebody, others ignore it. limit is in bytes, 0 for
+// none.
 func (s *settings) shareMemory(limit int64) {
 	if limit < minShared {
 		return

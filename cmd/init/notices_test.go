@@ -18,9 +18,9 @@ import (
 	"tandem/internal/testenv"
 )
 
-// speaker is a program of somebody else's that speaks sd_notify(3) with nothing but a socket: it says, and prints, each line that
-// comes through the pipe in its first argument, with "|" for a new line in a datagram. "!CODE" ends it, "@line" has a process say the line that is not
-// of its group.
+// speaker is a program of somebody else's that speaks sd_notify(3) with nothing but a socket: it says, and prints, each
+// line that comes through the pipe in its first argument, with "|" for a new line in a datagram. "!CODE" ends it,
+// "@line" has a process say the line that is not of its group.
 const speaker = `
 import os, signal, socket, subprocess, sys
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -73,7 +73,8 @@ func (i *tandem) text(name, text string) {
 	i.await(name, "says "+text, func(p status.Process) bool { return p.StatusText == text })
 }
 
-// A foreign bot that speaks sd_notify(3): starting, ready, what it says, stopping; and what the operator gets to read of it.
+// A foreign bot that speaks sd_notify(3): starting, ready, what it says, stopping; and what the operator gets to read
+// of it.
 func TestForeignSpeaker(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
@@ -234,8 +235,8 @@ func code(err error) int {
 	return -1
 }
 
-// Who is not listened to, by default every program that is not ours, finds no socket and runs at once. Where there is no RUN_DIR, there is no
-// socket either.
+// Who is not listened to, by default every program that is not ours, finds no socket and runs at once. Where there is
+// no RUN_DIR, there is no socket either.
 func TestNobodyListens(t *testing.T) {
 	t.Parallel()
 	show := `sh -c 'echo "bot ready <$NOTIFY_SOCKET$WATCHDOG_USEC$WATCHDOG_PID>"; exec sleep 1000'`

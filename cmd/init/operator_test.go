@@ -178,7 +178,8 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// flood has n clients each abuse the control socket and the one for notices until the test stops it; it returns once all are at it.
+// flood has n clients each abuse the control socket and the one for notices until the test stops it; it returns once
+// all are at it.
 func flood(t testing.TB, i *tandem, n int) (stop func()) {
 	t.Helper()
 	abuse := [][]string{{"status\n"}, {"start bot\n"}, {"garbage\n"}, {strings.Repeat("x", 4096)}, {""}, {"st", "art"}}
@@ -227,7 +228,8 @@ func flood(t testing.TB, i *tandem, n int) (stop func()) {
 	}
 }
 
-// Nobody who floods both sockets keeps an operator's word from being done, a SIGTERM from stopping all, or web's end from being init's.
+// Nobody who floods both sockets keeps an operator's word from being done, a SIGTERM from stopping all, or web's end
+// from being init's.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(i *tandem){

@@ -303,8 +303,8 @@ func TestTerminalOfAContainer(t *testing.T) {
 	s.ends(7)
 }
 
-// Started from a shell init is its job, and so is the command: Ctrl-Z, fg and Ctrl-C reach both, and a command in the background that
-// reads is stopped until it is in the foreground.
+// Started from a shell init is its job, and so is the command: Ctrl-Z, fg and Ctrl-C reach both, and a command in the
+// background that reads is stopped until it is in the foreground.
 func TestTerminalOfAShell(t *testing.T) {
 	t.Parallel()
 	s := startShell(t, proctest.Options{Path: "/bin/bash", Env: []string{"INIT=" + proctest.Bin(t, "init")}})

@@ -20,7 +20,7 @@ func spawner(name string, n int) string {
 		exec sleep 1000'`, n, name)
 }
 
-// Row 15, edge 4: orphans from both sides, and neither's end is mistaken.
+// Edge 4: orphans from both sides, and neither's end is mistaken.
 func TestOrphans(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {

@@ -15,7 +15,8 @@ import (
 	"tandem/internal/status"
 )
 
-// Row 6, edge 31: however a bot crashes, it is noticed, said, and started again after a delay within the contract's range.
+// Edge 31: however a bot crashes, it is noticed, said, and started again after a delay within the contract's
+// range.
 func TestCrashingBot(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
@@ -68,7 +69,7 @@ func delay(t *testing.T, line string) time.Duration {
 	return d
 }
 
-// Row 3, edge 30 and the contract's table: 78 and 0 are not started again, 75 is, more slowly each time.
+// Edge 30 and the contract's table: 78 and 0 are not started again, 75 is, more slowly each time.
 func TestExitCodeContract(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
@@ -152,7 +153,7 @@ func TestBotCannotBeStarted(t *testing.T) {
 	i.ends(0)
 }
 
-// Row 2.
+// A bot that is switched off, or whose switch cannot be read, is not started.
 func TestDisabled(t *testing.T) {
 	t.Parallel()
 	for setting, line := range map[string]string{"false": "process is disabled", "0": "is disabled", "No": "is disabled", "OFF": "is disabled", "perhaps": "want true or false"} {

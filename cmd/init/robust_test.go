@@ -192,7 +192,8 @@ func TestStatusFileIsWhole(t *testing.T) {
 	}
 }
 
-// What readers of status.json may count on: each key is there, whatever the state, and times have digits below the second.
+// What readers of status.json may count on: each key is there, whatever the state, and times have digits below the
+// second.
 func TestStatusShape(t *testing.T) {
 	t.Parallel()
 	i := start(t, proctest.Parent, goodWeb, `sh -c 'exit 75'`)

@@ -37,7 +37,8 @@ func supervised(m mode) int {
 			reason += "; " + s.botProblem
 		}
 		log.Error("settings are wrong: nothing was started", "reason", reason)
-		status.WriteLastWords(s.terminationLog, fmt.Sprintf("init ended with %d: settings are wrong: nothing was started: %s", exitcode.Usage, reason))
+		status.WriteLastWords(s.terminationLog,
+			fmt.Sprintf("init ended with %d: settings are wrong: nothing was started: %s", exitcode.Usage, reason))
 		return exitcode.Usage
 	}
 	if s.botProblem != "" && s.policy.Disabled != "" { // otherwise the policy says it

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"tandem/internal/buildinfo"
 	"tandem/internal/config"
 	"tandem/internal/rundir"
 	"tandem/internal/sdnotify"
@@ -26,8 +25,8 @@ func (m mode) files() status.Files {
 	return status.OfPair
 }
 
-// claimRunDir makes this init the owner of its files in RUN_DIR and opens the sockets there. What stands in the way is said
-// once and costs the sockets and the file, nothing else.
+// claimRunDir makes this init the owner of its files in RUN_DIR and opens the sockets there. What stands in the way is
+// said once and costs the sockets and the file, nothing else.
 func (w *world) claimRunDir() {
 	s := &w.settings
 	files := s.mode.files()
@@ -56,8 +55,8 @@ func (w *world) claimRunDir() {
 	w.listenToProcesses(w.owned.Path(files.Notify))
 }
 
-// listenToProcesses gives each process that is to be listened to the address for it. Where there is no socket, a process runs as one
-// that is not listened to.
+// listenToProcesses gives each process that is to be listened to the address for it. Where there is no socket, a
+// process runs as one that is not listened to.
 func (w *world) listenToProcesses(path string) {
 	s := &w.settings
 	if s.notify == [2]bool{} {
@@ -76,7 +75,8 @@ func (w *world) listenToProcesses(path string) {
 		}
 	}
 	if s.notify[supervise.Bot] && s.policy.Watchdog > 0 {
-		s.env[supervise.Bot] = config.Set(s.env[supervise.Bot], sdnotify.WatchdogVariable, strconv.FormatInt(s.policy.Watchdog.Microseconds(), 10))
+		interval := strconv.FormatInt(s.policy.Watchdog.Microseconds(), 10)
+		s.env[supervise.Bot] = config.Set(s.env[supervise.Bot], sdnotify.WatchdogVariable, interval)
 	}
 }
 
@@ -103,5 +103,3 @@ func (w *world) lastWords(code int) {
 	}
 	status.WriteLastWords(w.settings.terminationLog, text.String())
 }
-
-func version() string { return buildinfo.Version }

@@ -139,8 +139,9 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 	}
 }
 
-// reserve takes down which files the lock must not be: those of the database, and what init and its processes have in RUN_DIR, which
-// they hold or replace. It is asked by whom a file that hangs may keep waiting: DATABASE_URL may be in one.
+// reserve takes down which files the lock must not be: those of the database, and what init and its processes have in
+// RUN_DIR, which they hold or replace. It is asked by whom a file that hangs may keep waiting: DATABASE_URL may be in
+// one.
 func (s *settings) reserve(environ []string) {
 	absolute, own := s.absolute, lockfile.OfRunDir(s.runDir, status.Names())
 	s.reserved = func() []lockfile.Reserved {
@@ -152,8 +153,8 @@ func (s *settings) reserve(environ []string) {
 	}
 }
 
-// readNotify reads whether the bot is listened to, and what is expected of it then. A program of somebody else's may well say that it is
-// ready, but not that it is alive.
+// readNotify reads whether the bot is listened to, and what is expected of it then. A program of somebody else's may
+// well say that it is ready, but not that it is alive.
 func (s *settings) readNotify(env *config.Env) {
 	ours := env.String("BOT_COMMAND", "") == ""
 	s.notify[supervise.Bot] = env.Bool("BOT_NOTIFY", ours)
@@ -163,7 +164,8 @@ func (s *settings) readNotify(env *config.Env) {
 		watchdog = 0
 	}
 	s.policy.Watchdog = env.DurationOrOff("BOT_WATCHDOG", watchdog, least, longest)
-	for name, value := range map[string]time.Duration{"BOT_START_TIMEOUT": s.policy.StartTimeout, "BOT_WATCHDOG": s.policy.Watchdog} {
+	limits := map[string]time.Duration{"BOT_START_TIMEOUT": s.policy.StartTimeout, "BOT_WATCHDOG": s.policy.Watchdog}
+	for name, value := range limits {
 		if !s.notify[supervise.Bot] && value > 0 && env.String(name, "") != "" {
 			env.Reject(name, "needs BOT_NOTIFY=true, and a bot that speaks sd_notify(3)")
 		}

@@ -14,7 +14,7 @@ import (
 	"tandem/internal/supervise"
 )
 
-// Row 11: a stop that both obey ends init with 0 at once, whichever signal asked for it.
+// A stop that both obey ends init with 0 at once, whichever signal asked for it.
 func TestStopObeyed(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
@@ -35,7 +35,7 @@ func TestStopObeyed(t *testing.T) {
 	})
 }
 
-// Row 12, edges 24 to 26: whatever ignores the stop is killed at the one deadline, in whatever group or session.
+// Edges 24 to 26: whatever ignores the stop is killed at the one deadline, in whatever group or session.
 func TestStubborn(t *testing.T) {
 	t.Parallel()
 	const deaf = `trap \"\" TERM; echo deaf ready; while :; do sleep 1000; done`
@@ -91,7 +91,7 @@ func TestWorkerFinishesItsJob(t *testing.T) {
 	}
 }
 
-// Row 14, edge 20: a second signal kills at once; the same one delivered twice does not.
+// Edge 20: a second signal kills at once; the same one delivered twice does not.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
@@ -112,7 +112,7 @@ func TestSecondSignal(t *testing.T) {
 	})
 }
 
-// Row 14, edge 23: a stop ends whatever the bot is waiting for, and nothing is started after it.
+// Edge 23: a stop ends whatever the bot is waiting for, and nothing is started after it.
 func TestStopWhileTheBotWaits(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {

@@ -10,8 +10,8 @@ import (
 )
 
 // table is the status of one or several inits for people: a line for each process, with why, the last end and the next
-// start below it where there is something to say; dir is where it may have left its last words. It is short enough for 80
-// columns but for the reasons.
+// start below it where there is something to say; dir is where it may have left its last words. It is short enough for
+// 80 columns but for the reasons.
 func table(all []*status.Status, name, dir string, now time.Time) string {
 	var t lines
 	fmt.Fprintf(&t, "%-6s%-11s%-8s%-8s%s\n", "", "STATE", "FOR", "PID", "RESTARTS")
@@ -35,7 +35,8 @@ func table(all []*status.Status, name, dir string, now time.Time) string {
 		if len(all) > 1 && len(s.Processes) == 1 {
 			of = " (of " + s.Processes[0].Name + ")"
 		}
-		t.line("init", "%s, pid %d, up %s, %d orphans reaped%s", s.Init.Version, s.Init.PID, span(now.Sub(s.Init.StartedAt)), s.OrphansReaped, of)
+		t.line("init", "%s, pid %d, up %s, %d orphans reaped%s",
+			s.Init.Version, s.Init.PID, span(now.Sub(s.Init.StartedAt)), s.OrphansReaped, of)
 	}
 	return t.String()
 }
@@ -43,7 +44,8 @@ func table(all []*status.Status, name, dir string, now time.Time) string {
 // lines are those of a table.
 type lines struct{ strings.Builder }
 
-// line adds a line. What is not to be printed is left out: a process may have said it, or somebody who can write RUN_DIR.
+// line adds a line. What is not to be printed is left out: a process may have said it, or somebody who can write
+// RUN_DIR.
 func (t *lines) line(head, format string, args ...any) {
 	t.WriteString(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

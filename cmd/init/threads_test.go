@@ -17,8 +17,8 @@ import (
 )
 
 // Edge 33: where there is no further process and no further thread to be had, which is what a bot does that fills the
-// container's pids.max, a start of the bot is a failed try; init, which is a program with threads itself, stays alive, obeys and
-// starts the bot when there is room again.
+// container's pids.max, a start of the bot is a failed try; init, which is a program with threads itself, stays alive,
+// obeys and starts the bot when there is room again.
 func TestNoProcessesLeft(t *testing.T) {
 	t.Parallel()
 	needsRoot(t)
@@ -73,8 +73,8 @@ func allAsleep(t *testing.T, pid int) bool {
 	return true
 }
 
-// limit bounds how many processes and threads the user of pid may have, and returns what the bound was. It does so as that
-// user, on a thread that ends with it, because root in a container may not.
+// limit bounds how many processes and threads the user of pid may have, and returns what the bound was. It does so as
+// that user, on a thread that ends with it, because root in a container may not.
 func limit(t *testing.T, pid, user int, n uint64) uint64 {
 	t.Helper()
 	var old unix.Rlimit

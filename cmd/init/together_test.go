@@ -14,7 +14,8 @@ import (
 	"tandem/internal/status"
 )
 
-// `init status` shows every init that it finds: in a Pod init web and init bot share RUN_DIR, each PID 1 of its container.
+// `init status` shows every init that it finds: in a Pod init web and init bot share RUN_DIR, each PID 1 of its
+// container.
 func TestStatusOfTwoInits(t *testing.T) {
 	t.Parallel()
 	dir := runDir(t, 0)
@@ -214,7 +215,8 @@ func TestPlantedRunDir(t *testing.T) {
 	})
 }
 
-// Last words are for a file that is there for them: what is larger than they can be, or no file, is left alone, and nothing waits.
+// Last words are for a file that is there for them: what is larger than they can be, or no file, is left alone, and
+// nothing waits.
 func TestLastWordsOnlyWhereTheyBelong(t *testing.T) {
 	t.Parallel()
 	for name, plant := range map[string]func(path string) error{

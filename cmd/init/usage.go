@@ -56,11 +56,13 @@ usage:
 
 settings (environment; a duration is written like 500ms, 8s or 5m; a day at most):
 ` + config.Help(allSettings) + `
-init status ends with 0 while init lives and reports, whatever the state of the process: it is a Pod's probe. Without NAME it shows every
-init with this RUN_DIR; --json then has the processes of all, and the status of each in "inits". The others end with 0 if
-what was asked for is so, 75 if not yet (standby, waiting for its next start), 78 if the bot cannot run as configured, else 1.
+init status ends with 0 while init lives and reports, whatever the state of the process: it is a Pod's probe. Without
+NAME it shows every init with this RUN_DIR; --json then has the processes of all, and the status of each in "inits". The
+others end with 0 if what was asked for is so, 75 if not yet (standby, waiting for its next start), 78 if the bot cannot
+run as configured, else 1.
 
-TELEGRAM_* and BOT_* reach only the bot, WEB_* only web. The bot gets the lock as an open file; POLL_LOCK_FD is its number.
+TELEGRAM_* and BOT_* reach only the bot, WEB_* only web. The bot gets the lock as an open file; POLL_LOCK_FD is its
+number.
 
 what the bot's exit status makes init do:
   0     done: it is not started again
@@ -76,14 +78,15 @@ init ends with web's status, 128+n if signal n ended it (init bot: 0), and with
 
 SIGTERM, SIGINT and SIGQUIT stop both; a second one, 250 ms later or more, kills at once. Other signals go to web.
 
-With "init --" no signal has a meaning: each goes to the command's process group, and its end, not a signal, begins STOP_TIMEOUT for the
-others in that group. On a terminal the command is in the foreground. The environment is the command's; of the settings only
-STOP_TIMEOUT and LOG_... count. Flags end at the first word that is none:
+With "init --" no signal has a meaning: each goes to the command's process group, and its end, not a signal, begins
+STOP_TIMEOUT for the others in that group. On a terminal the command is in the foreground. It starts with no signal
+blocked, where tini hands on the caller's mask. The environment is the command's; of the settings only STOP_TIMEOUT and
+LOG_... count. Flags end at the first word that is none:
   -c, --single-child            signals go to the command alone (-g, to its group, is what happens without)
   -r, --rewrite FROM:TO         passes TO on for FROM, names or numbers, 0 for nothing; may be given again
   -e, --success-exit CODE       this status of the command becomes 0; may be given again
   -p, --pdeathsig SIGNAL        the end of init's parent sends init this signal
-  -s, --subreaper               orphans come to init, or it does not start (without: if that can be, and always to PID 1)
+  -s, --subreaper               orphans come to init, or it does not start (without: if that can be, always to PID 1)
   -w, --warn-on-reap            logs each orphan that was collected
 `
 

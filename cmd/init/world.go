@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"tandem/internal/buildinfo"
 	"tandem/internal/cgroup"
 	"tandem/internal/confine"
 	"tandem/internal/control"
@@ -89,7 +90,7 @@ func (w *world) do(verb, name string, done func(control.Outcome)) {
 	if name == "bot" {
 		id = supervise.Bot
 	}
-	w.put(supervise.Ask{Verb: verb, ID: id}, func(o supervise.Outcome) { done(control.Outcome{Code: o.Code, Text: o.Text}) })
+	w.put(supervise.Ask{Verb: verb, ID: id}, func(o supervise.Outcome) { done(control.Outcome(o)) })
 }
 
 // watchLog is the actor that makes a failure of the log's writer init's.
@@ -152,7 +153,8 @@ func (w *world) Start(id supervise.ID) supervise.Event {
 	return supervise.Started{ID: id, PID: pid}
 }
 
-// dieWithParent says whether the kernel is to end what init starts should init end: PID 1 takes its namespace along by itself.
+// dieWithParent says whether the kernel is to end what init starts should init end: PID 1 takes its namespace along by
+// itself.
 func dieWithParent(m mode) bool { return os.Getpid() != 1 && m != plainCommand }
 
 func (w *world) setOOMScore(set func() error) {
@@ -275,9 +277,10 @@ func (w *world) Publish(s supervise.State, orphans int, then func()) {
 }
 
 func (w *world) view(s supervise.State, orphans int) func() *status.Status {
+	startedAt := w.startedAt.Round(0).UTC().Truncate(time.Microsecond)
 	return func() *status.Status {
 		v := &status.Status{
-			Init:      status.Init{PID: os.Getpid(), StartedAt: w.startedAt.Round(0).UTC().Truncate(time.Microsecond), Version: version()},
+			Init:      status.Init{PID: os.Getpid(), StartedAt: startedAt, Version: buildinfo.Version},
 			Processes: s.View(&w.settings.policy), OrphansReaped: orphans,
 		}
 		if w.lock != nil {

@@ -2,8 +2,8 @@
 // of these were killed for want of memory. It reads version 1 and version 2 of cgroups (cgroups(7)), on a host as in
 // a container, where the cgroup is the root of what is mounted. Where nothing can be learned the answers are zero.
 //
-// By hand. github.com/containerd/cgroups/v3 was tried: it adds 3.5 MB to PID 1, whose executable has 3.0, and wants to be told
-// the path of the cgroup, which is half of what is done here.
+// By hand. github.com/containerd/cgroups/v3 was tried: it adds 3.5 MB to PID 1, whose executable has 3.0, and wants to
+// be told the path of the cgroup, which is half of what is done here.
 package cgroup
 
 import (
@@ -95,7 +95,8 @@ func (m Memory) Limit() (limit int64) {
 	}
 	for dir := m.dir; ; dir = dir[:strings.LastIndexByte(dir, '/')] {
 		// "max", or version 1's largest number in pages, is no limit.
-		if n, err := strconv.ParseInt(strings.TrimSpace(read(dir+"/"+name)), 10, 64); err == nil && n > 0 && n < 1<<60 && (limit == 0 || n < limit) {
+		n, err := strconv.ParseInt(strings.TrimSpace(read(dir+"/"+name)), 10, 64)
+		if err == nil && n > 0 && n < 1<<60 && (limit == 0 || n < limit) {
 			limit = n
 		}
 		if dir == m.top || len(dir) <= len(m.top) {
@@ -135,8 +136,8 @@ func (p Processes) Left() (n int, ok bool) {
 	return limit - have, err == nil
 }
 
-// read is the text of a file of the kernel's, "" if it cannot be read. It stands between the start of init and that of its
-// processes, and os.ReadFile takes twice as many system calls.
+// read is the text of a file of the kernel's, "" if it cannot be read. It stands between the start of init and that of
+// its processes, and os.ReadFile takes twice as many system calls.
 func read(name string) string {
 	fd, err := syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {

@@ -1,8 +1,8 @@
-// Package confine reads from the settings what a process is confined to: its user, its capabilities, whether it can gain
-// privileges, and how many files it may have open.
+// Package confine reads from the settings what a process is confined to: its user, its capabilities, whether it can
+// gain privileges, and how many files it may have open.
 //
-// It promises that what init has not the privilege to do is rejected before anything starts, with what to do about it. Package
-// reap carries it out, between fork and exec.
+// It promises that what init has not the privilege to do is rejected before anything starts, with what to do about it.
+// Package reap carries it out, between fork and exec.
 package confine
 
 import (
@@ -33,8 +33,8 @@ func ownPrivileges() privileges {
 
 func (p privileges) may(capability uint) bool { return p.effective&(1<<capability) != 0 }
 
-// Read reads what a process is confined to from the settings that begin with prefix, like "WEB_". It returns nil where it is
-// confined to nothing, and the home of its user, which is "" where it runs as init does.
+// Read reads what a process is confined to from the settings that begin with prefix, like "WEB_". It returns nil where
+// it is confined to nothing, and the home of its user, which is "" where it runs as init does.
 func Read(env *config.Env, prefix string) (l *reap.Limits, home string) {
 	p := ownPrivileges()
 	var want reap.Limits

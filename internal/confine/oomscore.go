@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// OOMScore is init's own /proc/self/oom_score_adj, open since before init closed its /proc files. A process gets what it
-// says while it is forked. nil is for a system that lets nobody write it.
+// OOMScore is init's own /proc/self/oom_score_adj, open since before init closed its /proc files. A process gets what
+// it says while it is forked. nil is for a system that lets nobody write it.
 type OOMScore struct {
 	fd  int
 	own int
@@ -36,8 +36,8 @@ func OpenOOMScore() *OOMScore {
 	return &OOMScore{fd, own}
 }
 
-// Raise makes what is forked from now on the first to be killed; Lower ends that. No privilege is needed to come back to a
-// score that one had.
+// Raise makes what is forked from now on the first to be killed; Lower ends that. No privilege is needed to come back
+// to a score that one had.
 func (o *OOMScore) Raise() error {
 	if o == nil {
 		return nil

@@ -17,13 +17,13 @@ type account struct {
 	home string
 }
 
-// findUser reads USER or USER:GROUP, each a name or a number, out of the two files, much as docker run --user does. A number
-// need not be in them. One without a group that is in neither has the group of the same number, where docker gives it root's.
-// A group that is given is the only one.
+// findUser reads USER or USER:GROUP, each a name or a number, out of the two files, much as docker run --user does. A
+// number need not be in them. One without a group that is in neither has the group of the same number, where docker
+// gives it root's. A group that is given is the only one.
 //
-// By hand. github.com/moby/sys/user, which docker uses, was tried (29 kB): where the number of a user or a group in a file is
-// not one it reads 0, so that a slip in the file makes root of a user. os/user (25 kB) opens the files itself, and does not
-// know USER:GROUP.
+// By hand. github.com/moby/sys/user, which docker uses, was tried (29 kB): where the number of a user or a group in a
+// file is not one it reads 0, so that a slip in the file makes root of a user. os/user (25 kB) opens the files itself,
+// and does not know USER:GROUP.
 func findUser(spec, passwd, group string) (account, error) {
 	name, groupName, hasGroup := strings.Cut(spec, ":")
 	a := account{home: "/"}

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ProbeLimit is how long a living init may take to tell its status, and how long it may be too busy to be asked anything.
+// ProbeLimit is how long a living init may take to tell its status, and how long it may be too busy to be asked
+// anything.
 const ProbeLimit = 5 * time.Second
 
 // maxReply bounds what is taken of a reply, in bytes: whoever can write RUN_DIR can put a socket of his own there.
@@ -19,8 +20,8 @@ const maxReply = 64 << 10
 
 var errMute = errors.New("it does not answer; it hangs, or it is too busy")
 
-// Do has the init at socket carry out verb for the process name, and waits for as long as that takes. It asks only an init that
-// tells its status: for one that hangs, or for a stranger's socket, it would wait for ever.
+// Do has the init at socket carry out verb for the process name, and waits for as long as that takes. It asks only an
+// init that tells its status: for one that hangs, or for a stranger's socket, it would wait for ever.
 func Do(socket, verb, name string) (Outcome, error) {
 	if _, err := Request(socket, "status\n", ProbeLimit); errors.Is(err, syscall.EAGAIN) {
 		return Outcome{}, errMute
@@ -54,8 +55,9 @@ func Status(socket string) ([]byte, error) {
 	return []byte(reply), nil
 }
 
-// Request sends line to the init at socket and returns its reply; limit is how long that may take, 0 for any time. What was
-// not even asked, because others crowd the socket, is asked again for a while: an operator's word has to get through.
+// Request sends line to the init at socket and returns its reply; limit is how long that may take, 0 for any time. What
+// was not even asked, because others crowd the socket, is asked again for a while: an operator's word has to get
+// through.
 func Request(socket, line string, limit time.Duration) (reply string, err error) {
 	for until := time.Now().Add(ProbeLimit); ; {
 		reply, err = requestOnce(socket, line, limit)

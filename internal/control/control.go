@@ -1,11 +1,12 @@
 // Package control is how an operator speaks to a running init: both ends of the protocol on its control socket.
 //
-// A client connects, sends one line, "VERB NAME\n" or "status\n", and gets an answer. For a verb that is one line, "CODE TEXT",
-// once it is carried out or has come to something else. For status it is the JSON of status.json, after init's loop has turned
-// once, so that it is also proof that init works.
+// A client connects, sends one line, "VERB NAME\n" or "status\n", and gets an answer. For a verb that is one line,
+// "CODE TEXT", once it is carried out or has come to something else. For status it is the JSON of status.json, after
+// init's loop has turned once, so that it is also proof that init works.
 //
-// It promises that nothing that a client does or leaves undone reaches the loop but such a line, that no client costs more than
-// a goroutine that waits for a bounded time, and that a client reads a bounded answer. What a verb means is left to the loop.
+// It promises that nothing that a client does or leaves undone reaches the loop but such a line, that no client costs
+// more than a goroutine that waits for a bounded time, and that a client reads a bounded answer. What a verb means is
+// left to the loop.
 package control
 
 import (

@@ -10,13 +10,14 @@ import (
 	"syscall"
 )
 
-// A lock file is written over by each holder, so that a file which somebody named by a slip would lose what is in it. Only
-// one that is empty or that a holder wrote is taken.
+// A lock file is written over by each holder, so that a file which somebody named by a slip would lose what is in it.
+// Only one that is empty or that a holder wrote is taken.
 
 // mark is the second line of a lock file. It says that the file may be written over.
 const mark = "(a lock file of Tandem; its content is for people only)"
 
-// maxContent is how long a lock file can be, in bytes: who holds it and the mark, over what an older one left of a longer text.
+// maxContent is how long a lock file can be, in bytes: who holds it and the mark, over what an older one left of a
+// longer text.
 const maxContent = 2*(maxHolder+1) + len(mark) + 1
 
 // Reserved is a file that is never taken for a lock file, even while it is empty or not there yet.

@@ -87,7 +87,8 @@ func look(t *testing.T, path string) ([]byte, os.FileInfo) {
 	return b, info
 }
 
-// TestWhatAHolderWroteIsTaken: also what an older Tandem wrote, what one wrote over the other, and what a power cut left.
+// TestWhatAHolderWroteIsTaken: also what an older Tandem wrote, what one wrote over the other, and what a power cut
+// left.
 func TestWhatAHolderWroteIsTaken(t *testing.T) {
 	const long = "the bot under init 4711 on a-host-with-a-long-name, since 2026-11-24T00:29:18Z\n"
 	ours := func(text string) string { return text + "\n" + mark + "\n" }

@@ -59,8 +59,8 @@ func Holder(path string) string {
 	return oneLine(string(line))
 }
 
-// Held says whether somebody holds the lock on the file at path. A file that is not there is held by nobody, and one that
-// cannot be looked at by somebody, perhaps. It makes no file. For a moment it keeps others from the lock.
+// Held says whether somebody holds the lock on the file at path. A file that is not there is held by nobody, and one
+// that cannot be looked at by somebody, perhaps. It makes no file. For a moment it keeps others from the lock.
 func Held(path string) bool {
 	fd, err := retry(func() (int, error) {
 		return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)

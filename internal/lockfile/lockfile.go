@@ -9,8 +9,8 @@
 // It leaves to others what to do while waiting, and exclusion between machines: flock guards as far as the
 // file system does, and a database's lock has to do the rest.
 //
-// By hand. github.com/gofrs/flock was tried, which is as small (8 kB): it waits by asking again and again, its Unlock takes the
-// lock from every process that has the open file, and it does not see that the file was replaced.
+// By hand. github.com/gofrs/flock was tried, which is as small (8 kB): it waits by asking again and again, its Unlock
+// takes the lock from every process that has the open file, and it does not see that the file was replaced.
 package lockfile
 
 import (
@@ -144,9 +144,10 @@ func Inherited(fd int, path string) (*Lock, error) {
 	return &Lock{path: path, file: os.NewFile(uintptr(fd), path), held: true}, nil
 }
 
-// Lock waits until the lock is held by this process and by no other, or until ctx ends, whose error it then
-// returns at once, also when the file system hangs; a lock that arrives later is given back. A lock that
-// is held already stays so. It does not poll: a thread of its own sleeps in flock. A file that was replaced by the time it was locked is opened anew.
+// Lock waits until the lock is held by this process and by no other, or until ctx ends, whose error it then returns at
+// once, also when the file system hangs; a lock that arrives later is given back. A lock that is held already stays so.
+// It does not poll: a thread of its own sleeps in flock. A file that was replaced by the time it was locked is opened
+// anew.
 func (l *Lock) Lock(ctx context.Context) error {
 	l.mu.Lock()
 	if l.closed {

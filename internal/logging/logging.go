@@ -1,9 +1,10 @@
 // Package logging makes the loggers of init, web and bot: log/slog to standard error, one event a line, with
 // process=init|web|bot.
 //
-// For web and bot it promises that the process's secrets are in no line, as a second net under the code that should not log
-// them in the first place. For init, which is PID 1, it promises that a log which nobody takes never makes init wait (Async),
-// and that a line of init's is not torn by a line of another process. What is logged is left to the callers.
+// For web and bot it promises that the process's secrets are in no line, as a second net under the code that should not
+// log them in the first place. For init, which is PID 1, it promises that a log which nobody takes never makes init
+// wait (Async), and that a line of init's is not torn by a line of another process. What is logged is left to the
+// callers.
 package logging
 
 import (

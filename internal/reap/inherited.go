@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DropInherited keeps what this process was started with from the processes that it will start: open files but the first
-// three, and the two ignored signals that no library call resets. Of other signals Go's runtime has reset them.
+// DropInherited keeps what this process was started with from the processes that it will start: open files but the
+// first three, and the two ignored signals that no library call resets. Of other signals Go's runtime has reset them.
 func DropInherited() {
 	unignoreSignals()
 	closeInherited()

@@ -253,7 +253,8 @@ func (s *script) run() (pid int, err error) {
 }
 
 // fork is fork(2): the child makes calls, of which the last one is exec, or reports which one failed and ends. It must
-// not allocate, grow its stack or touch anything of the runtime. childAt is given twice: the processors differ in where clone(2) has it.
+// not allocate, grow its stack or touch anything of the runtime. childAt is given twice: the processors differ in where
+// clone(2) has it.
 //
 //go:norace
 //go:nosplit

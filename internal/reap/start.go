@@ -40,8 +40,8 @@ type StartError struct {
 func (e *StartError) Error() string { return e.Err.Error() }
 func (e *StartError) Unwrap() error { return e.Err }
 
-// Start starts the program in a process group of its own, of which it is the leader, and with no signal blocked. It returns the
-// number of the process. An error is a *StartError.
+// Start starts the program in a process group of its own, of which it is the leader, and with no signal blocked. It
+// returns the number of the process. An error is a *StartError.
 func Start(c Command) (int, error) {
 	defer unblockSignals()()
 	path, err := lookPath(c.Args[0], c.Env)
@@ -69,7 +69,8 @@ func Start(c Command) (int, error) {
 	return pid, nil
 }
 
-// unblockSignals unblocks all signals on this thread, and so for what is started from it; back blocks again what was blocked.
+// unblockSignals unblocks all signals on this thread, and so for what is started from it; back blocks again what was
+// blocked.
 func unblockSignals() (back func()) {
 	runtime.LockOSThread() // the mask is a thread's
 	var none, own unix.Sigset_t

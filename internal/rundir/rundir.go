@@ -1,8 +1,8 @@
 // Package rundir makes one init the owner of its files in RUN_DIR.
 //
-// It promises that two inits never write the same file, that what an init left that was killed is not taken for a living one's,
-// and that a process of another user can pass through the directory and make or replace nothing in it. What the files say is
-// left to packages status, control and sdnotify.
+// It promises that two inits never write the same file, that what an init left that was killed is not taken for a
+// living one's, and that a process of another user can pass through the directory and make or replace nothing in it.
+// What the files say is left to packages status, control and sdnotify.
 package rundir
 
 import (
@@ -32,8 +32,8 @@ type Owned struct {
 	want Want
 }
 
-// Claim opens the directory and takes the lock that says whose its files are. What a person should know of the directory
-// goes to log.
+// Claim opens the directory and takes the lock that says whose its files are. What a person should know of the
+// directory goes to log.
 func Claim(want Want, log *slog.Logger) (*Owned, error) {
 	dir, err := status.OpenDir(want.Path)
 	if err != nil {
@@ -53,7 +53,8 @@ func (o *Owned) claim(log *slog.Logger) error {
 		return err
 	} else if o.want.Named && (open || owner != os.Getuid() && owner != 0) {
 		log.Warn("others can write RUN_DIR", "dir", o.want.Path, "reason",
-			"whoever can may put a false status there, or keep the bot off by its lock: name a directory that is this user's alone")
+			"whoever can may put a false status there, or keep the bot off by its lock: "+
+				"name a directory that is this user's alone")
 	}
 	if err := o.share(); err != nil {
 		return err
@@ -83,8 +84,8 @@ func (o *Owned) claim(log *slog.Logger) error {
 	return nil
 }
 
-// share lets processes of other users pass through the directory, to the status file and to the file that the bot's last
-// words are for, without letting them make or replace anything in it.
+// share lets processes of other users pass through the directory, to the status file and to the file that the bot's
+// last words are for, without letting them make or replace anything in it.
 func (o *Owned) share() error {
 	if !o.want.Shared {
 		return nil
@@ -93,7 +94,8 @@ func (o *Owned) share() error {
 	if owner, _, err := o.OwnedBy(); err != nil {
 		return err
 	} else if owner != os.Getuid() && o.want.Path != "/run/tandem" { // which the image has, for nothing else
-		return fmt.Errorf("%s belongs to user %d: with WEB_USER or BOT_USER init wants a RUN_DIR of its own", o.want.Path, owner)
+		return fmt.Errorf("%s belongs to user %d: with WEB_USER or BOT_USER init wants a RUN_DIR of its own",
+			o.want.Path, owner)
 	}
 	if err := o.LetThrough(os.Getuid(), os.Getgid()); err != nil {
 		return err

@@ -12,9 +12,9 @@ import (
 	"tandem/internal/unixsocket"
 )
 
-// Listener hears what processes say of themselves on a socket, with all that comes at once merged into one notice of each. A
-// datagram counts only if the kernel says that its sender is a process that was told of by Started, or a member of its group;
-// whatever others send is read and thrown away. The nil Listener hears nobody.
+// Listener hears what processes say of themselves on a socket, with all that comes at once merged into one notice of
+// each. A datagram counts only if the kernel says that its sender is a process that was told of by Started, or a member
+// of its group; whatever others send is read and thrown away. The nil Listener hears nobody.
 type Listener struct {
 	socket *os.File
 
@@ -22,7 +22,8 @@ type Listener struct {
 	leaders map[int]int // the caller's name of a process to its number
 }
 
-// Listen makes the socket at path. Its mode does not matter, as it is the sender that counts: a process may have a user of its own.
+// Listen makes the socket at path. Its mode does not matter, as it is the sender that counts: a process may have a user
+// of its own.
 func Listen(path string) (*Listener, error) {
 	socket, err := unixsocket.Datagrams(path, 0o666)
 	if err != nil {
@@ -131,12 +132,15 @@ type receiver struct {
 }
 
 func newReceiver() *receiver {
-	// The control buffer has room for credentials and for nothing more: the kernel closes descriptors that somebody sends along.
+	// The control buffer has room for credentials and for nothing more: the kernel closes descriptors that somebody sends
+	// along.
 	return &receiver{make([]byte, MaxDatagram+1), make([]byte, unix.CmsgSpace(unix.SizeofUcred))}
 }
 
 // receive waits for datagrams and merges all that are there. An error says that the socket is closed.
-func (r *receiver) receive(conn syscall.RawConn, who func(pid int) (id, leader int, ok bool)) (said []heard, err error) {
+func (r *receiver) receive(
+	conn syscall.RawConn, who func(pid int) (id, leader int, ok bool),
+) (said []heard, err error) {
 	err = conn.Read(func(fd uintptr) bool {
 		for n := range heedBatch {
 			datagram, pid, err := r.one(int(fd))

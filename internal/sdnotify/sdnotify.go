@@ -3,11 +3,11 @@
 //
 // It promises that a sender never fails its process: without NOTIFY_SOCKET every call does nothing, and nobody's
 // silence holds one up for more than a second. It promises that whatever bytes Parse is given, what comes out is small,
-// printable and means what the sender wrote last, and that a Listener hears nobody but the processes that it was told of.
-// What a notice makes of a process is left to package supervise.
+// printable and means what the sender wrote last, and that a Listener hears nobody but the processes that it was told
+// of. What a notice makes of a process is left to package supervise.
 //
-// By hand. github.com/coreos/go-systemd/v22/daemon was tried: it only sends, and without a time limit, so that a supervisor
-// whose queue is full would hang the process.
+// By hand. github.com/coreos/go-systemd/v22/daemon was tried: it only sends, and without a time limit, so that a
+// supervisor whose queue is full would hang the process.
 package sdnotify
 
 import (
@@ -40,8 +40,8 @@ type Notice struct {
 	Status   string        // STATUS=, one line in printable UTF-8; "" takes back an earlier one
 }
 
-// Parse reads one datagram: lines NAME=VALUE. What it does not know is no error, since the protocol has more than init needs;
-// MAINPID= in particular must not name another process. False says that there was nothing to be known at all.
+// Parse reads one datagram: lines NAME=VALUE. What it does not know is no error, since the protocol has more than init
+// needs; MAINPID= in particular must not name another process. False says that there was nothing to be known at all.
 func Parse(datagram []byte) (Notice, bool) {
 	var n Notice
 	if len(datagram) > MaxDatagram {

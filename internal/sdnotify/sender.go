@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Variables that init sets for a process that it listens to, but for WATCHDOG_PID: without it sd_watchdog_enabled(3) takes the interval for
-// its own.
+// Variables that init sets for a process that it listens to, but for WATCHDOG_PID: without it sd_watchdog_enabled(3)
+// takes the interval for its own.
 const (
 	SocketVariable      = "NOTIFY_SOCKET"
 	WatchdogVariable    = "WATCHDOG_USEC"

@@ -1,7 +1,7 @@
 // Package signals catches the signals that are sent to PID 1.
 //
-// It promises that a burst of some does not cost a SIGTERM or the news of a child's end, and that nothing ends init meanwhile.
-// What a signal means is left to package supervise.
+// It promises that a burst of some does not cost a SIGTERM or the news of a child's end, and that nothing ends init
+// meanwhile. What a signal means is left to package supervise.
 package signals
 
 import (
@@ -27,8 +27,8 @@ var uncaught = map[syscall.Signal]bool{
 	syscall.SIGKILL: true, syscall.SIGSTOP: true, syscall.SIGURG: true, syscall.SIGPROF: true,
 }
 
-// deadly are the signals that end a Go program which does not catch them. Others that come before they are caught are lost, as
-// they would be on a web that has not begun to listen.
+// deadly are the signals that end a Go program which does not catch them. Others that come before they are caught are
+// lost, as they would be on a web that has not begun to listen.
 var deadly = map[syscall.Signal]bool{
 	syscall.SIGHUP: true, syscall.SIGINT: true, syscall.SIGQUIT: true, syscall.SIGILL: true,
 	syscall.SIGTRAP: true, syscall.SIGABRT: true, syscall.SIGBUS: true, syscall.SIGFPE: true,
@@ -41,13 +41,14 @@ const firstRealtime, lastRealtime = 35, 64
 
 // Catchable says whether sig is one that Catch tells of in Stop or Others.
 func Catchable(sig syscall.Signal) bool {
-	return sig >= 1 && sig <= lastRealtime && sig != syscall.SIGCHLD && !uncaught[sig] && (sig <= 31 || sig >= firstRealtime)
+	known := sig >= 1 && sig <= 31 || sig >= firstRealtime && sig <= lastRealtime
+	return known && sig != syscall.SIGCHLD && !uncaught[sig]
 }
 
 // Catch begins to catch every signal but those in keep, which stay ignored. A panic goes to failed.
 //
-// It does so beside the caller. For each signal Go's runtime has two threads answer each other. If one of them were the locked
-// main thread, that would be half the time from init's start to web's.
+// It does so beside the caller. For each signal Go's runtime has two threads answer each other. If one of them were the
+// locked main thread, that would be half the time from init's start to web's.
 func Catch(keep []os.Signal, failed func(panic any)) *Caught {
 	c := &Caught{
 		Children: make(chan os.Signal, 1), Stop: make(chan os.Signal, 8), Others: make(chan os.Signal, 64),

@@ -47,8 +47,8 @@ func nextOf(name string) string { return name + ".new" }
 // maxFile bounds what is read from a file in RUN_DIR and written to one, in bytes.
 const maxFile = 64 << 10
 
-// Dir is RUN_DIR, opened. Whoever can write it can put anything under any name in it. So nothing in it is opened
-// but a regular file, no link is followed, nothing waits, and nothing that is there is written to. What is done goes to the
+// Dir is RUN_DIR, opened. Whoever can write it can put anything under any name in it. So nothing in it is opened but a
+// regular file, no link is followed, nothing waits, and nothing that is there is written to. What is done goes to the
 // directory that was opened, whatever has its name by then.
 type Dir struct {
 	fd   int
@@ -148,8 +148,8 @@ func (d *Dir) open(name string, flags int) (fd int, err error) {
 	return fd, nil
 }
 
-// Write gives the file called name its new content at one instant. It needs no fsync: after a power cut there is nobody of
-// whom the file could tell.
+// Write gives the file called name its new content at one instant. It needs no fsync: after a power cut there is nobody
+// of whom the file could tell.
 func (d *Dir) Write(name string, content []byte, mode os.FileMode) error {
 	if len(content) > maxFile {
 		return d.failed("write", name, fmt.Errorf("%d bytes are more than are read of it", len(content)))
@@ -165,7 +165,8 @@ func (d *Dir) Write(name string, content []byte, mode os.FileMode) error {
 	return nil
 }
 
-// Give makes an empty file called name, in place of what is there, that everybody may read and that belongs to the user uid.
+// Give makes an empty file called name, in place of what is there, that everybody may read and that belongs to the user
+// uid.
 func (d *Dir) Give(name string, uid int) error { return d.make(name, nil, 0o644, uid) }
 
 // make makes a new file called name. What has that name is removed and never opened.
@@ -203,8 +204,8 @@ func (d *Dir) make(name string, content []byte, mode os.FileMode, uid int) error
 	return nil
 }
 
-// Overwrite gives a file that is there and is our own its new content, where no file can be made: the directory belongs to
-// somebody who made the file for us.
+// Overwrite gives a file that is there and is our own its new content, where no file can be made: the directory belongs
+// to somebody who made the file for us.
 func (d *Dir) Overwrite(name string, content []byte) error {
 	fd, err := d.open(name, unix.O_WRONLY)
 	if err != nil {

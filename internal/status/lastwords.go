@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// WriteLastWords puts what init has to say of its end, shortened to what Kubernetes takes, into the file at path if it is there and is one for
-// words: it may be a link or a pipe that somebody put there, or by a slip a file that holds something else.
+// WriteLastWords puts what init has to say of its end, shortened to what Kubernetes takes, into the file at path if it
+// is there and is one for words: it may be a link or a pipe that somebody put there, or by a slip a file that holds
+// something else.
 func WriteLastWords(path, words string) {
 	if info, err := os.Lstat(path); path == "" || err != nil || !info.Mode().IsRegular() {
 		return

@@ -32,6 +32,6 @@ var natures = map[State]nature{
 	Stopping: {},
 }
 
-// Lives says whether a process may be there, or takes its turn as soon as it may. It is true of a state that is not known
-// here: a newer init wrote it, and a process is not taken for dead because of a word.
+// Lives says whether a process may be there, or takes its turn as soon as it may. It is true of a state that is not
+// known here: a newer init wrote it, and a process is not taken for dead because of a word.
 func (s State) Lives() bool { return !natures[s].ended }

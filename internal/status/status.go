@@ -80,8 +80,9 @@ func marshal(v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// Together is what several inits with one RUN_DIR say, as JSON: of one its status, as it is; of more the same members, which
-// then speak of the processes of all, with the first one's init and the first lock, and beside them each status in "inits".
+// Together is what several inits with one RUN_DIR say, as JSON: of one its status, as it is; of more the same members,
+// which then speak of the processes of all, with the first one's init and the first lock, and beside them each status
+// in "inits".
 func Together(all []*Status) []byte {
 	if len(all) == 1 {
 		return all[0].Marshal()

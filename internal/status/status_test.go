@@ -34,8 +34,8 @@ func fill(v reflect.Value, n *int) {
 	}
 }
 
-// TestMembers: the members of the file, and how each is written, are what people and programs read. What is written is read
-// back as it was.
+// TestMembers: the members of the file, and how each is written, are what people and programs read. What is written is
+// read back as it was.
 func TestMembers(t *testing.T) {
 	var full Status
 	n := 0

@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// Writer writes the newest status to a file, in a goroutine of its own, so that a disk that is slow, full or gone never keeps
-// whoever has something new to tell.
+// Writer writes the newest status to a file, in a goroutine of its own, so that a disk that is slow, full or gone never
+// keeps whoever has something new to tell.
 type Writer struct {
 	log  *slog.Logger
 	wake chan struct{}
@@ -27,8 +27,8 @@ type Writer struct {
 	warned bool
 }
 
-// collectAfter is after how many changes of the state garbage is collected: nearly all of PID 1's comes with them, and no clock
-// does it.
+// collectAfter is after how many changes of the state garbage is collected: nearly all of PID 1's comes with them, and
+// no clock does it.
 const collectAfter = 8
 
 // NewWriter makes a Writer that has no file yet, and says to log, once, that it cannot write.

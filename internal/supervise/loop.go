@@ -43,8 +43,8 @@ type Child struct {
 	LeaderEnded
 }
 
-// Request is an event from another goroutine. Reply, if there is one, is called once: for an Ask with what came of it, for
-// any other event once it has been taken in, with the zero Outcome.
+// Request is an event from another goroutine. Reply, if there is one, is called once: for an Ask with what came of it,
+// for any other event once it has been taken in, with the zero Outcome.
 type Request struct {
 	Event Event
 	Reply func(Outcome)
@@ -74,7 +74,8 @@ type Loop struct {
 	shownOrphans int
 }
 
-// waiter is an operator's request that was granted and is not fulfilled yet; look is when that may change without an event.
+// waiter is an operator's request that was granted and is not fulfilled yet; look is when that may change without an
+// event.
 type waiter struct {
 	Grant
 	look  time.Time
@@ -84,8 +85,8 @@ type waiter struct {
 // maxReap bounds what is collected at one go, so that a storm of orphans cannot keep init from a signal.
 const maxReap = 4096
 
-// Run runs until init is to end and returns the status for it. Where a process is to die with its parent, Run must be called on
-// a goroutine that is locked to the main thread, and not go on Elsewhere.
+// Run runs until init is to end and returns the status for it. Where a process is to die with its parent, Run must be
+// called on a goroutine that is locked to the main thread, and not go on Elsewhere.
 func (l *Loop) Run() (code int) {
 	defer func() {
 		if r := recover(); r != nil {

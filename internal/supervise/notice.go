@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// slept is by how much init may notice late that a time is over. Beyond it, init did not run itself (a container that was paused),
-// so the process had no chance to show life either.
+// slept is by how much init may notice late that a time is over. Beyond it, init did not run itself (a container that
+// was paused), so the process had no chance to show life either.
 const slept = time.Second
 
 // listen begins to listen to a process that was just started, or takes it for ready where nobody does.
@@ -25,8 +25,8 @@ func (p *Proc) silence() {
 	p.StartBy, p.AliveBy = time.Time{}, time.Time{}
 }
 
-// noticed takes in what a process says of itself. Only the bot is held to it: web's hang is for the container's health check to see,
-// because to end web is to end the container (docs/adr/0045).
+// noticed takes in what a process says of itself. Only the bot is held to it: web's hang is for the container's health
+// check to see, because to end web is to end the container (docs/adr/0045).
 func (m *stepper) noticed(e Noticed) {
 	p := &m.Procs[e.ID]
 	if !m.c.Notify[e.ID] || p.PID != e.PID || p.Phase != Alive && p.Phase != Ending {

@@ -170,7 +170,8 @@ func TestWatchdog(t *testing.T) {
 	}
 }
 
-// A container that was paused, or a machine that was: the bot could not speak, and that is no hang. Silence after that is.
+// A container that was paused, or a machine that was: the bot could not speak, and that is no hang. Silence after that
+// is.
 func TestInitThatDidNotRunItself(t *testing.T) {
 	m := listening(t, nil)
 	m.says(Bot, ready)

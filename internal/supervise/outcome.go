@@ -7,8 +7,8 @@ import (
 	"tandem/internal/status"
 )
 
-// Outcome is what came of an operator's request: a line for people, and the status for `init start|stop|restart` to end with: 0 if
-// the process is as it was asked to be, 75 if it is not yet but will try by itself, 78 if it cannot run as
+// Outcome is what came of an operator's request: a line for people, and the status for `init start|stop|restart` to end
+// with: 0 if the process is as it was asked to be, 75 if it is not yet but will try by itself, 78 if it cannot run as
 // configured, 1 otherwise.
 type Outcome struct {
 	Code int
@@ -32,8 +32,8 @@ func (s State) Grant(a Ask, now time.Time) Grant {
 }
 
 const (
-	// startsWell is how long a process that cannot say that it is ready must run until its start counts as one: most of those that
-	// cannot run have ended by then.
+	// startsWell is how long a process that cannot say that it is ready must run until its start counts as one: most of
+	// those that cannot run have ended by then.
 	startsWell = time.Second
 	// askLimit is how long a request is waited for beyond the time that a stop takes.
 	askLimit = 30 * time.Second

@@ -42,8 +42,8 @@ func (m *stepper) pass(sig syscall.Signal) {
 	}
 }
 
-// passPlainly is what `init -- COMMAND` does with a signal. One of job control stops init as well, or the shell that it was
-// started from would not see its job stopped; one that was rewritten is no longer one of these.
+// passPlainly is what `init -- COMMAND` does with a signal. One of job control stops init as well, or the shell that it
+// was started from would not see its job stopped; one that was rewritten is no longer one of these.
 func (m *stepper) passPlainly(sig syscall.Signal) {
 	as, rewritten := m.c.Rewrite[sig]
 	if !rewritten {

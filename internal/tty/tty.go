@@ -1,8 +1,8 @@
 // Package tty hands a terminal from init to the one command that it runs, and takes it back.
 //
-// It promises that wherever init's own process group would be in the foreground of the terminal the command's is, so that
-// Ctrl-C, Ctrl-Z and the job control of a shell are the command's. When a command is stopped init stops with it, where a shell
-// can say fg to both. What is done to a command between fork and exec is left to package reap.
+// It promises that wherever init's own process group would be in the foreground of the terminal the command's is, so
+// that Ctrl-C, Ctrl-Z and the job control of a shell are the command's. When a command is stopped init stops with it,
+// where a shell can say fg to both. What is done to a command between fork and exec is left to package reap.
 package tty
 
 import (
@@ -66,8 +66,9 @@ func (t *Terminal) TakeBack(pgid int) {
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
 }
 
-// Follow stops init when the command pid was stopped, by Ctrl-Z or for reading in the background: the shell that init was
-// started from sees its job stop, and says fg later. A container has no such shell, nor has the leader of a session.
+// Follow stops init when the command pid was stopped, by Ctrl-Z or for reading in the background: the shell that init
+// was started from sees its job stop, and says fg later. A container has no such shell, nor has the leader of a
+// session.
 func (t *Terminal) Follow(pid int) {
 	if t == nil || pid == 0 || !reap.Stopped(pid) || t.suspended {
 		return

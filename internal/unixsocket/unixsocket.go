@@ -1,10 +1,10 @@
 // Package unixsocket makes the sockets of PID 1 in RUN_DIR.
 //
-// It promises that the file of a socket has its mode from the first moment on, that a stale one is replaced, and that what
-// waits for a client is Go's poller and no thread. What is said on the socket is left to its callers.
+// It promises that the file of a socket has its mode from the first moment on, that a stale one is replaced, and that
+// what waits for a client is Go's poller and no thread. What is said on the socket is left to its callers.
 //
-// It is made of system calls. Package net was tried: it adds 438 kB to PID 1, with a resolver in it that nobody calls. And a
-// write of net's to a client that has left raises SIGPIPE, which PID 1 catches and would pass on to web.
+// It is made of system calls. Package net was tried: it adds 438 kB to PID 1, with a resolver in it that nobody calls.
+// And a write of net's to a client that has left raises SIGPIPE, which PID 1 catches and would pass on to web.
 package unixsocket
 
 import (
