@@ -25,7 +25,6 @@ type attack struct {
 	ctx        context.Context
 	end        func()
 	all        sync.WaitGroup
-	mu         sync.Mutex
 	counts     map[string]*attackers
 	next       int // of the addresses that are used
 }

@@ -157,7 +157,8 @@ func (d *Door) room() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(d.conns) >= d.places() && !d.closing {
-		if d.giveWay(nil, arrival) {
+		// Who has been still for long first: many strangers with one connection each must not have a proxy's taken, which come and go.
+		if d.giveWay(nil, patience) || d.giveWay(nil, patience/10) || d.giveWay(nil, arrival) {
 			continue
 		}
 		if d.stillest(nil, 0) == nil {
@@ -230,7 +231,7 @@ func outOf(err error) bool {
 // that has been so for at least that long. A new one is not asked.
 func (d *Door) giveWay(fresh *conn, least time.Duration) bool {
 	victim := d.stillest(fresh, least)
-	for victim != nil && victim.unread() {
+	for victim != nil && victim.late() {
 		victim.spared = time.Now() // it is we who are late
 		victim = d.stillest(fresh, least)
 	}
@@ -249,7 +250,7 @@ func (d *Door) stillest(fresh *conn, least time.Duration) (victim *conn) {
 		c.from.still, c.from.longest, c.from.first = 0, -1, nil
 	}
 	for c := range d.conns {
-		if still := c.still(now); c != fresh && still >= 0 && now.Sub(c.spared) > arrival {
+		if still := c.still(now); c != fresh && still >= max(0, least) && now.Sub(c.spared) > arrival {
 			c.from.still++
 			if still > c.from.longest {
 				c.from.longest, c.from.first = still, c
@@ -379,6 +380,7 @@ type conn struct {
 	phase   phase
 	since   time.Time     // when that began
 	waits   int           // calls that wait for the client, in a handler
+	writes  int           // those of them that write
 	blocked time.Time     // since when
 	debt    time.Duration // how long the handler has waited for the client, less what the bytes that moved are worth
 	served  bool          // a request was answered
@@ -402,25 +404,37 @@ func (c *conn) still(now time.Time) time.Duration {
 	return -1
 }
 
-// unread says whether the client has sent what the server has not had the time to read: of a request that is to come.
-func (c *conn) unread() bool {
+// late says whether it is the server that had no time, and not the client: what that sent is not read, or it has taken all that was
+// written. After an answer the server may also wait for the rest of a body, which takes no longer than patience where nobody is still.
+func (c *conn) late() bool {
 	s, ok := c.Conn.(syscall.Conn)
-	if !ok || c.phase != asking && c.phase != resting {
+	if !ok {
 		return false
 	}
 	raw, err := s.SyscallConn()
 	if err != nil {
 		return false
 	}
-	n := 0
-	err = raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }) // tcp(7)
-	return err == nil && n > 0
+	writes := c.phase == leaving || c.phase == working && c.writes > 0
+	queue := uint(unix.TIOCINQ) // tcp(7)
+	if writes {
+		queue = unix.TIOCOUTQ
+	}
+	n, failed := 0, error(nil)
+	err = raw.Control(func(fd uintptr) { n, failed = unix.IoctlGetInt(int(fd), queue) })
+	if err != nil || failed != nil {
+		return false
+	}
+	if writes {
+		return n == 0 && (c.phase == working || time.Since(c.since) < patience)
+	}
+	return n > 0
 }
 
 func (c *conn) turn(p phase) {
 	c.door.mu.Lock()
 	defer c.door.mu.Unlock()
-	c.phase, c.since, c.debt, c.waits = p, time.Now(), 0, 0
+	c.phase, c.since, c.debt, c.waits, c.writes = p, time.Now(), 0, 0, 0
 	c.door.wake()
 }
 
@@ -516,9 +530,9 @@ func (d *Door) charge(c *conn, cost int64) {
 func (c *conn) Write(p []byte) (written int, err error) {
 	for {
 		piece := p[written:min(len(p), written+rate)]
-		c.wait()
+		c.wait(1)
 		n, err := c.Conn.Write(piece)
-		c.moved(n, 0)
+		c.moved(n, 0, 1)
 		written += n
 		if err != nil || written == len(p) {
 			return written, err
@@ -542,24 +556,25 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-func (c *conn) wait() {
+func (c *conn) wait(writes int) {
 	c.door.mu.Lock()
 	defer c.door.mu.Unlock()
 	if c.waits == 0 {
 		c.blocked = time.Now()
 	}
 	c.waits++
+	c.writes += writes
 	c.door.wake()
 }
 
 // moved ends a wait in which n bytes came or went, cost of which are kept.
-func (c *conn) moved(n int, cost int64) {
+func (c *conn) moved(n int, cost int64, writes int) {
 	c.door.mu.Lock()
 	defer c.door.mu.Unlock()
 	now := time.Now()
 	c.debt = max(0, c.debt+now.Sub(c.blocked)-time.Duration(n)*time.Second/rate)
 	c.blocked = now
-	c.waits = max(0, c.waits-1)
+	c.waits, c.writes = max(0, c.waits-1), max(0, c.writes-writes)
 	c.door.charge(c, cost)
 }
 
@@ -570,8 +585,8 @@ type body struct {
 }
 
 func (b body) Read(p []byte) (int, error) {
-	b.c.wait()
+	b.c.wait(0)
 	n, err := b.ReadCloser.Read(p)
-	b.c.moved(n, int64(n))
+	b.c.moved(n, int64(n), 0)
 	return n, err
 }
