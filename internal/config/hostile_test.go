@@ -107,6 +107,11 @@ func TestDefaultRunDir(t *testing.T) {
 			}
 		})
 	}
+	// Where none will do, each has its reason: a planted one is not hidden behind one that is not there.
+	if dir, err := firstOf([]string{at("none"), at("link"), at("file")}); dir != "" || err == nil ||
+		!strings.Contains(err.Error(), at("link")+" is not") || !strings.Contains(err.Error(), at("file")+" is not") {
+		t.Errorf("%q, %v", dir, err)
+	}
 	if info, err := os.Stat(at("target")); err != nil || info.Mode().Perm() != 0o777 {
 		t.Errorf("what a link names became %v, %v", info.Mode(), err)
 	}

@@ -6,13 +6,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
 // RunDir finds the directory for sockets, status and locks: RUN_DIR, else the first of /run/tandem,
 // $XDG_RUNTIME_DIR/tandem and /tmp/tandem-UID that belongs to this user and can be written; the latter two
 // are made when missing. Such a directory loses the right of others to write it; one that a person named is taken as it
-// is. An error says which were tried; the directory is then "".
+// is. An error says which were tried, and what is wrong with each; the directory is then "".
 //
 // All three executables must find the same one, which is why the rule stands here.
 func (e *Env) RunDir() (string, error) {
@@ -27,7 +28,12 @@ func (e *Env) RunDir() (string, error) {
 		candidates = append(candidates, filepath.Join(xdg, "tandem"))
 	}
 	candidates = append(candidates, fmt.Sprintf("/tmp/tandem-%d", os.Getuid()))
-	var first error
+	return firstOf(candidates)
+}
+
+// firstOf returns the first of the default directories that will do.
+func firstOf(candidates []string) (string, error) {
+	var problems []string
 	for i, dir := range candidates {
 		if i > 0 {
 			_ = os.Mkdir(dir, 0o700) // what is wrong with it, ours tells
@@ -40,11 +46,9 @@ func (e *Env) RunDir() (string, error) {
 		if err == nil {
 			return dir, nil
 		}
-		if first == nil {
-			first = err
-		}
+		problems = append(problems, err.Error())
 	}
-	return "", fmt.Errorf("no directory for the status and the lock: set RUN_DIR to one that user %d can write (%w)", os.Getuid(), first)
+	return "", fmt.Errorf("no directory for the status and the lock: set RUN_DIR to one that user %d can write (%s)", os.Getuid(), strings.Join(problems, "; "))
 }
 
 // ours says why dir cannot be taken for ours, and takes away what others may write in it. Anybody can make a directory, or a
