@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,20 +36,31 @@ func calm([]string) {
 	<-stop
 }
 
-// messy is a bot that leaves orphans behind, in its group and out of it, and that says so if it is not alone.
+// messy is a bot that leaves orphans behind, in its group and out of it, and that says so if it is not alone: among all
+// containers, for which it holds the file in its argument, and among what was started in its own, for which its worker
+// holds one, too. The worker has no part in the first: the kernel ends the processes of a container that is killed one
+// after the other, and the lock is free with the last bot, not with the last process.
 func messy(args []string) {
 	syscall.CloseOnExec(lockFD)
-	alone, err := os.OpenFile(args[0], os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil || syscall.Flock(int(alone.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-		fmt.Println("TWO POLLERS", err)
-		os.Exit(1)
+	var held []*os.File
+	for _, path := range []string{args[0], filepath.Join(os.Getenv("RUN_DIR"), "group")} {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err == nil {
+			err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		}
+		if err != nil {
+			fmt.Println("TWO POLLERS", path, err)
+			os.Exit(1)
+		}
+		held = append(held, f)
 	}
+	defer runtime.KeepAlive(held)
 	sh := exec.Command("sh", "-c", "(exit 3) & (sleep 0.05) & setsid sleep 0.1 &")
 	if err := sh.Run(); err != nil {
 		fmt.Println("messy:", err)
 	}
 	worker := exec.Command("sh", "-c", `trap "" TERM; while [ -e /proc/$PPID ]; do sleep 0.05; done; sleep 0.05`) // till then nobody else may start
-	worker.ExtraFiles = []*os.File{alone}
+	worker.ExtraFiles = held[1:]
 	if err := worker.Start(); err != nil {
 		fmt.Println("messy:", err)
 	}
