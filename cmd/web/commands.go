@@ -7,8 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"tandem/internal/config"
 	"tandem/internal/exitcode"
@@ -129,9 +131,9 @@ func operatorCommand(ctx context.Context, args, environ []string, stdout, stderr
 			return usage("%v", err)
 		}
 		return withStore(ctx, environ, func(db *store.Store, _ settings) error {
-			end, said := db.SignOutOperator, "%s is signed out everywhere, and an unused link is void. To let %[1]s in again: web operator add %[1]s\n"
+			end, said := db.SignOutOperator, "To let "+name+" in again: web operator add "+shellWord(name)
 			if args[0] == "remove" {
-				end, said = db.RemoveOperator, "%s is removed and signed out everywhere, and an unused link is void. What %[1]s wrote keeps the name.\n"
+				end, said = db.RemoveOperator, name+" is removed; what was written keeps the name."
 			}
 			err := end(ctx, name)
 			if errors.Is(err, inbox.ErrNotFound) {
@@ -140,7 +142,7 @@ func operatorCommand(ctx context.Context, args, environ []string, stdout, stderr
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(stderr, said, name)
+			fmt.Fprintf(stderr, "%s is signed out everywhere, and an unused link is void. %s\n", name, said)
 			return nil
 		})
 	case len(args) == 1 && args[0] == "list":
@@ -160,6 +162,17 @@ func operatorCommand(ctx context.Context, args, environ []string, stdout, stderr
 		})
 	}
 	return usage("want: web operator add NAME, web operator list, web operator sign-out NAME, or web operator remove NAME")
+}
+
+// shellWord is a name as one types it in a command.
+func shellWord(name string) string {
+	plain := func(c rune) bool {
+		return unicode.IsLetter(c) || unicode.IsDigit(c) || strings.ContainsRune("-_.@+", c)
+	}
+	if strings.IndexFunc(name, func(c rune) bool { return !plain(c) }) < 0 {
+		return name
+	}
+	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
 }
 
 // signedIn says where an operator is signed in. The use of a session is written down every ten minutes.
@@ -191,7 +204,7 @@ func tokenCommand(ctx context.Context, args, environ []string, stdout io.Writer)
 		}
 		token, err := web.IssueToken(ctx, db, name)
 		if errors.Is(err, inbox.ErrConflict) {
-			return fmt.Errorf("there is a token named %q already; choose another name, or revoke it first: web token revoke %s", name, name)
+			return fmt.Errorf("there is a token named %q already; choose another name, or revoke it first: web token revoke %s", name, shellWord(name))
 		}
 		if err != nil {
 			return err

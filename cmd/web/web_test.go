@@ -507,3 +507,28 @@ func parentOf(t *testing.T, pid int) int {
 	}
 	return parent
 }
+
+// The command that web names next can be pasted into a shell, whatever the name.
+func TestCommandsToPaste(t *testing.T) {
+	t.Parallel()
+	db := sqlite(t)
+	for _, name := range []string{"bob", "Anna Maria", "O'Hara & <sons>; $HOME `id` \\", "ünï"} {
+		paste := func(words string) {
+			t.Helper()
+			_, command, found := strings.Cut(strings.TrimSpace(words), ": web ")
+			if !found {
+				t.Fatalf("no command in %q", words)
+			}
+			out, err := exec.Command("/bin/sh", "-c", `printf '%s\0' `+command).Output()
+			if args := strings.Split(string(out), "\x00"); err != nil || len(args) != 4 || args[2] != name {
+				t.Errorf("%q: %q, %v", command, args, err)
+			}
+		}
+		runWeb(t, []string{db}, "operator", "add", name)
+		_, _, errs := runWeb(t, []string{db}, "operator", "sign-out", name)
+		paste(errs)
+		runWeb(t, []string{db}, "token", "create", name)
+		_, _, errs = runWeb(t, []string{db}, "token", "create", name)
+		paste(errs)
+	}
+}
