@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -138,7 +139,11 @@ func (s *settings) checkDatabase(env *config.Env) {
 		return
 	}
 	if err := store.Check(s.database); err != nil {
-		env.RejectSecret("DATABASE_URL", strings.TrimPrefix(err.Error(), "DATABASE_URL: "))
+		rule := err.Error()
+		if bad := (*store.BadURL)(nil); errors.As(err, &bad) {
+			rule = bad.Rule
+		}
+		env.RejectSecret("DATABASE_URL", rule)
 	}
 	s.secrets = append(s.secrets, store.Secrets(s.database)...)
 }

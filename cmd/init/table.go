@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode"
 
+	"tandem/internal/exitcode"
 	"tandem/internal/status"
 )
 
@@ -68,25 +69,22 @@ func (t *lines) process(p status.Process, dir string, now time.Time) {
 		since = span(now.Sub(*p.Since))
 	}
 	t.line(p.Name, "%-11s%-8s%-8s%d", p.State, since, pid, p.Restarts)
-	why := p.Reason
-	if e := p.LastEnd; e != nil && strings.HasPrefix(why, e.Reason) {
-		if words := p.Words(dir); words != "" {
-			loop := strings.TrimPrefix(why, e.Reason)
-			if !strings.HasSuffix(loop, " in a row)") {
-				loop = ""
-			}
-			why = words + loop // it knows better than its exit code
+	why, ofEnd := p.Reason, p.OfEnd()
+	if e := p.LastEnd; ofEnd {
+		if words := p.Words(dir); words != "" { // it knows better than its exit code
+			why, ofEnd = words+status.InARow(p.InARow, e.Code != exitcode.TempFail), false
 		}
 	}
 	if why != "" {
 		t.fact("why", "%s", why)
 	}
-	if p.StatusText != "" && p.StatusText != why {
+	standsBy := p.State == status.Standby && p.PID != 0 // and says itself why, which is the reason
+	if p.StatusText != "" && !standsBy {
 		t.fact("says", "%s", p.StatusText)
 	}
 	if e := p.LastEnd; e != nil {
 		said := ": " + e.Reason
-		if strings.HasPrefix(why, e.Reason) {
+		if ofEnd {
 			said = "" // the line above has it
 		}
 		t.fact("last end", "%s, %s ago%s%s", clock(e.At), span(now.Sub(e.At)), ran(e), said)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -117,5 +118,47 @@ init  v2, pid 1, up 1h0m, 0 orphans reaped (of bot)
 `
 	if d := cmp.Diff(want, table([]*status.Status{web, bot}, "", "", now)); d != "" {
 		t.Errorf("(-want +have):\n%s", d)
+	}
+}
+
+// The table goes by states, counts and whose reason it is: with every word replaced by another it has the same lines.
+func TestStatusTableLooksIntoNoWords(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 24, 3, 20, 0, 0, time.UTC)
+	ended := now.Add(-9 * time.Second)
+	show := func(reason, ofEnd, says, said string) string {
+		var all strings.Builder
+		for _, words := range []bool{false, true} {
+			dir := t.TempDir()
+			if words {
+				if err := status.WriteWords(dir, "bot", status.Words{At: ended, Code: 1, Reason: said}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, p := range []status.Process{
+				{State: status.Waiting, Reason: ofEnd, NextStartAt: &now},
+				{State: status.Waiting, Reason: ofEnd, InARow: 7},
+				{State: status.Waiting, Reason: reason, ReasonSinceEnd: true},
+				{State: status.Failed, Reason: ofEnd},
+				{State: status.Failed, Reason: reason, ReasonSinceEnd: true},
+				{State: status.Standby, Reason: reason, ReasonSinceEnd: true},
+				{State: status.Standby, Reason: says, StatusText: says, ReasonSinceEnd: true, PID: 7},
+				{State: status.Starting, StatusText: says, PID: 7},
+				{State: status.Stopped, Reason: reason, ReasonSinceEnd: true},
+			} {
+				p.Name, p.LastEnd = "bot", &status.End{At: ended, Code: 1, Reason: ofEnd}
+				all.WriteString(table([]*status.Status{{Processes: []status.Process{p}}}, "bot", dir, now))
+			}
+		}
+		return all.String()
+	}
+	have := show("crashed with 1, since 5 in a row)", "crashed with 1", "crashed with 1", "crashed with 1 (crash loop: 9 in a row)")
+	want := strings.NewReplacer("<since>", "crashed with 1, since 5 in a row)", "<end>", "crashed with 1", "<says>", "crashed with 1",
+		"<said>", "crashed with 1 (crash loop: 9 in a row)").Replace(show("<since>", "<end>", "<says>", "<said>"))
+	if d := cmp.Diff(want, have); d != "" {
+		t.Errorf("words that look like others change what is shown (-want +have):\n%s", d)
+	}
+	if n := strings.Count(have, "crash loop: 7 in a row"); n != 1 { // the one with words of its own, by its count
+		t.Errorf("the loop is told %d times:\n%s", n, have)
 	}
 }

@@ -5,6 +5,7 @@ package status
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"time"
 )
@@ -37,6 +38,29 @@ type Process struct {
 	Restarts    int        `json:"restarts"`
 	LastEnd     *End       `json:"last_end"`
 	NextStartAt *time.Time `json:"next_start_at,omitempty"`
+
+	// ReasonSinceEnd says that Reason tells of something else than LastEnd, which came later. Without it, and with a
+	// LastEnd, the process itself may know better; see Words.
+	ReasonSinceEnd bool `json:"reason_since_end,omitempty"`
+	// InARow is how many ends like LastEnd there were in a row, from ManyInARow on; Reason says so, too.
+	InARow int `json:"in_a_row,omitempty"`
+}
+
+// OfEnd says whether Reason tells of LastEnd.
+func (p Process) OfEnd() bool { return p.LastEnd != nil && p.Reason != "" && !p.ReasonSinceEnd }
+
+// ManyInARow is from how many ends in a row on they are spoken of.
+const ManyInARow = 3
+
+// InARow makes a crash loop visible, which has no state of its own: it follows the reason of the last of n ends.
+func InARow(n int, crashes bool) string {
+	switch {
+	case n < ManyInARow:
+		return ""
+	case crashes:
+		return fmt.Sprintf(" (crash loop: %d in a row)", n)
+	}
+	return fmt.Sprintf(" (%d in a row)", n)
 }
 
 // End is how a process ended: Code for an exit, Signal (like "SIGKILL") for a death by one.

@@ -116,7 +116,7 @@ func sqliteFile(url string) (string, error) {
 	case path == "" && isPostgres(url):
 		return "", errNoFile
 	case path == "":
-		return "", errors.New(rule)
+		return "", badURL(rule)
 	}
 	if path, err = filepath.Abs(path); err != nil {
 		return "", err

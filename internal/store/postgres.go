@@ -73,7 +73,7 @@ func newPostgres(url string) (*postgres, error) {
 		if byLane[l] == nil {
 			if byLane[l], err = p.newPool(way(w), l); err != nil {
 				p.close()
-				return nil, errors.New(rule)
+				return nil, badURL(rule)
 			}
 		}
 		p.pools[w] = byLane[l]
@@ -109,13 +109,13 @@ func parsePostgres(url string) (*pgxpool.Config, error) {
 	if err != nil {
 		var file *fs.PathError
 		if errors.As(err, &file) {
-			return nil, fmt.Errorf("DATABASE_URL names a file that cannot be read: %w", file)
+			return nil, &BadURL{"it names a file that cannot be read: " + file.Error(), file}
 		}
-		return nil, errors.New(rule) // other causes repeat the URL
+		return nil, badURL(rule) // other causes repeat the URL
 	}
 	c := config.ConnConfig
 	if c.Host == "" || c.Database == "" && c.User == "" {
-		return nil, errors.New(rule)
+		return nil, badURL(rule)
 	}
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = 5 * time.Second
@@ -140,7 +140,7 @@ func (p *postgres) lockThrough(url string) error {
 	if err != nil {
 		var file *fs.PathError
 		if errors.As(err, &file) {
-			return fmt.Errorf("names a file that cannot be read: %w", file)
+			return fmt.Errorf("it names a file that cannot be read: %w", file)
 		}
 		return errors.New(want)
 	}

@@ -103,7 +103,7 @@ func (p *postgres) diagnoseNetwork(err error) *trouble {
 	var parse *pgconn.ParseConfigError
 	switch {
 	case errors.As(err, &parse):
-		return &trouble{kind: inbox.NotConfigured, reason: rule, config: true}
+		return &trouble{kind: inbox.NotConfigured, reason: badURL(rule).Error(), config: true}
 	case errors.As(err, &dns):
 		return &trouble{kind: inbox.Unreachable, reason: fmt.Sprintf("the name %q does not resolve", dns.Name)}
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):

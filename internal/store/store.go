@@ -81,9 +81,9 @@ func Open(url string, log *slog.Logger) *Store {
 	case isPostgres(url):
 		s.db, err = newPostgres(url)
 	case url == "":
-		err = errors.New(rule + "; it is not set")
+		err = badURL(rule + "; it is not set")
 	default:
-		err = errors.New(rule)
+		err = badURL(rule)
 	}
 	if err != nil {
 		return Unusable(err, log)

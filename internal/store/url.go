@@ -1,13 +1,23 @@
 package store
 
 import (
-	"errors"
 	neturl "net/url"
 	"strings"
 )
 
 // rule is what DATABASE_URL must be.
-const rule = `DATABASE_URL: want postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH`
+const rule = `want postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH`
+
+// BadURL is why nothing can be done with DATABASE_URL. It has no secrets in it.
+type BadURL struct {
+	Rule string // what it should be, in words that tell what to type
+	file error  // that it names and that cannot be read; nil for another cause
+}
+
+func (e *BadURL) Error() string { return "DATABASE_URL: " + e.Rule }
+func (e *BadURL) Unwrap() error { return e.file }
+
+func badURL(rule string) error { return &BadURL{Rule: rule} }
 
 // sqlitePath is the path in sqlite:PATH; "" if url names another kind of database.
 func sqlitePath(url string) (path string, err error) {
@@ -17,17 +27,17 @@ func sqlitePath(url string) (path string, err error) {
 	}
 	if after, ok := strings.CutPrefix(rest, "//"); ok { // sqlite:///data/x.db, as others write it
 		if !strings.HasPrefix(after, "/") {
-			return "", errors.New("DATABASE_URL: sqlite://PATH wants an absolute path, like sqlite:///data/tandem.db; for a relative one write sqlite:PATH")
+			return "", badURL("sqlite://PATH wants an absolute path, like sqlite:///data/tandem.db; for a relative one write sqlite:PATH")
 		}
 		rest = after
 	}
 	switch {
 	case rest == "":
-		return "", errors.New("DATABASE_URL: sqlite: wants the path of a file, like sqlite:/data/tandem.db")
+		return "", badURL("sqlite: wants the path of a file, like sqlite:/data/tandem.db")
 	case rest == ":memory:":
-		return "", errors.New("DATABASE_URL: sqlite::memory: cannot be shared by two processes: name a file, like sqlite:/data/tandem.db")
+		return "", badURL("sqlite::memory: cannot be shared by two processes: name a file, like sqlite:/data/tandem.db")
 	case strings.HasSuffix(rest, "/"), strings.ContainsRune(rest, 0):
-		return "", errors.New("DATABASE_URL: sqlite: wants the path of a file, not of a directory, like sqlite:/data/tandem.db")
+		return "", badURL("sqlite: wants the path of a file, not of a directory, like sqlite:/data/tandem.db")
 	}
 	return rest, nil
 }

@@ -107,7 +107,8 @@ func (m *stepper) hangs(id ID, reason string) {
 		attrs = append(attrs, slog.String("next", "if it does not speak sd_notify(3), set BOT_NOTIFY=false; if it needs longer, BOT_START_TIMEOUT"))
 	}
 	m.say(slog.LevelError, "process hangs: it is ended and started again", attrs...)
-	p.Hung, p.Reason = reason, reason
+	p.Hung = reason
+	p.because(reason)
 	m.terminate(id)
 }
 

@@ -89,7 +89,8 @@ func (m *stepper) begin() {
 	}
 	switch p := &m.Procs[Bot]; {
 	case m.c.Disabled != "":
-		p.Rest, p.Reason = status.Disabled, m.c.Disabled
+		p.Rest = status.Disabled
+		p.because(m.c.Disabled)
 		m.say(slog.LevelInfo, "process is disabled", m.name(Bot), slog.String("reason", p.Reason))
 	case m.c.Broken != "":
 		m.fail(Bot, m.c.Broken, "mend the setting and start a new container")
@@ -106,14 +107,16 @@ func (m *stepper) launch(id ID) {
 		m.do(Start{Web})
 		return
 	}
-	p.Phase, p.Reason, p.StandsBy = Locking, "takes the polling lock", false
+	p.Phase, p.StandsBy = Locking, false
+	p.because("takes the polling lock")
 	m.Wish++
 	m.do(TakeLock{m.Wish})
 }
 
 func (m *stepper) started(e Started) {
 	p := &m.Procs[e.ID]
-	p.Phase, p.PID, p.StartedAt, p.Reason, p.KillAt, p.PollAt = Alive, e.PID, m.now, "", time.Time{}, time.Time{}
+	p.Phase, p.PID, p.StartedAt, p.KillAt, p.PollAt = Alive, e.PID, m.now, time.Time{}, time.Time{}
+	p.because("")
 	p.Starts++
 	m.listen(e.ID)
 	m.say(m.quiet(slog.LevelInfo), "process started", m.name(e.ID), slog.Int("pid", e.PID), slog.Int("restarts", p.Starts-1))
@@ -127,24 +130,28 @@ func (m *stepper) startFailed(e StartFailed) {
 	p.Ended = true
 	p.LastEnd = End{At: m.now, Code: e.Code, Reason: e.Reason}
 	if e.ID == Web {
-		p.Phase, p.Rest, p.Reason = Resting, status.Failed, e.Reason
+		p.Phase, p.Rest = Resting, status.Failed
+		p.becauseItEnded(e.Reason, 0)
 		m.say(slog.LevelError, "process cannot be started: init ends", m.name(Web), slog.String("reason", e.Reason), slog.Int("code", e.Code))
 		m.stop("cannot start "+m.c.Names[Web]+": "+e.Reason, e.Code)
 		return
 	}
 	m.release()
 	if e.Temporary && !m.Stopping {
-		m.wait(Bot, m.backoff(p), "cannot be started: "+e.Reason)
+		m.wait(Bot, m.backoff(p), "")
+		p.becauseItEnded("cannot be started: "+e.Reason, 0)
 		m.say(slog.LevelError, "process cannot be started now", m.name(Bot), slog.String("reason", e.Reason), m.next(Bot), m.delay(Bot))
 		return
 	}
 	m.fail(Bot, "cannot be started: "+e.Reason, "mend it and say: init start "+m.c.Names[Bot])
+	p.OfEnd = true
 }
 
 // fail lays a process to rest that will not be started again by itself, in one line.
 func (m *stepper) fail(id ID, reason, next string) {
 	p := &m.Procs[id]
-	p.Phase, p.Rest, p.Reason = Resting, status.Failed, reason
+	p.Phase, p.Rest = Resting, status.Failed
+	p.because(reason)
 	m.say(slog.LevelError, "process failed: it will not be started again by itself", m.name(id),
 		slog.String("reason", reason), slog.String("next", next))
 }
@@ -187,12 +194,14 @@ func (m *stepper) leaderEnded(e LeaderEnded) {
 	case e.ID == Web:
 		m.webEnded(e, reason, attrs)
 	case m.Stopping:
-		p.Rest, p.Reason = status.Stopped, "init stops"
+		p.Rest = status.Stopped
+		p.because("init stops")
 		m.say(slog.LevelInfo, "process ended", attrs...)
 	case wasEnding && p.Again:
 		m.say(slog.LevelInfo, "process ended", append(attrs, slog.String("next", "starts again, as an operator asked"))...)
 	case wasEnding && !hung:
-		p.Rest, p.Reason = status.Stopped, "stopped by an operator"
+		p.Rest = status.Stopped
+		p.because("stopped by an operator")
 		m.say(slog.LevelInfo, "process ended", append(attrs, slog.String("next", "stays stopped until told: init start "+m.c.Names[Bot]))...)
 	default:
 		m.botEnded(e, hung, ran, reason, attrs)
@@ -205,7 +214,8 @@ func (m *stepper) webEnded(e LeaderEnded, reason string, attrs []slog.Attr) {
 		m.say(slog.LevelInfo, "process ended", append(attrs, slog.String("next", "starts again, as an operator asked"))...)
 		return
 	}
-	p.Again, p.Rest, p.Reason = false, status.Stopped, "init stops"
+	p.Again, p.Rest = false, status.Stopped
+	p.because("init stops")
 	code := e.Code
 	if slices.Contains(m.c.SuccessExit, code) {
 		code = exitcode.OK
@@ -234,17 +244,20 @@ func (m *stepper) botEnded(e LeaderEnded, hung bool, ran time.Duration, reason s
 	case hung:
 		m.crashed(p, reason, attrs)
 	case e.Signal == 0 && e.Code == exitcode.OK:
-		p.Rest, p.Reason = status.Finished, "it ended with 0"
+		p.Rest = status.Finished
+		p.becauseItEnded("it ended with 0", 0)
 		m.say(slog.LevelInfo, "process finished", append(attrs, slog.String("next", "stays so until told: init start "+m.c.Names[Bot]))...)
 	case e.Signal == 0 && e.Code == exitcode.Config:
-		p.Rest, p.Reason = status.Failed, reason+"; its own last lines in the log say why"
+		p.Rest = status.Failed
+		p.becauseItEnded(reason+"; its own last lines in the log say why", 0)
 		m.say(slog.LevelError, "process failed: it will not be started again by itself", append(attrs, slog.String("next",
 			"mend what its last lines complain of, then start a new container, or say: init start "+m.c.Names[Bot]))...)
 	case e.Signal == 0 && e.Code == exitcode.TempFail:
 		p.Failures = 0
 		d := double(m.c.ConflictDelay, p.Conflicts, max(conflictMax, m.c.ConflictDelay))
 		p.Conflicts++
-		p.NextStart, p.Reason = m.now.Add(d), reason+inARow("", p.Conflicts)
+		p.NextStart = m.now.Add(d)
+		p.becauseItEnded(reason+status.InARow(p.Conflicts, false), p.Conflicts)
 		m.say(slog.LevelWarn, "process cannot run now", append(attrs, slog.Int("in_a_row", p.Conflicts), m.next(Bot), m.delay(Bot))...)
 	default:
 		m.crashed(p, reason, attrs)
@@ -254,19 +267,8 @@ func (m *stepper) botEnded(e LeaderEnded, hung bool, ran time.Duration, reason s
 func (m *stepper) crashed(p *Proc, reason string, attrs []slog.Attr) {
 	p.Conflicts = 0
 	p.NextStart = m.now.Add(m.backoff(p))
-	p.Reason = reason + inARow("crash loop: ", p.Failures)
+	p.becauseItEnded(reason+status.InARow(p.Failures, true), p.Failures)
 	m.say(slog.LevelError, "process crashed", append(attrs, slog.Int("in_a_row", p.Failures), m.next(Bot), m.delay(Bot))...)
-}
-
-// manyInARow is from how many ends in a row on they are called so.
-const manyInARow = 3
-
-// inARow makes a crash loop visible, which has no state of its own.
-func inARow(what string, n int) string {
-	if n < manyInARow {
-		return ""
-	}
-	return " (" + what + itoa(n) + " in a row)"
 }
 
 // backoff is the delay after one more crash in a row.
@@ -288,7 +290,8 @@ func double(d time.Duration, n int, limit time.Duration) time.Duration {
 
 func (m *stepper) wait(id ID, d time.Duration, reason string) {
 	p := &m.Procs[id]
-	p.Phase, p.NextStart, p.Reason = Waiting, m.now.Add(d), reason
+	p.Phase, p.NextStart = Waiting, m.now.Add(d)
+	p.because(reason)
 }
 
 func (m *stepper) next(id ID) slog.Attr {
@@ -346,7 +349,8 @@ func (m *stepper) lockTaken(wish int) {
 
 func (m *stepper) lockBusy(e LockBusy) {
 	if m.waitsForLock(e.Wish) {
-		m.Procs[Bot].Reason, m.Procs[Bot].StandsBy = e.Reason, true
+		m.Procs[Bot].because(e.Reason)
+		m.Procs[Bot].StandsBy = true
 		m.say(slog.LevelInfo, "process stands by until the polling lock is free", m.name(Bot), slog.String("reason", e.Reason))
 	}
 }

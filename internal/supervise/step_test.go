@@ -187,6 +187,53 @@ func TestCrashLoop(t *testing.T) {
 	}
 }
 
+// Whose reason it is and how many ends there were is told beside the words: nobody has to look into them.
+func TestWhatTheReasonTellsOf(t *testing.T) {
+	m := running(t)
+	want := func(what string, state status.State, ofEnd bool, inARow int) {
+		t.Helper()
+		p := m.s.View(m.c)[Bot]
+		if p.State != state || p.OfEnd() != ofEnd || p.InARow != inARow {
+			t.Errorf("%s: %s, of the last end %v, %d in a row; want %s, %v, %d (%q)", what, p.State, p.OfEnd(), p.InARow, state, ofEnd, inARow, p.Reason)
+		}
+	}
+	again := func() {
+		m.t.Helper()
+		m.after(5 * time.Minute)
+		m.do(LockTaken{m.s.Wish})
+	}
+	want("runs", status.Running, false, 0)
+	for n := 1; n <= 4; n++ {
+		m.end(Bot, 1, 0)
+		many := n
+		if n < status.ManyInARow {
+			many = 0
+		}
+		want("crashed", status.Waiting, true, many)
+		again()
+		want("runs again", status.Running, false, 0)
+	}
+	for n := range 3 {
+		m.end(Bot, 75, 0)
+		want("cannot run now", status.Waiting, true, n/2*3)
+		again()
+	}
+	m.end(Bot, 1, 0)
+	m.after(5 * time.Minute)
+	m.do(LockBusy{Wish: m.s.Wish, Reason: "another has it"})
+	want("waits for the lock", status.Standby, false, 0)
+	m.do(LockFailed{Wish: m.s.Wish, Reason: "it is gone"})
+	want("has no lock", status.Failed, false, 0)
+	m.do(Ask{ID: Bot, Verb: "start"})
+	m.do(LockTaken{m.s.Wish})
+	m.end(Bot, 78, 0)
+	want("cannot run as configured", status.Failed, true, 0)
+	m.do(Ask{ID: Bot, Verb: "start"})
+	m.do(LockTaken{m.s.Wish})
+	m.end(Bot, 0, 0)
+	want("finished", status.Finished, true, 0)
+}
+
 // Edge 31: a step of the wall clock changes no delay and no deadline: all that is waited for has the monotonic time.
 func TestTimesAreMonotonic(t *testing.T) {
 	m := running(t)

@@ -76,14 +76,17 @@ func (m *stepper) stop(cause string, code int) {
 		p.Again, p.NextStart = false, time.Time{}
 		switch p.Phase {
 		case Waiting:
-			p.Phase, p.Rest, p.Reason = Resting, status.Stopped, "init stops"
+			p.Phase, p.Rest = Resting, status.Stopped
+			p.because("init stops")
 		case Locking:
-			p.Phase, p.Rest, p.Reason = Resting, status.Stopped, "init stops"
+			p.Phase, p.Rest = Resting, status.Stopped
+			p.because("init stops")
 			m.release()
 		case Alive:
 			m.terminate(ID(id))
 		case Emptying:
-			p.Rest, p.Reason = status.Stopped, "init stops"
+			p.Rest = status.Stopped
+			p.because("init stops")
 		}
 	}
 }
@@ -281,7 +284,10 @@ func (m *stepper) askAgain(id ID) {
 func (m *stepper) askStop(id ID) {
 	p := &m.Procs[id]
 	p.Again, p.NextStart, p.Hung = false, time.Time{}, ""
-	rest := func() { p.Phase, p.Rest, p.Reason = Resting, status.Stopped, "stopped by an operator" }
+	rest := func() {
+		p.Phase, p.Rest = Resting, status.Stopped
+		p.because("stopped by an operator")
+	}
 	switch p.Phase {
 	case Resting:
 		if p.Rest != status.Disabled {
@@ -295,6 +301,7 @@ func (m *stepper) askStop(id ID) {
 	case Alive:
 		m.terminate(id)
 	case Emptying:
-		p.Rest, p.Reason = status.Stopped, "stopped by an operator"
+		p.Rest = status.Stopped
+		p.because("stopped by an operator")
 	}
 }

@@ -76,7 +76,9 @@ type Proc struct {
 	Phase     Phase
 	Since     time.Time    // when it came into the state that View shows
 	Rest      status.State // what a Resting one is called
-	Reason    string       // why it does not run
+	Reason    string       // why it does not run; set by because and becauseItEnded
+	OfEnd     bool         // Reason tells of LastEnd, and not of what came later
+	InARow    int          // with OfEnd: how many such ends there were in a row; 0 where they are not counted
 	PID       int          // of the leader while Alive or Ending, and of the group while Emptying
 	StartedAt time.Time
 	Starts    int
@@ -96,6 +98,12 @@ type Proc struct {
 	Ended     bool      // LastEnd counts
 	LastEnd   End
 }
+
+// because says why it does not run.
+func (p *Proc) because(reason string) { p.Reason, p.OfEnd, p.InARow = reason, false, 0 }
+
+// becauseItEnded says that it does not run because of its last end, which was one of n in a row.
+func (p *Proc) becauseItEnded(reason string, n int) { p.Reason, p.OfEnd, p.InARow = reason, true, n }
 
 // End is how a process ended.
 type End struct {

@@ -23,6 +23,10 @@ func (s State) View(c *Config) []status.Process {
 		if p.Phase == Alive && p.StandsBy {
 			v.Reason = p.Text
 		}
+		if p.InARow >= status.ManyInARow {
+			v.InARow = p.InARow
+		}
+		v.ReasonSinceEnd = p.Ended && v.Reason != "" && !p.OfEnd
 		if p.Starts > 0 {
 			v.StartedAt = wall(p.StartedAt)
 		}

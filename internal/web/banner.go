@@ -143,13 +143,13 @@ func aliveBanner(w inbox.BotStatus) *banner {
 
 func (v botView) initBanner() *banner {
 	p := v.init
-	why := p.Reason
+	why, ofEnd := p.Reason, p.OfEnd()
 	if why == "" && p.LastEnd != nil {
-		why = p.LastEnd.Reason
+		why, ofEnd = p.LastEnd.Reason, true
 	}
 	// The bot explains itself better than its exit code does, if what it said is from its last run.
 	said := ""
-	if v.last != "" && strings.HasPrefix(why, p.LastEnd.Reason) {
+	if v.last != "" && ofEnd {
 		why = v.last // all that the code says, and more
 	} else if v.word != nil && v.word.Reason != "" && (p.LastEnd == nil || v.word.HeartbeatAt.After(p.LastEnd.At.Add(-time.Minute))) && v.word.HeartbeatAt.After(v.since) {
 		said = v.word.Reason
@@ -229,13 +229,13 @@ func busyBanner(err error) *banner {
 	return nil
 }
 
-// both joins what the bot said and what init says of it, when they differ.
+// both joins what the bot said and what init says of it.
 func both(said, why string) string {
 	said, why = strings.TrimSpace(said), strings.TrimSpace(why)
 	switch {
-	case said == "" || strings.Contains(strings.ToLower(why), strings.ToLower(said)):
+	case said == "":
 		return sentence(why)
-	case why == "" || strings.Contains(strings.ToLower(said), strings.ToLower(why)):
+	case why == "":
 		return sentence(said)
 	}
 	return strings.TrimSuffix(sentence(said), ".") + " (" + strings.TrimSuffix(why, ".") + ")."

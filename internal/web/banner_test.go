@@ -2,8 +2,11 @@ package web
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,7 +122,7 @@ func TestBannerWithTheBotsLastWords(t *testing.T) {
 	if have, want := v.banner(0).Text, "TELEGRAM_BOT_TOKEN: not set. Mend the setting and start a new container, or run: init start bot."; have != want {
 		t.Errorf("%q, want %q", have, want)
 	}
-	v.init.Reason = "the polling lock cannot be had: it is gone" // what happened since
+	v.init.Reason, v.init.ReasonSinceEnd = "the polling lock cannot be had: it is gone", true // what happened since
 	if have := v.banner(0).Text; !strings.HasPrefix(have, "An earlier reason (the polling lock cannot be had: it is gone).") {
 		t.Errorf("%q", have)
 	}
@@ -177,5 +180,78 @@ func TestInitBotIsBelievedBesideTheOwnInitWeb(t *testing.T) {
 	write("web.json", 1, "web")
 	if p, _ := s.initSays(); p == nil || p.State != status.Failed {
 		t.Errorf("with both: %+v", p)
+	}
+}
+
+// The banner goes by states and by whose reason it is: with every word replaced by another it says the same.
+func TestTheBannerLooksIntoNoWords(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	show := func(reason, ofEnd, says, said, last string) []string {
+		var all []string
+		for _, state := range []status.State{status.Starting, status.Disabled, status.Failed, status.Waiting, status.Standby, status.Stopped,
+			status.Stopping, status.Finished, "draining"} {
+			for _, since := range []bool{false, true} {
+				for _, words := range []string{"", last} {
+					p := &status.Process{Name: "bot", State: state, Reason: ofEnd, ReasonSinceEnd: since, StatusText: says,
+						LastEnd: &status.End{At: now.Add(-10 * time.Second), Code: 78, Reason: ofEnd}}
+					if since {
+						p.Reason = reason
+					}
+					for _, word := range []inbox.BotState{inbox.BotFailed, inbox.BotConflict, inbox.BotStopped} {
+						v := botView{now: now, since: now.Add(-time.Hour), init: p, last: words,
+							word: &inbox.BotStatus{State: word, Reason: said, HeartbeatAt: now.Add(-11 * time.Second)}}
+						b := v.banner(1)
+						all = append(all, fmt.Sprintf("%s %v %q %s: %s|%s|%s", state, since, words, word, b.Title, b.Text, b.Kept))
+					}
+				}
+			}
+		}
+		return all
+	}
+	// Each begins with, or is in, another.
+	have := show("Ended with 1, it is", "Ended", "Ended with 1", "Ended with", "Ended with 1, it")
+	want := show("<Since>", "<End>", "<Says>", "<Said>", "<Last>")
+	words := strings.NewReplacer("<Since>", "Ended with 1, it is", "<End>", "Ended", "<Says>", "Ended with 1", "<Said>", "Ended with", "<Last>", "Ended with 1, it")
+	for i := range want {
+		if want := words.Replace(want[i]); have[i] != want {
+			t.Errorf("have %s\nwant %s", have[i], want)
+		}
+	}
+}
+
+// What a caller of the store is told goes by the kind of an error; the reason is shown, and nothing follows from it.
+func TestAnErrorsKindDecides(t *testing.T) {
+	for _, kind := range append(slices.Clone(inbox.Unavailables), inbox.Conflict, "a kind that is new") {
+		type outcome struct {
+			status    int
+			told      bool
+			public    string
+			level     string
+			title     string
+			later     bool
+			canRead   bool
+			available bool
+		}
+		look := func(reason string, reading bool) outcome {
+			err := fmt.Errorf("do something: %w", &inbox.Error{Kind: kind, Reason: reason, Reading: reading})
+			p, told := problemOf(err)
+			o := outcome{status: p.Status, told: told, public: p.Detail, later: inbox.TryLater(err),
+				canRead: inbox.CanRead(err), available: errors.Is(err, inbox.ErrUnavailable)}
+			if kind == inbox.Conflict {
+				o.public = strings.ReplaceAll(p.Detail, reason, "<reason>") // which anybody may know
+			}
+			if b := busyBanner(err); b != nil {
+				o.level, o.title = b.Level, b.Title
+			}
+			return o
+		}
+		for _, reading := range []bool{false, true} {
+			want := look("some words", reading)
+			for _, reason := range []string{"the database is busy", "conflict: not found", "the database can be read, but cannot store anything now", "DATABASE_URL: password refused"} {
+				if have := look(reason, reading); have != want {
+					t.Errorf("%s with the reason %q: %+v, want %+v", kind, reason, have, want)
+				}
+			}
+		}
 	}
 }
