@@ -53,11 +53,19 @@ type trouble struct {
 	kind    inbox.Kind // what of it may be told to anybody; "" is inbox.Unavailable
 	reason  string     // plain words, without secrets, for whoever runs this
 	reading bool       // reading is possible all the same
-	passing bool       // says nothing about the next call
-	late    bool       // the statement ran out of its time
-	final   bool       // only a restart of the process mends it
-	config  bool       // at the first connection, or at a schema too new: a person has to mend the configuration (exit code 78)
+	mends   remedy
 }
+
+// remedy is what ends a trouble.
+type remedy int
+
+const (
+	byItself  remedy = iota // it may be over at any time, and is looked for
+	nextCall                // it says nothing about the next call
+	inTime                  // nor does it: the statement ran out of its time
+	byRestart               // only a restart of the process
+	byPerson                // who mends the configuration, at the first connection or at a schema too new (exit code 78)
+)
 
 // tx is a conn and the context of everything done on it.
 type tx struct {

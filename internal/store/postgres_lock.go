@@ -178,7 +178,7 @@ func (p *postgres) diagnoseLock(err error) error {
 	if t == nil {
 		t = &trouble{reason: err.Error()}
 	}
-	if t.config {
+	if t.mends == byPerson {
 		return exitcode.With(exitcode.Config, errors.New(t.reason))
 	}
 	t.reason = lockSetting + ": " + t.reason

@@ -32,11 +32,11 @@ func (p *postgres) diagnose(err error) *trouble {
 	c := p.config.ConnConfig
 	switch {
 	case errors.Is(err, errNewer):
-		return &trouble{kind: inbox.TooNew, reason: err.Error(), config: true}
+		return &trouble{kind: inbox.TooNew, reason: err.Error(), mends: byPerson}
 	case errors.Is(err, errStandby):
 		return &trouble{kind: inbox.ReadOnly, reason: err.Error(), reading: true}
 	case errors.Is(err, puddle.ErrClosedPool):
-		return &trouble{kind: inbox.NotConnected, reason: "closed", final: true}
+		return &trouble{kind: inbox.NotConnected, reason: "closed", mends: byRestart}
 	}
 	var encoding encodingError
 	if errors.As(err, &encoding) {
@@ -55,17 +55,17 @@ func (p *postgres) diagnose(err error) *trouble {
 		}
 		return nil
 	case "28P01":
-		return &trouble{kind: inbox.Refused, config: true, reason: p.setting + fmt.Sprintf(": the server refuses the password of user %q; %s", c.User, said)}
+		return &trouble{kind: inbox.Refused, mends: byPerson, reason: p.setting + fmt.Sprintf(": the server refuses the password of user %q; %s", c.User, said)}
 	case "28000":
-		return &trouble{kind: inbox.Refused, config: true, reason: p.setting + fmt.Sprintf(": the server refuses user %q; %s", c.User, said)}
+		return &trouble{kind: inbox.Refused, mends: byPerson, reason: p.setting + fmt.Sprintf(": the server refuses user %q; %s", c.User, said)}
 	case "3D000":
-		return &trouble{kind: inbox.Refused, config: true, reason: p.setting + fmt.Sprintf(": the server has no database %q: create it (createdb), or name another; %s", c.Database, said)}
+		return &trouble{kind: inbox.Refused, mends: byPerson, reason: p.setting + fmt.Sprintf(": the server has no database %q: create it (createdb), or name another; %s", c.Database, said)}
 	case "42501":
 		return &trouble{kind: inbox.Refused, reason: fmt.Sprintf("user %q lacks a right in database %q: make it the owner (ALTER DATABASE ... OWNER TO ...); %s", c.User, c.Database, said)}
 	case "25006":
 		return &trouble{kind: inbox.ReadOnly, reason: said, reading: true}
 	case "57014", "55P03", "25P03", "25P04", "40001", "40P01":
-		return &trouble{kind: inbox.Busy, reason: "it was too busy; " + said, passing: true, late: true}
+		return &trouble{kind: inbox.Busy, reason: "it was too busy; " + said, mends: inTime}
 	case "53100":
 		return &trouble{kind: inbox.Full, reason: "the disk of the server is full; " + said, reading: true}
 	case "42P01", "3F000": // the tables are gone: the database was replaced by an empty one
@@ -86,7 +86,7 @@ func (p *postgres) diagnose(err error) *trouble {
 
 func (p *postgres) wrongEncoding(encoding, said string) *trouble {
 	name := p.config.ConnConfig.Database
-	return &trouble{kind: inbox.NotConfigured, config: true, reason: fmt.Sprintf("%s: database %q has the encoding %s, which cannot hold what people write: want UTF8. "+
+	return &trouble{kind: inbox.NotConfigured, mends: byPerson, reason: fmt.Sprintf("%s: database %q has the encoding %s, which cannot hold what people write: want UTF8. "+
 		"An encoding cannot be changed: make another database (createdb -E UTF8 -T template0 NAME) and name that one, or drop this one if it is empty and make it so%s",
 		p.setting, name, encoding, said)}
 }
@@ -103,7 +103,7 @@ func (p *postgres) diagnoseNetwork(err error) *trouble {
 	var parse *pgconn.ParseConfigError
 	switch {
 	case errors.As(err, &parse):
-		return &trouble{kind: inbox.NotConfigured, reason: badURL(rule).Error(), config: true}
+		return &trouble{kind: inbox.NotConfigured, reason: badURL(rule).Error(), mends: byPerson}
 	case errors.As(err, &dns):
 		return &trouble{kind: inbox.Unreachable, reason: fmt.Sprintf("the name %q does not resolve", dns.Name)}
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):

@@ -388,9 +388,9 @@ func (d *sqlite) diagnose(err error) *trouble {
 	case errors.As(err, &dir):
 		return d.diagnoseDirectory(dir)
 	case errors.Is(err, errNewer):
-		return &trouble{kind: inbox.TooNew, reason: err.Error(), config: true}
+		return &trouble{kind: inbox.TooNew, reason: err.Error(), mends: byPerson}
 	case errors.As(err, &replaced):
-		return &trouble{kind: inbox.Replaced, reason: err.Error(), final: true}
+		return &trouble{kind: inbox.Replaced, reason: err.Error(), mends: byRestart}
 	case errors.Is(err, errNotOpen):
 		return &trouble{kind: inbox.NotConnected, reason: err.Error()}
 	case errors.Is(err, sql.ErrConnDone), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
@@ -426,13 +426,13 @@ func (d *sqlite) full() *trouble {
 func (d *sqlite) diagnoseDirectory(e *directoryError) *trouble {
 	switch {
 	case errors.Is(e.err, fs.ErrNotExist):
-		return &trouble{kind: inbox.NotConfigured, config: true, reason: fmt.Sprintf("DATABASE_URL: the directory %s is missing: make it (mkdir -p %s) and give it to user %d (chown %d %s)", e.dir, e.dir, os.Geteuid(), os.Geteuid(), e.dir)}
+		return &trouble{kind: inbox.NotConfigured, mends: byPerson, reason: fmt.Sprintf("DATABASE_URL: the directory %s is missing: make it (mkdir -p %s) and give it to user %d (chown %d %s)", e.dir, e.dir, os.Geteuid(), os.Geteuid(), e.dir)}
 	case errors.Is(e.err, syscall.ENOTDIR):
-		return &trouble{kind: inbox.NotConfigured, config: true, reason: fmt.Sprintf("DATABASE_URL: %s is not a directory", e.dir)}
+		return &trouble{kind: inbox.NotConfigured, mends: byPerson, reason: fmt.Sprintf("DATABASE_URL: %s is not a directory", e.dir)}
 	case errors.Is(e.err, fs.ErrPermission):
-		return &trouble{kind: inbox.NotConfigured, config: true, reason: fmt.Sprintf("DATABASE_URL: user %d cannot write the directory %s: chown %d %s", os.Geteuid(), e.dir, os.Geteuid(), e.dir)}
+		return &trouble{kind: inbox.NotConfigured, mends: byPerson, reason: fmt.Sprintf("DATABASE_URL: user %d cannot write the directory %s: chown %d %s", os.Geteuid(), e.dir, os.Geteuid(), e.dir)}
 	case errors.Is(e.err, syscall.EROFS):
-		return &trouble{kind: inbox.NotConfigured, config: true, reason: fmt.Sprintf("DATABASE_URL: the directory %s is on a read-only file system: put the database on a volume that user %d can write (chown %d %s)", e.dir, os.Geteuid(), os.Geteuid(), e.dir)}
+		return &trouble{kind: inbox.NotConfigured, mends: byPerson, reason: fmt.Sprintf("DATABASE_URL: the directory %s is on a read-only file system: put the database on a volume that user %d can write (chown %d %s)", e.dir, os.Geteuid(), os.Geteuid(), e.dir)}
 	}
 	return &trouble{kind: inbox.Unreadable, reason: e.Error()}
 }

@@ -94,7 +94,7 @@ func Open(url string, log *slog.Logger) *Store {
 // Unusable makes a store of no database, which says of everything that err is why.
 func Unusable(err error, log *slog.Logger) *Store {
 	s := newStore(log)
-	s.trouble = &trouble{kind: inbox.NotConfigured, reason: err.Error(), config: true}
+	s.trouble = &trouble{kind: inbox.NotConfigured, reason: err.Error(), mends: byPerson}
 	s.fatal = exitcode.With(exitcode.Config, err)
 	return s
 }
@@ -189,7 +189,7 @@ func (s *Store) Connect(ctx context.Context) error {
 	if t == nil {
 		t = undiagnosed(err)
 	}
-	if t.config {
+	if t.mends == byPerson {
 		err = exitcode.With(exitcode.Config, errors.New(t.reason))
 		s.mu.Lock()
 		s.fatal = err
@@ -227,7 +227,7 @@ func (s *Store) keepChecked(ctx context.Context) error {
 		case <-time.After(delay):
 		}
 		before := s.current()
-		if before != nil && before.final {
+		if before != nil && before.mends == byRestart {
 			delay = checkEvery
 			continue
 		}
@@ -239,7 +239,7 @@ func (s *Store) keepChecked(ctx context.Context) error {
 		switch {
 		case t == nil:
 			delay = checkEvery
-		case t.config:
+		case t.mends == byPerson:
 			return s.unfit(t)
 		case before == nil:
 			delay = retryMin
@@ -301,8 +301,8 @@ func undiagnosed(err error) *trouble {
 // diagnose is for errors after the first connection, when nothing is the configuration's fault any more.
 func (s *Store) diagnose(err error) *trouble {
 	t := s.db.diagnose(err)
-	if t != nil && t.config {
-		t.config = errors.Is(err, errNewer)
+	if t != nil && t.mends == byPerson && !errors.Is(err, errNewer) {
+		t.mends = byItself
 	}
 	return t
 }
@@ -320,7 +320,7 @@ func (s *Store) report(t *trouble) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.trouble
-	if s.closed || was != nil && was.final || was == nil && t == nil || was != nil && t != nil && was.reason == t.reason {
+	if s.closed || was != nil && was.mends == byRestart || was == nil && t == nil || was != nil && t != nil && *was == *t {
 		return
 	}
 	s.trouble = t
@@ -329,7 +329,7 @@ func (s *Store) report(t *trouble) {
 	switch {
 	case t == nil:
 		s.log.Info("database ready")
-	case t.final, t.config:
+	case t.mends == byRestart, t.mends == byPerson:
 		s.log.Error("database cannot be used", "reason", t.reason)
 	default:
 		s.log.Warn("database not available, waiting for it", "reason", t.reason)
@@ -400,7 +400,7 @@ func (s *Store) Close() {
 		s.mu.Unlock()
 		return
 	}
-	s.trouble = &trouble{kind: inbox.NotConnected, reason: "closed", final: true}
+	s.trouble = &trouble{kind: inbox.NotConnected, reason: "closed", mends: byRestart}
 	s.closed = true
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -497,7 +497,7 @@ func (s *Store) explain(ctx context.Context, w way, what string, err error) erro
 		return fmt.Errorf("%s: %w", what, ctx.Err())
 	}
 	t := s.diagnose(err)
-	if late(err) || t != nil && t.late {
+	if late(err) || t != nil && t.mends == inTime {
 		s.look() // whether only this one was slow is the health check's to say
 		if now := s.current(); now != nil && (!now.reading || w == writes) {
 			return fmt.Errorf("%s: %w", what, unavailable(now))
@@ -508,12 +508,12 @@ func (s *Store) explain(ctx context.Context, w way, what string, err error) erro
 		return fmt.Errorf("%s: %w", what, busy(fmt.Sprintf("it did not do this within %s; try again in a moment", s.limits[w])))
 	}
 	if errors.Is(err, context.DeadlineExceeded) { // no connection was made in that time
-		t = &trouble{kind: inbox.Unreachable, reason: "it did not answer in time", passing: true}
+		t = &trouble{kind: inbox.Unreachable, reason: "it did not answer in time", mends: nextCall}
 	}
 	if t == nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	if !t.passing {
+	if t.mends != nextCall && t.mends != inTime {
 		s.report(t)
 	}
 	s.look()

@@ -95,7 +95,7 @@ func (c *cutOff) write(ctx context.Context, f func(conn) error) error {
 
 func (c *cutOff) diagnose(err error) *trouble {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return &trouble{reason: "cut off", passing: true}
+		return &trouble{reason: "cut off", mends: nextCall}
 	}
 	return c.database.diagnose(err)
 }
