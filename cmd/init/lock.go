@@ -119,7 +119,7 @@ func (k *lockKeeper) keep(done <-chan struct{}) {
 			if lock, err = k.take(ctx, wish, lock); err == nil {
 				heldFor = wish
 			}
-			k.answer(ctx, wish, lock, err)
+			k.report(ctx, wish, lock, err)
 		}
 		cancel()
 	}
@@ -179,7 +179,7 @@ func (k *lockKeeper) whoHolds() string {
 	return "a process that cannot be seen from here"
 }
 
-func (k *lockKeeper) answer(ctx context.Context, wish int, lock *lockfile.Lock, err error) {
+func (k *lockKeeper) report(ctx context.Context, wish int, lock *lockfile.Lock, err error) {
 	k.mu.Lock()
 	stale := wish != k.wish
 	k.mu.Unlock()

@@ -59,7 +59,7 @@ func (w *world) claimRunDir() {
 // process runs as one that is not listened to.
 func (w *world) listenToProcesses(path string) {
 	s := &w.settings
-	if s.notify == [2]bool{} {
+	if s.listens == [2]bool{} {
 		return
 	}
 	listener, err := sdnotify.Listen(path)
@@ -68,13 +68,13 @@ func (w *world) listenToProcesses(path string) {
 		return
 	}
 	w.processes = listener
-	for id, wanted := range s.notify {
+	for id, wanted := range s.listens {
 		if wanted {
 			s.policy.Notify[id] = true
 			s.env[id] = config.Set(s.env[id], sdnotify.SocketVariable, path)
 		}
 	}
-	if s.notify[supervise.Bot] && s.policy.Watchdog > 0 {
+	if s.listens[supervise.Bot] && s.policy.Watchdog > 0 {
 		interval := strconv.FormatInt(s.policy.Watchdog.Microseconds(), 10)
 		s.env[supervise.Bot] = config.Set(s.env[supervise.Bot], sdnotify.WatchdogVariable, interval)
 	}

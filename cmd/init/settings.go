@@ -44,7 +44,7 @@ type settings struct {
 	runDirProblem  error
 	lockFile       string                     // "" where there is none
 	reserved       func() []lockfile.Reserved // what the lock file must not be
-	notify         [2]bool                    // which of them is to be listened to (sd_notify(3))
+	listens        [2]bool                    // which of them is to be listened to (sd_notify(3))
 	terminationLog string
 	log            logging.Settings
 	ignored        []syscall.Signal // by the command, as init was started
@@ -90,7 +90,7 @@ func readSettings(m mode, environ []string) (settings, error) {
 		s.policy.Names[supervise.Web] = "web"
 		s.policy.SuccessExit = statuses(env, "WEB_SUCCESS_EXIT")
 		s.args[supervise.Web] = commandLine(env, "WEB_COMMAND", "web")
-		s.notify[supervise.Web] = env.Bool("WEB_NOTIFY", env.String("WEB_COMMAND", "") == "")
+		s.listens[supervise.Web] = env.Bool("WEB_NOTIFY", env.String("WEB_COMMAND", "") == "")
 		s.env[supervise.Web] = config.Without(shared, botsOwn, names(env, "WEB_PASS_ENV"))
 		s.confine(env, supervise.Web, "WEB_")
 	}
@@ -157,7 +157,7 @@ func (s *settings) reserve(environ []string) {
 // well say that it is ready, but not that it is alive.
 func (s *settings) readNotify(env *config.Env) {
 	ours := env.String("BOT_COMMAND", "") == ""
-	s.notify[supervise.Bot] = env.Bool("BOT_NOTIFY", ours)
+	s.listens[supervise.Bot] = env.Bool("BOT_NOTIFY", ours)
 	s.policy.StartTimeout = env.DurationOrOff("BOT_START_TIMEOUT", 2*time.Minute, least, longest)
 	watchdog := 5 * time.Minute // a bot whose poll loop hangs says so itself; this is for one that says nothing any more
 	if !ours {
@@ -166,7 +166,7 @@ func (s *settings) readNotify(env *config.Env) {
 	s.policy.Watchdog = env.DurationOrOff("BOT_WATCHDOG", watchdog, least, longest)
 	limits := map[string]time.Duration{"BOT_START_TIMEOUT": s.policy.StartTimeout, "BOT_WATCHDOG": s.policy.Watchdog}
 	for name, value := range limits {
-		if !s.notify[supervise.Bot] && value > 0 && env.String(name, "") != "" {
+		if !s.listens[supervise.Bot] && value > 0 && env.String(name, "") != "" {
 			env.Reject(name, "needs BOT_NOTIFY=true, and a bot that speaks sd_notify(3)")
 		}
 	}
