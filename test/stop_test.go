@@ -135,7 +135,7 @@ func TestAStopAtAnyMoment(t *testing.T) {
 		ignoresTERM(t, r)
 		r.Signal(syscall.SIGTERM)
 		r.WaitLine(soon, `"process":"init"`, "stop")
-		time.Sleep(300 * time.Millisecond) // the contract's 250 ms between the two
+		time.Sleep(300 * time.Millisecond) // init takes a second signal within 250 ms for the first one
 		r.Signal(syscall.SIGTERM)
 		if end := r.Wait(soon); end.Code != 137 {
 			t.Errorf("init ended with %d, want 137: web was killed", end.Code)

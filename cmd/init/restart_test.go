@@ -15,8 +15,8 @@ import (
 	"tandem/internal/status"
 )
 
-// Edge 31: however a bot crashes, it is noticed, said, and started again after a delay within the contract's
-// range.
+// Edge 31: however a bot crashes, it is noticed, said, and started again after a delay within the range
+// that docs/operations.md gives.
 func TestCrashingBot(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
@@ -69,7 +69,7 @@ func delay(t *testing.T, line string) time.Duration {
 	return d
 }
 
-// Edge 30 and the contract's table: 78 and 0 are not started again, 75 is, more slowly each time.
+// Edge 30 and README's exit codes: 78 and 0 are not started again, 75 is, more slowly each time.
 func TestExitCodeContract(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {

@@ -3,7 +3,7 @@
 // It promises to behave as the real server does wherever a bot can get hurt: long polls that wait, an offset
 // that confirms, two polls of which the newer displaces the waiting one with a 409, updates that expire,
 // texts that are normalised and refused, and errors in Telegram's words
-// (docs/adr/0030 says where these rules come from and what was not checked). Beside the Bot API it has a
+// (docs/telegram.md has these rules and where they come from, docs/adr/0030 what was not checked). Beside the Bot API it has a
 // control API under /control/ to play the customers, to break things (see Fault) and to ask what happened,
 // so that tests in this process, other processes and containers can all drive it. Every call is recorded:
 // what was sent, what was delivered twice, and whether a token was seen outside the path.

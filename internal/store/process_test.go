@@ -256,7 +256,7 @@ func customerTexts(t *testing.T, s *Store) []string {
 	return texts
 }
 
-// TestDirectoryErrors : what the contract calls a configuration error, in words that say what to do.
+// TestDirectoryErrors : an error of the configuration (exit code 78), in words that say what to do.
 func TestDirectoryErrors(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

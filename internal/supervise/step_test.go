@@ -139,7 +139,7 @@ func TestStartsWebFirst(t *testing.T) {
 	m.want(Bot, status.Running)
 }
 
-// Edge 31: the delays of the contract, with the jitter at both ends, and their reset after a good run.
+// Edge 31: the delays that README gives, with the jitter at both ends, and their reset after a good run.
 func TestBackoff(t *testing.T) {
 	for _, c := range []struct{ jitter, part float64 }{{0, 1}, {0.999999, 0.5}} {
 		m := running(t)

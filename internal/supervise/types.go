@@ -47,7 +47,7 @@ type Config struct {
 	Jitter func() float64
 }
 
-// What the contract fixes and no setting changes.
+// Times that no setting changes.
 const (
 	goodRun         = 60 * time.Second // after it a process counts as well: the next delay is the first one again
 	conflictMax     = 5 * time.Minute

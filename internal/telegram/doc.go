@@ -5,7 +5,7 @@
 // conversation's order and never twice by itself; that a broken line, a wrong answer or an outage neither
 // ends it nor makes it spin; and that the token is in nothing but the path of a request: telebot, which gives
 // the types, the routing of commands and the sending, never gets it. telebot's own poll loop and its Stop are
-// not used (docs/adr/0020-poll-loop.md).
+// not used (docs/adr/0020-poll-loop.md). docs/telegram.md has the facts about Telegram and telebot that it stands on.
 //
 // It leaves to others who may poll: the caller holds the lock on a file, the store the lock between hosts.
 package telegram

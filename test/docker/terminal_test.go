@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Edges 8, 10, 12 and 19 in the image itself, with and without a terminal: a stop that all obey is 0 and takes no time,
+// Edges 8, 10 and 19 in the image itself, with and without a terminal: a stop that all obey is 0 and takes no time,
 // web's own status is the container's, and so is that of a command.
 func TestTheImageWithAndWithoutATerminal(t *testing.T) {
 	image(t)
