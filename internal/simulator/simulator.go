@@ -2,11 +2,12 @@
 //
 // It promises to behave as the real server does wherever a bot can get hurt: long polls that wait, an offset
 // that confirms, two polls of which the newer displaces the waiting one with a 409, updates that expire,
-// texts that are normalised and refused, and errors in Telegram's words
-// (docs/telegram.md has these rules and where they come from, docs/adr/0030 what was not checked). Beside the Bot API it has a
-// control API under /control/ to play the customers, to break things (see Fault) and to ask what happened,
-// so that tests in this process, other processes and containers can all drive it. Every call is recorded:
-// what was sent, what was delivered twice, and whether a token was seen outside the path.
+// texts that are normalised and refused, and errors in Telegram's words. docs/telegram.md has these rules and
+// where they come from, docs/adr/0030 what was not checked.
+//
+// Beside the Bot API it has a control API under /control/ to play the customers, to break things (see Fault) and
+// to ask what happened, so that tests in this process, other processes and containers can all drive it. Every
+// call is recorded: what was sent, what was delivered twice, and whether a token was seen outside the path.
 //
 // It leaves the chat page to cmd/simulator, and to tests the helpers of package simtest. It does not deliver
 // webhooks and knows no encryption: it is for loopback and for test networks.
