@@ -97,7 +97,7 @@ func TestAMessageHasTheFieldsOfTheContract(t *testing.T) {
 // TestErrorsAreProblemDocuments asks the real thing for what it refuses; see RFC 9457.
 func TestErrorsAreProblemDocuments(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, "sqlite", "ENABLE_TELEGRAM_BOT=no").start().waitWeb()
+	r := newRig(t, "sqlite", "ENABLE_TELEGRAM_BOT=no").start().waitReady()
 	r.bearer = strings.TrimSpace(r.web("token", "create", "test"))
 	for _, c := range []struct {
 		method, path, bearer, body string
