@@ -4,8 +4,9 @@
 // "CODE TEXT", once it is carried out or has come to something else. For status it is the JSON of status.json, after
 // init's loop has turned once, so that it is also proof that init works.
 //
-// It promises that only such a line reaches the loop, whatever a client does or leaves undone. No client costs more than a
-// goroutine that waits for a bounded time. A client reads a bounded answer. What a verb means is left to the loop.
+// It promises that only such a line reaches the loop, whatever a client does or leaves undone. No client costs more
+// than a goroutine that waits for a bounded time. A client reads a bounded answer. What a verb means is left to the
+// loop.
 package control
 
 import (

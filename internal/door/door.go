@@ -1,11 +1,12 @@
 // Package door bounds what comes in at a port of HTTP: connections in all, and the memory of requests that have not
 // been answered yet.
 //
-// It promises that whoever comes with a request finds a place. A connection is still while it waits for its client: for a
-// first or a next request, for a header, for a body, or for an answer to be taken. Bytes that move take time off that, but
-// a byte a second helps nobody. When the places run out, one gives way: of the address that has most still connections, the
-// one that has been still the longest. A connection whose request is being answered never gives way, however many its
-// address has, because a reverse proxy is one address. No rule knows an address by its number.
+// It promises that whoever comes with a request finds a place. A connection is still while it waits for its client:
+// for a first or a next request, for a header, for a body, or for an answer to be taken. Bytes that move take time
+// off that, but a byte a second helps nobody. When the places run out, one gives way: of the address that has most
+// still connections, the one that has been still the longest. A connection whose request is being answered never
+// gives way, however many its address has, because a reverse proxy is one address. No rule knows an address by its
+// number.
 //
 // What a request may cost by itself, in bytes and in time, is left to the handler.
 package door

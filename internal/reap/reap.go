@@ -2,10 +2,10 @@
 // ended, and collects orphans.
 //
 // It promises that an end is told while the dead child's number cannot be given to another process yet (peek, then
-// Collect). So a signal for its group cannot reach a stranger. It promises that no end is lost or mistaken, however many
-// come at once. It leaves the order of things to its caller, which must make all calls from one goroutine. A process
-// that is to die with its parent must be started from the main thread: a parent-death signal comes at the end of the
-// thread that forked. Nothing else in the program may wait, so os/exec must not be used beside it.
+// Collect). So a signal for its group cannot reach a stranger. It promises that no end is lost or mistaken, however
+// many come at once. It leaves the order of things to its caller, which must make all calls from one goroutine. A
+// process that is to die with its parent must be started from the main thread: a parent-death signal comes at the
+// end of the thread that forked. Nothing else in the program may wait, so os/exec must not be used beside it.
 package reap
 
 import (
