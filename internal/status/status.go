@@ -104,9 +104,8 @@ func marshal(v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// Together is what several inits with one RUN_DIR say, as JSON: of one its status, as it is; of more the same members,
-// which then speak of the processes of all, with the first one's init and the first lock, and beside them each status
-// in "inits".
+// Together is what several inits with one RUN_DIR say, as JSON. Of one it is its status as it is. Of more it has the
+// same members: the processes of all, the first one's init, and the first lock. Beside them "inits" has each status.
 func Together(all []*Status) []byte {
 	if len(all) == 1 {
 		return all[0].Marshal()
