@@ -148,7 +148,7 @@ func explain(args []string, out, errs io.Writer) int {
 		fmt.Fprintln(out, "bot", buildinfo.String())
 		return exitcode.OK
 	case "-help", "--help", "-h", "help":
-		fmt.Fprint(out, help)
+		fmt.Fprint(out, help())
 		return exitcode.OK
 	}
 	fmt.Fprintf(errs, "bot: there is no argument %q: it takes -version and -help, settings come from the environment\n", args[0])

@@ -45,7 +45,9 @@ var allSettings = []config.Setting{
 	{Name: "WATCHDOG_PID", By: "systemd", Says: "the process that WATCHDOG_USEC is for"},
 }
 
-var help = `bot takes customers' messages from Telegram into the inbox and delivers the answers.
+// help is made when somebody asks for it: a process that serves does without.
+func help() string {
+	return `bot takes customers' messages from Telegram into the inbox and delivers the answers.
 
 It runs alone or beside web under init. Settings are environment variables; an empty one counts as not set:
 
@@ -60,6 +62,7 @@ Exit codes:
   64  wrong arguments
   1   any other error
 `
+}
 
 // settings of the bot. They may be used only if reading them left no problem.
 type settings struct {

@@ -42,7 +42,9 @@ var allSettings = []config.Setting{
 	config.LogFormat,
 }
 
-var help = `init runs a web process and a bot process side by side as PID 1 of a container: web's end is init's end, the
+// help is made when somebody asks for it: a process that serves does without.
+func help() string {
+	return `init runs a web process and a bot process side by side as PID 1 of a container: web's end is init's end, the
 bot's end never touches web.
 
 usage:
@@ -89,9 +91,10 @@ LOG_... count. Flags end at the first word that is none:
   -s, --subreaper               orphans come to init, or it does not start (without: if that can be, always to PID 1)
   -w, --warn-on-reap            logs each orphan that was collected
 `
+}
 
 func printHelp() int {
-	_, err := os.Stdout.WriteString(help)
+	_, err := os.Stdout.WriteString(help())
 	return exitcode.Of(err)
 }
 

@@ -41,7 +41,9 @@ var allSettings = []config.Setting{
 	{Name: "NOTIFY_SOCKET", By: "init or systemd", Says: "where web says that it is ready or stops"},
 }
 
-var help = `web serves Tandem's inbox: the page, the API and live events.
+// help is made when somebody asks for it: a process that serves does without.
+func help() string {
+	return `web serves Tandem's inbox: the page, the API and live events.
 
 usage:
   web                     serve until SIGTERM or SIGINT
@@ -73,6 +75,7 @@ exit codes:
   64  the command line is wrong
   78  the settings are wrong; all that is wrong with them is said at once
 `
+}
 
 func usage(format string, args ...any) error {
 	return exitcode.With(exitcode.Usage, fmt.Errorf(format+"\n"+usageLine, args...))

@@ -37,7 +37,7 @@ func command(ctx context.Context, args, environ []string, stdout, stderr io.Writ
 	}
 	switch args[0] {
 	case "-help", "--help", "-h", "help":
-		_, err := io.WriteString(stdout, help)
+		_, err := io.WriteString(stdout, help())
 		return err
 	case "-version", "--version", "version":
 		_, err := fmt.Fprintln(stdout, "web", buildinfo.String())

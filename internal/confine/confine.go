@@ -122,11 +122,13 @@ func readNoFile(env *config.Env, name string, p privileges, l *reap.Limits) {
 	n, err := strconv.ParseUint(value, 10, 31)
 	var own syscall.Rlimit
 	switch {
-	case err != nil || n < minNoFile || n > maxNoFile:
-		env.Reject(name, fmt.Sprintf("want a number of open files from %d to %d, like 1024", minNoFile, maxNoFile))
+	case err != nil || n < minNoFile:
+		env.Reject(name, fmt.Sprintf("want a number of open files from %d on, like 1024", minNoFile))
 	case syscall.Getrlimit(syscall.RLIMIT_NOFILE, &own) == nil && n > own.Max && !p.may(unix.CAP_SYS_RESOURCE):
 		env.Reject(name, fmt.Sprintf(
 			"the container may have %d at most: raise that first (docker run --ulimit nofile=%d)", own.Max, n))
+	case n > maxNoFile:
+		env.Reject(name, fmt.Sprintf("want at most %d", maxNoFile))
 	default:
 		l.NoFile = n
 	}

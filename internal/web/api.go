@@ -273,7 +273,7 @@ func readJSON(r *http.Request, into any) error {
 	case err == io.EOF:
 		return bad("the body is empty: send a JSON object")
 	}
-	return bad("the body is not what is wanted here: %v", err)
+	return bad("the body is not the JSON that is wanted here: %v", err)
 }
 
 // saysJSON says whether the body is to be taken for JSON. A program with a token may leave the header out, or to
