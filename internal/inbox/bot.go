@@ -36,6 +36,8 @@ type BotStore interface {
 	// most one, its oldest, and none while one of it is Sending. next is when the earliest that is held back
 	// by RetryAt becomes due, zero when there is none.
 	ClaimDeliveries(ctx context.Context, t Tenure, limit int) (claimed []Delivery, next time.Time, err error)
+	// ClaimProbe is ClaimDeliveries for one, where one that was not held back goes before those that were.
+	ClaimProbe(ctx context.Context, t Tenure) (claimed []Delivery, next time.Time, err error)
 	// RecordOutcome stores how a claimed delivery went.
 	RecordOutcome(ctx context.Context, t Tenure, o Outcome) error
 }
@@ -83,7 +85,7 @@ type BotReport struct {
 	Reason         string
 	Instance       string
 	RetryAt        time.Time // when it asks Telegram again after a pause that Telegram asked for; zero for no pause
-	SendsAt        time.Time // when it sends again after a pause for all that it sends; zero for no pause
+	SendsAt        time.Time // when one message tries whether a pause for all that it sends is over; zero for no pause
 }
 
 // Update is one update of the Bot API and what it means for the inbox. At most one of Message, Edit and

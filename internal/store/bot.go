@@ -183,8 +183,28 @@ func scanDelivery(scan func(...any) error) (d inbox.Delivery, err error) {
 	return d, err
 }
 
-// ClaimDeliveries marks queued deliveries as Sending and returns them; see inbox.BotStore.
+// Which deliveries are due: those that were held back until now, those that never were, and those that a clock which has
+// been put right since holds back.
+const (
+	heldBack   = `d.not_before > 0 AND d.not_before <= $2`
+	unhindered = `d.not_before = 0 AND CAST($2 AS BIGINT) > 0`
+)
+
+var wrongClock = fmt.Sprintf(`d.not_before > $2 + %d`, beyond)
+
+// ClaimDeliveries marks queued deliveries as Sending and returns them; see inbox.BotStore. What was held back and is
+// due goes first: it has waited longest.
 func (s *Store) ClaimDeliveries(ctx context.Context, t inbox.Tenure, limit int) (claimed []inbox.Delivery, next time.Time, err error) {
+	return s.claimInOrder(ctx, t, limit, heldBack, unhindered, wrongClock)
+}
+
+// ClaimProbe claims one delivery, see inbox.BotStore. What was held back goes last: its chat may be the one that Telegram
+// keeps waiting.
+func (s *Store) ClaimProbe(ctx context.Context, t inbox.Tenure) (claimed []inbox.Delivery, next time.Time, err error) {
+	return s.claimInOrder(ctx, t, 1, unhindered, heldBack, wrongClock)
+}
+
+func (s *Store) claimInOrder(ctx context.Context, t inbox.Tenure, limit int, order ...string) (claimed []inbox.Delivery, next time.Time, err error) {
 	k := &s.claims
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -209,7 +229,7 @@ func (s *Store) ClaimDeliveries(ctx context.Context, t inbox.Tenure, limit int) 
 				}
 			}
 		}
-		fresh, err := l.claim(t, limit-len(lost))
+		fresh, err := l.claim(t, limit-len(lost), order)
 		if err != nil {
 			return err
 		}
@@ -232,10 +252,10 @@ func (s *Store) ClaimDeliveries(ctx context.Context, t inbox.Tenure, limit int) 
 	return claimed, next, nil
 }
 
-// claim takes what was held back and is due first: it has waited longest.
-func (l *ledger) claim(t inbox.Tenure, limit int) ([]inbox.Delivery, error) {
+// claim takes what the conditions of order find, the first one's first.
+func (l *ledger) claim(t inbox.Tenure, limit int, order []string) ([]inbox.Delivery, error) {
 	var claimed []inbox.Delivery
-	for _, due := range []string{`d.not_before > 0 AND d.not_before <= $2`, `d.not_before = 0 AND CAST($2 AS BIGINT) > 0`, fmt.Sprintf(`d.not_before > $2 + %d`, beyond)} {
+	for _, due := range order {
 		if limit -= len(claimed); limit <= 0 {
 			break
 		}

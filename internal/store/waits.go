@@ -47,7 +47,7 @@ func addWaits(t tx, list []inbox.Message) error {
 			why += "; it is tried again every hour"
 		}
 		if sendsAt := fromMicros(h.sendsAt); sendsAt.After(until) {
-			why, until = "Telegram asks this bot for a pause in all that it sends", sendsAt
+			why, until = "Telegram asks this bot for a pause in all that it sends; one message tries then whether it is over", sendsAt
 		}
 		if !until.After(now) {
 			continue

@@ -53,6 +53,7 @@ type timing struct {
 	heartbeat    time.Duration
 	store        time.Duration // far beyond the time that any database takes for an answer, or to be found away
 	hold         time.Duration // the longest wait for a pause that Telegram asks for, before it is asked again
+	holdAll      time.Duration // the longest pause in all that is sent, before one message tries whether it is over
 	batch        int64         // bytes of updates that are taken at once
 	grace        time.Duration // after which a part of the bot that has not moved on hangs
 }
@@ -64,7 +65,7 @@ var usualTiming = timing{
 	fenced: 10 * time.Second, settle: time.Second, tick: 10 * time.Second,
 	backoffFirst: 500 * time.Millisecond, backoffMost: 30 * time.Second,
 	lull: 500 * time.Millisecond, heartbeat: inbox.HeartbeatEvery,
-	store: 5 * time.Minute, hold: inbox.MaxHold, batch: maxUpdatesAnswer, grace: time.Minute,
+	store: 5 * time.Minute, hold: inbox.MaxHold, holdAll: time.Minute, batch: maxUpdatesAnswer, grace: time.Minute,
 }
 
 func (t timing) backoff() *backoff { return &backoff{min: t.backoffFirst, max: t.backoffMost} }

@@ -30,7 +30,7 @@ var quick = timing{
 	fenced: 200 * time.Millisecond, settle: 20 * time.Millisecond, tick: 200 * time.Millisecond,
 	backoffFirst: 20 * time.Millisecond, backoffMost: 200 * time.Millisecond,
 	lull: 20 * time.Millisecond, heartbeat: time.Second,
-	store: time.Minute, hold: time.Hour, batch: maxUpdatesAnswer, grace: time.Minute,
+	store: time.Minute, hold: time.Hour, holdAll: time.Minute, batch: maxUpdatesAnswer, grace: time.Minute,
 }
 
 // rig is a bot at work on a real store and a simulated Telegram.
@@ -302,6 +302,16 @@ func (b *brokenStore) ClaimDeliveries(ctx context.Context, t inbox.Tenure, limit
 		return nil, time.Time{}, err
 	}
 	return b.BotStore.ClaimDeliveries(ctx, t, limit)
+}
+
+func (b *brokenStore) ClaimProbe(ctx context.Context, t inbox.Tenure) ([]inbox.Delivery, time.Time, error) {
+	b.mu.Lock()
+	b.claims++
+	b.mu.Unlock()
+	if err := b.failing("ClaimDeliveries"); err != nil {
+		return nil, time.Time{}, err
+	}
+	return b.BotStore.ClaimProbe(ctx, t)
 }
 
 func (b *brokenStore) StoreUpdates(ctx context.Context, t inbox.Tenure, u []inbox.Update, next int64) error {

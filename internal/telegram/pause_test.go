@@ -197,6 +197,105 @@ func TestAPauseOfTheBotAsAWhole(t *testing.T) {
 	})
 }
 
+// floodedFor has Telegram answer messages to chats 1 to 3 with 429, and waits until all sending pauses for it.
+func (r *rig) floodedFor(seconds int) (held []inbox.Message) {
+	r.t.Helper()
+	for chat := int64(1); chat <= 4; chat++ {
+		r.tg.Customer(chat, "hello")
+		r.conversation(chat)
+	}
+	for chat := int64(1); chat <= 3; chat++ {
+		f := simulator.Flood(seconds)
+		f.Method, f.ChatID = "sendMessage", chat
+		r.tg.AddFault(f)
+	}
+	for chat := int64(1); chat <= 3; chat++ {
+		held = append(held, r.answer(chat, "held back"))
+	}
+	r.eventually("the pause", func() bool { return r.pauses() > 0 })
+	return held
+}
+
+// pauses is how many pauses of all sending the log tells of.
+func (r *rig) pauses() int {
+	return strings.Count(r.log.String(), "limits the bot as a whole, sending pauses")
+}
+
+// TestThreeFloodedChatsDoNotStopTheFourth : the pause of the bot as a whole is short, and those of the chats are their own.
+func TestThreeFloodedChatsDoNotStopTheFourth(t *testing.T) {
+	const pause = 3 * time.Second
+	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.holdAll = pause })})
+	held := r.floodedFor(3600)
+	r.eventually("the next try to be said", func() bool {
+		at := r.status().SendsAt
+		return at != nil && time.Until(*at) <= pause
+	})
+	r.delivery(r.answer(4, "not held back").ID, inbox.Sent)
+	r.delivery(r.answer(4, "nor this").ID, inbox.Sent)
+	r.eventually("the pause to be over", func() bool { return r.status().SendsAt == nil })
+	for i, m := range held {
+		m, err := r.db.Message(context.Background(), m.ID)
+		if err != nil || m.Delivery != inbox.Queued || m.Waits == nil || time.Until(*m.Waits.Until) < 55*time.Minute {
+			t.Errorf("chat %d: %+v, %v", i+1, m, err)
+		}
+		if n := r.requests("sendMessage", int64(i+1)); n != 1 {
+			t.Errorf("chat %d was tried %d times", i+1, n)
+		}
+	}
+	if n := r.pauses(); n != 1 {
+		t.Errorf("%d lines in the log", n)
+	}
+}
+
+// TestChatsThatStayFlooded : that they are refused again and again says nothing of the bot as a whole.
+func TestChatsThatStayFlooded(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	r.floodedFor(1)
+	r.delivery(r.answer(4, "not held back").ID, inbox.Sent)
+	pauses, before := r.pauses(), r.requests("sendMessage", 0)
+	r.eventually("each of them to be tried again, twice", func() bool { return r.requests("sendMessage", 0) >= before+6 })
+	r.delivery(r.answer(4, "nor this").ID, inbox.Sent)
+	if n := r.pauses(); n != pauses {
+		t.Errorf("%d pauses after the one that was over", n-pauses)
+	}
+}
+
+// TestALimitOfTheBotAsAWholeIsTriedByOne : one message for each pause, until one is taken.
+func TestALimitOfTheBotAsAWholeIsTriedByOne(t *testing.T) {
+	const pause = 500 * time.Millisecond
+	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.holdAll = pause })})
+	const chats = 20
+	for chat := int64(1); chat <= chats; chat++ {
+		r.tg.Customer(chat, "hello")
+		r.conversation(chat)
+	}
+	f := simulator.Flood(3600)
+	f.Method = "sendMessage"
+	r.tg.AddFault(f)
+	for chat := int64(1); chat <= chats; chat++ {
+		r.answer(chat, "x")
+	}
+	r.eventually("some tries", func() bool { return r.requests("sendMessage", 0) >= sendWorkers+3 })
+	r.tg.ClearFaults()
+	r.eventually("the pause to be over", func() bool { return r.status().SendsAt == nil })
+	calls := r.tg.Calls("sendMessage")
+	refused := 0
+	for _, c := range calls {
+		if c.Status == 429 {
+			refused++
+		}
+	}
+	if refused > sendWorkers+4 {
+		t.Errorf("%d requests were refused", refused)
+	}
+	for i := sendWorkers; i < refused; i++ {
+		if gap := calls[i].At.Sub(calls[i-1].At); gap < pause-50*time.Millisecond {
+			t.Errorf("request %d left %v after the one before", i, gap)
+		}
+	}
+	r.tg.NeedSent(chats-refused, patience)
+}
+
 // limited is a bot that Telegram limits as a whole, with answers for many chats.
 func limited(t *testing.T, hold time.Duration) (r *rig, all []inbox.Message) {
 	t.Helper()

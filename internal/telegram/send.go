@@ -28,7 +28,7 @@ type sender struct {
 	busy    int
 	suspect bool      // the last delivery met trouble: one at a time until one gets a clear answer
 	pauseTo time.Time // nothing is sent before
-	limited bool      // because Telegram asked the bot as a whole to wait
+	limited bool      // Telegram seems to limit the bot as a whole: after pauseTo one delivery tries whether it still does
 	floods  []flood
 	pause   *backoff
 
@@ -78,10 +78,7 @@ func (s *sender) claim(run context.Context) (due time.Duration, err error) {
 			free = min(free, 1-s.busy)
 		}
 		wait := time.Until(s.pauseTo)
-		if wait <= 0 && s.limited {
-			s.limited = false
-			s.health.pauseSends(time.Time{})
-		}
+		limited, idle := s.limited, s.busy == 0
 		s.mu.Unlock()
 		if wait > 0 {
 			return wait, nil
@@ -90,7 +87,13 @@ func (s *sender) claim(run context.Context) (due time.Duration, err error) {
 			return due, nil
 		}
 		// Not cut off when the tenure ends: it could be committed all the same, and nobody would send it.
-		claimed, next, err := s.Store.ClaimDeliveries(s.work, s.Tenure, free)
+		var claimed []inbox.Delivery
+		var next time.Time
+		if limited {
+			claimed, next, err = s.Store.ClaimProbe(s.work, s.Tenure)
+		} else {
+			claimed, next, err = s.Store.ClaimDeliveries(s.work, s.Tenure, free)
+		}
 		switch {
 		case errors.Is(err, inbox.ErrFenced):
 			return due, errFenced(err)
@@ -101,6 +104,11 @@ func (s *sender) claim(run context.Context) (due time.Duration, err error) {
 			return s.claimPause.next(), nil
 		}
 		s.claimPause.reset()
+		if limited && idle && len(claimed) == 0 { // nobody is there to try: the next one is alone all the same
+			s.mu.Lock()
+			s.endLimit()
+			s.mu.Unlock()
+		}
 		for _, d := range claimed {
 			s.mu.Lock()
 			s.busy++
@@ -172,8 +180,15 @@ func (s *sender) outcome(d inbox.Delivery, a answer) inbox.Outcome {
 	defer s.mu.Unlock()
 	switch a.class {
 	case taken, refused:
-		s.suspect = false
 		s.pause.reset()
+		if s.limited && time.Now().Before(s.pauseTo) {
+			break // it had left before the pause began
+		}
+		s.suspect = false
+		if s.limited {
+			s.Log.Info("Telegram limits the bot as a whole no more, sending goes on")
+			s.endLimit()
+		}
 	case flooded:
 		wait := a.retryAfter
 		if wait == 0 {
@@ -183,7 +198,7 @@ func (s *sender) outcome(d inbox.Delivery, a answer) inbox.Outcome {
 		o.RetryAt, o.PausedUntil = now.Add(min(wait, s.times.hold)), now.Add(wait)
 		s.Log.Warn("Telegram asks for a pause before the next message to a customer", "conversation", d.ConversationID, "message", d.MessageID,
 			"retry_after", wait, "until", o.PausedUntil.UTC().Truncate(time.Second), "next_try", o.RetryAt.UTC().Truncate(time.Second), "reason", a.Error())
-		s.flooded(d.ChatID, min(wait, s.times.hold))
+		s.flooded(d, min(wait, s.times.hold, s.times.holdAll))
 	case lapsed: // another may have the lock, and this answer with it
 		select {
 		case s.fatal <- errLost:
@@ -200,8 +215,9 @@ func (s *sender) outcome(d inbox.Delivery, a answer) inbox.Outcome {
 			break // stopped by us, which says nothing about Telegram
 		}
 		s.suspect = true
-		wait := s.pause.next()
-		s.pauseTo = time.Now().Add(wait)
+		if next := time.Now().Add(s.pause.next()); next.After(s.pauseTo) {
+			s.pauseTo = next
+		}
 		if o.State == inbox.Queued {
 			o.RetryAt = s.pauseTo
 		}
@@ -210,24 +226,43 @@ func (s *sender) outcome(d inbox.Delivery, a answer) inbox.Outcome {
 	return o
 }
 
-// flooded stops all sending when several customers' chats meet the limit within a moment: then it is the
-// bot's own. It is called with mu held.
-func (s *sender) flooded(chat int64, wait time.Duration) {
+// flooded stops all sending when several customers' chats meet the limit within a moment: then it is the bot's own, or it
+// looks like it. So one delivery tries soon whether it is over, and another 429 makes the pause go on. A delivery that
+// was held back before says only that its own chat still waits. It is called with mu held.
+func (s *sender) flooded(d inbox.Delivery, wait time.Duration) {
 	now := time.Now()
-	chats := map[int64]bool{chat: true}
-	recent := s.floods[:0]
-	for _, f := range s.floods {
-		if now.Sub(f.at) < 2*time.Second {
-			recent = append(recent, f)
-			chats[f.chat] = true
+	if !s.limited {
+		if d.Attempt > 1 {
+			return
 		}
+		chats := map[int64]bool{d.ChatID: true}
+		recent := s.floods[:0]
+		for _, f := range s.floods {
+			if now.Sub(f.at) < 2*time.Second {
+				recent = append(recent, f)
+				chats[f.chat] = true
+			}
+		}
+		s.floods = append(recent, flood{d.ChatID, now})
+		if len(chats) < 3 {
+			return
+		}
+		s.floods = nil
 	}
-	s.floods = append(recent, flood{chat, now})
-	if len(chats) >= 3 && s.pauseTo.Before(now.Add(wait)) {
-		s.pauseTo, s.limited, s.suspect = now.Add(wait), true, true
-		s.Log.Warn("Telegram limits the bot as a whole, sending pauses", "for", wait, "until", s.pauseTo.UTC().Truncate(time.Second))
-		s.health.pauseSends(s.pauseTo)
+	if next := now.Add(wait); next.After(s.pauseTo) {
+		if s.pauseTo.Before(now) { // one line for each pause, not for each of those under way when it began
+			s.Log.Warn("Telegram limits the bot as a whole, sending pauses until one message tries again", "for", wait, "next_try", next.UTC().Truncate(time.Second))
+		}
+		s.pauseTo = next
 	}
+	s.limited, s.suspect = true, true
+	s.health.pauseSends(s.pauseTo)
+}
+
+// endLimit ends what flooded began. It is called with mu held.
+func (s *sender) endLimit() {
+	s.limited = false
+	s.health.pauseSends(time.Time{})
 }
 
 // write stores the outcome, however long the database is away. What cannot be written before the bot ends

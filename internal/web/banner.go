@@ -135,7 +135,7 @@ func aliveBanner(w inbox.BotStatus) *banner {
 		return &banner{Title: "The bot cannot reach Telegram", Text: sentence(w.Reason) + " It keeps trying."}
 	}
 	if w.SendsAt != nil {
-		return &banner{Title: "Telegram asks the bot for a pause", Text: "It limits the bot as a whole, so nothing is sent until then.", Until: w.SendsAt,
+		return &banner{Title: "Telegram asks the bot for a pause", Text: "It asked for one in several chats at once, so nothing is sent until then. One message tries then whether the pause is over.", Until: w.SendsAt,
 			Kept: "What customers write arrives all the same. Answers are kept until they can be sent."}
 	}
 	return nil

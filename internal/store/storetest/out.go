@@ -67,6 +67,20 @@ func heldBack(t *testing.T, open Open) {
 	same(t, "to be tried at once", f.claimTexts(10), []string{"8a"})
 }
 
+// probes : what was never held back goes first, and what was held back when there is nothing else.
+func probes(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hi"), text(8, 1, "hi"))
+	f.answer(7, "7a")
+	f.record(inbox.Outcome{DeliveryID: f.claim(1)[0].ID, State: inbox.Queued, RetryAt: time.Now().Add(-time.Second)})
+	f.answer(8, "8a")
+	for _, want := range [][]string{{"8a"}, {"7a"}, nil} {
+		list, _, err := f.ClaimProbe(t.Context(), f.tenure)
+		must(t, err)
+		same(t, "a probe", deliveryTexts(list), want)
+	}
+}
+
 // whatWaits : an answer that Telegram asks to hold back says until when, those behind it say so, and both are told of when
 // it changes.
 func whatWaits(t *testing.T, open Open) {

@@ -47,6 +47,7 @@ func Run(t *testing.T, open Open) {
 		{"tenure/report", report},
 		{"out/order", claimOrder},
 		{"out/held back", heldBack},
+		{"out/probes", probes},
 		{"out/what waits", whatWaits},
 		{"out/failed does not hold up", failedDoesNotHoldUp},
 		{"out/parts", parts},
