@@ -119,7 +119,7 @@ func (d *database) keep(ctx context.Context) {
 // tell keeps whoever started web told how it is, for `init status`, until ctx ends.
 func (d *database) tell(ctx context.Context, to *sdnotify.Sender, addr string) {
 	for said := ""; ; {
-		ready, changed := d.Watch()
+		changed, ready := d.Watch()
 		status := "listens on " + addr
 		var e *inbox.Error
 		if errors.As(ready, &e) && e.Kind != inbox.NotConnected { // that it is only beginning is no news

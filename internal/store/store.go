@@ -361,14 +361,14 @@ func (s *Store) Ready() error {
 	return nil
 }
 
-// Watch is what Ready says now, and is closed when that changes.
-func (s *Store) Watch() (ready error, changed <-chan struct{}) {
+// Watch is what Ready says now, and a channel that is closed when that changes.
+func (s *Store) Watch() (changed <-chan struct{}, ready error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.trouble != nil {
 		ready = unavailable(s.trouble)
 	}
-	return ready, s.changed
+	return s.changed, ready
 }
 
 // WaitReady waits until Ready is nil, ctx ends, or Run has given up with the error that it then returns.
