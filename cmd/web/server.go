@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tandem/internal/door"
+	"tandem/internal/ops"
 	"tandem/internal/web"
 )
 
@@ -56,7 +57,7 @@ func serveInbox(inbox *web.Server, listener net.Listener, files int, drain time.
 
 const (
 	// mostConns keeps the memory of connections small where the limit of open files is a million.
-	mostConns = 768
+	mostConns = 2048
 	// leastFiles is how many files web needs for anybody to be served.
 	leastFiles = 48
 )
@@ -64,12 +65,12 @@ const (
 // connections is how many there may be of the page when so many files may be open. The others are kept for the database, the
 // operations port and what the process itself has open, so that none of them ever comes to the end.
 func connections(files int) int {
-	kept := min(max(files/2, 40), 128)
+	kept := min(max(files/2, 40), 96+ops.Conns(files))
 	return min(files-kept, mostConns)
 }
 
 // mostStreams leaves a third of the connections to those who ask for a page.
-func mostStreams(files int) int { return connections(files) * 2 / 3 }
+func mostStreams(files int) int { return min(connections(files)*2/3, 512) }
 
 // moreConnections is what to do about too few of them.
 func moreConnections(files int) string {

@@ -56,7 +56,7 @@ func Serve(ctx context.Context, addr string, h http.Handler, log *slog.Logger) {
 }
 
 // Conns is how many connections the port has when so many files may be open.
-func Conns(files int) int { return min(max(files/32, 4), 32) }
+func Conns(files int) int { return min(max(files/32, 4), 512) }
 
 // Healthz answers 200 while the process can answer at all.
 func Healthz(w http.ResponseWriter, _ *http.Request) {
