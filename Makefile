@@ -44,6 +44,7 @@ check: ## formatting, vet, staticcheck and the tests with the race detector: wha
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	cd test/kubernetes && $(GO) tool -modfile=../../tools/go.mod staticcheck ./...
 	@$(TEST) -p 2 -race -shuffle=on
+	@SIEGE=20s $(GO) test -count=1 -v -timeout 20m -run '^TestSiege$$' ./test
 
 steady: ## each package 10 times quiet and 10 times with busy cores; goes on where it was (PKG=./internal/web RUNS=3)
 	@scripts/steady

@@ -27,29 +27,34 @@ const (
 	siegeMemory  = 200 << 20       // of web, at most, at any time
 	siegeLeft    = 20 << 20        // of web, over what it began with, once the attack is over ...
 	siegeForget  = 5 * time.Minute // ... for so long
-	siegeFiles   = 1024            // that web and the bot may have open: what most systems give
+	siegeFiles   = 4096            // that web and the bot may have open
 )
 
 // TestSiege attacks web, the bot's operations port and init's control socket while a well-behaved client, customers and
 // an operator go on with their work: none of them notices, nothing is lost, and memory is bounded and comes back. SIEGE
-// is how long the attacks take in all: make siege.
+// is how long the attacks take in all: make siege. Below a minute it is the short one of make check, with as long an attack
+// for each round, on SQLite alone, and its latency is printed and no failure.
 func TestSiege(t *testing.T) {
 	if os.Getenv("SIEGE") == "" {
-		testenv.Untested(t, "minutes of attack, which want the whole machine: make siege")
+		testenv.Untested(t, "minutes of attack, which want the whole machine: make siege; make check has a short one at its end")
+	}
+	attack, err := time.ParseDuration(os.Getenv("SIEGE"))
+	if err != nil || attack < time.Second {
+		t.Fatalf("SIEGE: %q is no time of a second or more, like 10m", os.Getenv("SIEGE"))
 	}
 	rounds := []siegeRound{{"sqlite", false}, {"sqlite", true}, {"postgres", false}, {"postgres", true}}
-	all, err := time.ParseDuration(os.Getenv("SIEGE"))
-	if err != nil || all < time.Minute {
-		t.Fatalf("SIEGE: %q is no time of a minute or more, like 10m", os.Getenv("SIEGE"))
+	short := attack < time.Minute
+	if short {
+		rounds = rounds[:2]
+	} else {
+		attack /= time.Duration(len(rounds))
 	}
-	attack := all / time.Duration(len(rounds))
-	calm := attack / 5
 	manyFiles(t, 8192)
 	var turn sync.Mutex // one attacks while the other one's memory comes back
 	for _, round := range rounds {
 		t.Run(round.String(), func(t *testing.T) {
 			t.Parallel()
-			round.run(t, &turn, calm, attack)
+			round.run(t, &turn, attack, short)
 		})
 	}
 }
@@ -63,7 +68,7 @@ func (s siegeRound) String() string {
 	return s.database + map[bool]string{false: "-from-one-address", true: "-from-many-addresses"}[s.everywhere]
 }
 
-func (s siegeRound) run(t *testing.T, turn *sync.Mutex, calm, attack time.Duration) {
+func (s siegeRound) run(t *testing.T, turn *sync.Mutex, attack time.Duration, short bool) {
 	turn.Lock()
 	over := sync.OnceFunc(turn.Unlock)
 	defer over()
@@ -81,7 +86,7 @@ func (s siegeRound) run(t *testing.T, turn *sync.Mutex, calm, attack time.Durati
 	tokens := []string{r.web("token", "create", "hostile"), r.web("token", "create", "hostile too")}
 
 	c.begin()
-	time.Sleep(calm)
+	time.Sleep(attack / 5)
 	before := c.end()
 	pids := map[string]int{"init": r.PID}
 	for _, name := range siegeProcesses[1:] {
@@ -119,7 +124,7 @@ func (s siegeRound) run(t *testing.T, turn *sync.Mutex, calm, attack time.Durati
 	if n := len(before.wrong) + len(during.wrong); n > 0 {
 		t.Errorf("the well-behaved client failed %d times, %d of them beside the attack:\n%s", n, len(during.wrong), first(10, append(before.wrong, during.wrong...)))
 	}
-	if p99 := during.quantile(.99); p99 > siegeLatency {
+	if p99 := during.quantile(.99); p99 > siegeLatency && !short {
 		t.Errorf("the well-behaved client's p99 was %s beside the attack and %s before it, want at most %s", p99, before.quantile(.99), siegeLatency)
 	}
 
