@@ -18,7 +18,7 @@ const (
 	Conflict Kind = "conflict" // ErrConflict: the thing is in a state that does not allow this
 
 	Unavailable   Kind = "unavailable"    // for a reason that is none of the following
-	NotConfigured Kind = "not_configured" // DATABASE_URL is missing, or names nothing that can be used
+	NotConfigured Kind = "not_configured" // DATABASE_URL is missing, or names no database, or one that cannot be used as it is set up
 	Refused       Kind = "refused"        // the server refuses the user, the password, the name of the database, or a right
 	NotConnected  Kind = "not_connected"  // nobody has tried yet, or this process ends
 	Unreachable   Kind = "unreachable"    // it does not answer, or the connection broke

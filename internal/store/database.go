@@ -53,6 +53,7 @@ type trouble struct {
 	kind    inbox.Kind // what of it may be told to anybody; "" is inbox.Unavailable
 	reason  string     // plain words, without secrets, for whoever runs this
 	reading bool       // reading is possible all the same
+	fresh   bool       // only new connections can see that it is over: a session keeps what it began with
 	mends   remedy
 }
 

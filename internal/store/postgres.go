@@ -122,6 +122,7 @@ func parsePostgres(url string) (*pgxpool.Config, error) {
 	}
 	c.DialFunc = tcp.Dialer().DialContext
 	c.RuntimeParams["client_encoding"] = "UTF8" // whatever a role, a database or PGCLIENTENCODING sets for others
+	c.RuntimeParams["standard_conforming_strings"] = "on"
 	if c.ValidateConnect == nil && severalHosts(c) {
 		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
@@ -245,7 +246,7 @@ func (p *postgres) migrate(ctx context.Context) error {
 }
 
 func (p *postgres) check(ctx context.Context, after *trouble) error {
-	if after != nil && !after.reading {
+	if after != nil && (!after.reading || after.fresh) {
 		p.each((*pgxpool.Pool).Reset) // connections from before are broken, and would be found out one failed call at a time
 		p.pooler.forget()
 	}
@@ -254,9 +255,10 @@ func (p *postgres) check(ctx context.Context, after *trouble) error {
 		return err
 	}
 	defer leave()
-	var standby bool
-	var encoding string
-	err = p.pools[health].QueryRow(ctx, `SELECT pg_is_in_recovery(), current_setting('server_encoding')`).Scan(&standby, &encoding)
+	var standby, readOnly bool
+	var encoding, schema, path string
+	err = p.pools[health].QueryRow(ctx, `SELECT pg_is_in_recovery(), current_setting('server_encoding'), current_setting('transaction_read_only')::bool,
+		COALESCE(current_schema()::text, ''), current_setting('search_path')`).Scan(&standby, &encoding, &readOnly, &schema, &path)
 	switch {
 	case err != nil:
 		return err
@@ -264,6 +266,10 @@ func (p *postgres) check(ctx context.Context, after *trouble) error {
 		return encodingError{encoding}
 	case standby:
 		return errStandby
+	case schema == "":
+		return schemaError{path}
+	case readOnly:
+		return errReadOnly
 	}
 	if after == nil || after.kind != inbox.Full {
 		return nil
@@ -278,6 +284,14 @@ func (p *postgres) check(ctx context.Context, after *trouble) error {
 type encodingError struct{ encoding string }
 
 func (e encodingError) Error() string { return "the database has the encoding " + e.encoding }
+
+// schemaError : no schema that the search path names is there and may be used, so no table is found and none can be made.
+type schemaError struct{ path string }
+
+func (e schemaError) Error() string { return "no schema of the search path can be used: " + e.path }
+
+// errReadOnly : sessions begin as those that only read, because somebody has set it so.
+var errReadOnly = errors.New("default_transaction_read_only is on")
 
 var errStandby = errors.New("the server is a standby, which can only be read")
 

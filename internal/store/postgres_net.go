@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,12 +36,21 @@ func (p *postgres) diagnose(err error) *trouble {
 		return &trouble{kind: inbox.TooNew, reason: err.Error(), mends: byPerson}
 	case errors.Is(err, errStandby):
 		return &trouble{kind: inbox.ReadOnly, reason: err.Error(), reading: true}
+	case errors.Is(err, errReadOnly):
+		return &trouble{kind: inbox.ReadOnly, reading: true, fresh: true, reason: fmt.Sprintf("default_transaction_read_only is on for user %q in database %q, so nothing can be written: "+
+			"run ALTER DATABASE ... RESET default_transaction_read_only, or the same with ALTER ROLE or ALTER SYSTEM, or take it out of %s, wherever it was set", c.User, c.Database, p.setting)}
 	case errors.Is(err, puddle.ErrClosedPool):
 		return &trouble{kind: inbox.NotConnected, reason: "closed", mends: byRestart}
 	}
 	var encoding encodingError
 	if errors.As(err, &encoding) {
 		return p.wrongEncoding(encoding.encoding, "")
+	}
+	var noSchema schemaError
+	if errors.As(err, &noSchema) {
+		return &trouble{kind: inbox.NotConfigured, fresh: true, reason: fmt.Sprintf("user %q finds no schema in database %q: its search_path is %s, and names none that is there and that it may use. "+
+			"Run ALTER DATABASE ... RESET search_path (or ALTER ROLE ...), or CREATE SCHEMA, or GRANT USAGE, CREATE ON SCHEMA ... TO ...",
+			c.User, c.Database, cmp.Or(noSchema.path, "empty"))}
 	}
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
@@ -63,7 +73,7 @@ func (p *postgres) diagnose(err error) *trouble {
 	case "42501":
 		return &trouble{kind: inbox.Refused, reason: fmt.Sprintf("user %q lacks a right in database %q: make it the owner (ALTER DATABASE ... OWNER TO ...); %s", c.User, c.Database, said)}
 	case "25006":
-		return &trouble{kind: inbox.ReadOnly, reason: said, reading: true}
+		return &trouble{kind: inbox.ReadOnly, reason: said, reading: true, fresh: true}
 	case "57014", "55P03", "25P03", "25P04", "40001", "40P01":
 		return &trouble{kind: inbox.Busy, reason: "it was too busy; " + said, mends: inTime}
 	case "53100":

@@ -81,6 +81,94 @@ func TestPostgresClientEncoding(t *testing.T) {
 	}
 }
 
+// set changes a setting of the database for sessions that begin later.
+func set(t *testing.T, address, what string) {
+	t.Helper()
+	c := connect(t, address)
+	if _, err := c.Exec(t.Context(), `ALTER DATABASE `+pgx.Identifier{c.Config().Database}.Sanitize()+` `+what); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPostgresSetUpWrongly : what a database is set to keeps a new one from being used. The words say so and what to do,
+// reading says the same, and it is waited for.
+func TestPostgresSetUpWrongly(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		wrong, right string
+		kind         inbox.Kind
+		words        string
+	}{
+		"read only": {"SET default_transaction_read_only = on", "RESET default_transaction_read_only",
+			inbox.ReadOnly, "RESET default_transaction_read_only"},
+		"a schema that is not there": {"SET search_path = 'nowhere'", "RESET search_path", inbox.NotConfigured, "RESET search_path"},
+		"no schema":                  {"SET search_path = ''", "RESET search_path", inbox.NotConfigured, "RESET search_path"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := pgtest.URL(t)
+			admin := connect(t, address) // sessions keep what they began with
+			database := pgx.Identifier{admin.Config().Database}.Sanitize()
+			set(t, address, c.wrong)
+			s := started(t, address)
+			waitUnready(t, s, c.words)
+			says := func(what string, err error) {
+				t.Helper()
+				var e *inbox.Error
+				if !errors.As(err, &e) || e.Kind != c.kind || !strings.Contains(e.Reason, c.words) || e.Reading {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			for range 3 {
+				_, err := s.Bots(t.Context())
+				says("reading", err)
+				says("ready", s.Ready())
+				says("connecting", s.Connect(t.Context()))
+			}
+			if _, err := admin.Exec(t.Context(), `ALTER DATABASE `+database+` `+c.right); err != nil {
+				t.Fatal(err)
+			}
+			waitReady(t, s)
+			newFill(t, s).mustStore()
+		})
+	}
+}
+
+// TestPostgresMadeReadOnly : one in use can be read on, says what to do, and is written again when that was done.
+func TestPostgresMadeReadOnly(t *testing.T) {
+	t.Parallel()
+	address := pgtest.URL(t)
+	s := running(t, address)
+	newFill(t, s).mustStore()
+	admin := connect(t, address)
+	set(t, address, "SET default_transaction_read_only = on")
+	if _, err := admin.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`); err != nil {
+		t.Fatal(err)
+	}
+	waitUnready(t, s, "RESET default_transaction_read_only")
+	if _, err := s.Bots(t.Context()); err != nil || !inbox.CanRead(s.Ready()) {
+		t.Errorf("reading: %v, %v", err, s.Ready())
+	}
+	if _, err := admin.Exec(t.Context(), `ALTER DATABASE `+pgx.Identifier{admin.Config().Database}.Sanitize()+` RESET default_transaction_read_only`); err != nil {
+		t.Fatal(err)
+	}
+	waitReady(t, s)
+	newFill(t, s).mustStore()
+}
+
+// TestPostgresConformingStrings : what a database is set to for others is not ours, through a pooler either.
+func TestPostgresConformingStrings(t *testing.T) {
+	t.Parallel()
+	address := pgtest.URL(t)
+	set(t, address, "SET standard_conforming_strings = off")
+	s := running(t, address)
+	newFill(t, s).mustStore()
+	s = running(t, edited(t, address, func(u *url.URL) { u.Host = hostOf(t, pgtest.Bouncer(t, address)) }))
+	newFill(t, s).mustStore()
+	s = running(t, edited(t, address, func(u *url.URL) { u.RawQuery = "standard_conforming_strings=off" }))
+	newFill(t, s).mustStore()
+}
+
 func TestPostgresNameDoesNotResolve(t *testing.T) {
 	t.Parallel()
 	s := started(t, "postgres://u:s3cret@no-such-host.invalid/d")
@@ -419,11 +507,30 @@ func TestPostgresStandby(t *testing.T) {
 		u.RawQuery = q.Encode()
 	}), slog.New(slog.DiscardHandler))
 	defer s.Close()
-	if err := s.Connect(t.Context()); err != nil {
-		t.Fatal(err)
+	wantUnavailable(t, s.Connect(t.Context()), "default_transaction_read_only")
+	if _, err := s.Bots(t.Context()); err != nil || !inbox.CanRead(s.Ready()) {
+		t.Errorf("reading: %v, %v", err, s.Ready())
 	}
 	_, err := s.TakeOver(t.Context(), 1, "a")
-	wantUnavailable(t, err, "read-only")
+	wantUnavailable(t, err, "default_transaction_read_only")
+	if _, err := s.Bots(t.Context()); err != nil {
+		t.Errorf("reading after that: %v", err)
+	}
+}
+
+// TestPostgresReadOnlyWrite : a write that is refused, as when the server has just become a standby.
+func TestPostgresReadOnlyWrite(t *testing.T) {
+	t.Parallel()
+	s := running(t, pgtest.URL(t))
+	wantUnavailable(t, s.write(t.Context(), "test", func(x tx) error {
+		if _, err := x.exec(`SET TRANSACTION READ ONLY`); err != nil {
+			return err
+		}
+		_, err := x.exec(`UPDATE counters SET probe = probe WHERE id = 1`)
+		return err
+	}), "read-only")
+	waitReady(t, s)
+	newFill(t, s).mustStore()
 }
 
 // TestPostgresSlowTransaction : the time that a commit gets begins with the commit.

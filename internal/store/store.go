@@ -189,6 +189,9 @@ func (s *Store) Connect(ctx context.Context) error {
 	if t == nil {
 		t = undiagnosed(err)
 	}
+	if t.reading && fits(ctx, s.db) != nil {
+		t.reading = false // a new database has nothing to be read yet
+	}
 	if t.mends == byPerson {
 		err = exitcode.With(exitcode.Config, errors.New(t.reason))
 		s.mu.Lock()
@@ -204,7 +207,11 @@ func (s *Store) Connect(ctx context.Context) error {
 func (s *Store) tryConnect(ctx context.Context) error {
 	open, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	if err := s.db.check(open, nil); err != nil {
+	var after *trouble
+	if t := s.current(); t != nil && t.fresh {
+		after = t
+	}
+	if err := s.db.check(open, after); err != nil {
 		return err
 	}
 	migrate, cancel := context.WithTimeout(ctx, migrateLimit)

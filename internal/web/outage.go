@@ -12,7 +12,7 @@ import (
 // outages are the kinds of trouble as anybody may know them, each to follow "the database".
 var outages = map[inbox.Kind]string{
 	inbox.Unavailable:   "cannot be used now",
-	inbox.NotConfigured: "is not configured: DATABASE_URL is missing, or names nothing that can be used",
+	inbox.NotConfigured: "is not configured: DATABASE_URL is missing, or names no database, or one that cannot be used as it is set up",
 	inbox.Refused:       "refuses what DATABASE_URL says: the user, the password, the name of the database, or a right",
 	inbox.NotConnected:  "is not connected yet",
 	inbox.Unreachable:   "cannot be reached",
