@@ -210,6 +210,13 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 		}
 		return err
 	}}
+	probe := write{"ClaimProbe", "a delivery is begun as a try", true, func() (err error) {
+		inHand, _, err = r.store.ClaimProbe(ctx, r.tenure())
+		if len(inHand) != 1 {
+			err = fmt.Errorf("%d deliveries, want 1: %w", len(inHand), err)
+		}
+		return err
+	}}
 	outcome := func(what string, o inbox.Outcome) write {
 		return write{"RecordOutcome", what, true, func() error {
 			o.DeliveryID = inHand[0].ID
@@ -261,7 +268,7 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 		report("the bot cannot reach Telegram", false, func(b *inbox.BotReport) { b.State, b.Reason = inbox.BotUnreachable, "no line" }),
 		report("the bot has another name", false, func(b *inbox.BotReport) { b.Username = "other_bot" }),
 		{"AddAnswer", "an answer to another customer", true, func() error { r.answer(r.conversation(8).ID, "to you, too"); return nil }},
-		claim, outcome("the customer is gone", inbox.Outcome{State: inbox.Failed, Error: "blocked", Blocked: true}),
+		probe, outcome("the customer is gone", inbox.Outcome{State: inbox.Failed, Error: "blocked", Blocked: true}),
 		{"AddAnswer", "an answer to a third one", true, func() error { r.answer(r.conversation(9).ID, "and to you"); return nil }},
 		claim, {"TakeOver", "another bot takes over, with a delivery under way", true, func() (err error) {
 			r.bot, err = r.store.TakeOver(ctx, 4242, "test:2")
