@@ -90,6 +90,7 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	g.Add(serveInbox(inbox, listener, files, settings.drain, log))
 	g.Add(until(func(ctx context.Context) { ops.Serve(ctx, settings.opsAddr, inbox.OpsHandler(), log) }))
 	g.Add(until(inbox.Janitor))
+	g.Add(until(giveBack))
 	g.Add(until(inbox.Run))
 	g.Add(until(func(ctx context.Context) { db.tell(ctx, settings.notify, listener.Addr().String()) }))
 	g.Add(until(db.keep))

@@ -16,7 +16,9 @@ package proctest
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -40,6 +42,9 @@ func Main(m *testing.M, helpers Helpers, check ...func() error) {
 		}
 		helper(os.Args[2:])
 		os.Exit(0)
+	}
+	if signal.Ignored(syscall.SIGHUP) { // by nohup: the programs under test would ignore it, too
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 	code := m.Run()
 	endParent()
