@@ -2,13 +2,15 @@ package test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
 	"net"
 	"net/url"
-	"path/filepath"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -18,12 +20,19 @@ import (
 	"time"
 )
 
+// target is what an attack is made on, and with.
+type target struct {
+	Web, WebOps, BotOps, Socket string // addresses, and the path of init's socket
+	Everywhere                  bool   // each attacker has an address of its own
+	Lure                        lure
+	Tokens                      []string
+}
+
 // attack is what strangers, hostile programs with a token and whoever reaches the other ports do, all at once. Each
 // attacker has one connection; when that has ended he makes the next one a second later.
 type attack struct {
 	everywhere bool
 	ctx        context.Context
-	end        func()
 	all        sync.WaitGroup
 	counts     map[string]*attackers
 	next       int // of the addresses that are used
@@ -31,26 +40,76 @@ type attack struct {
 
 type attackers struct{ n, open, most, made, refused atomic.Int64 }
 
-func beginAttack(t *testing.T, r *rig, everywhere bool, lure lure, tokens []string) *attack {
+func init() { helpers["attack"] = attackHelper }
+
+// beginAttack begins the attack in a process of its own, so that the well-behaved client does not wait for the attackers in
+// its own. end ends it and says what they did.
+func beginAttack(t *testing.T, on target) (end func() string) {
 	t.Helper()
-	a := &attack{everywhere: everywhere, counts: map[string]*attackers{}}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := json.Marshal(on)
+	if err != nil {
+		t.Fatal(err)
+	}
+	attackers := exec.Command(self, "@attack", string(spec))
+	attackers.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	var said strings.Builder
+	attackers.Stdout, attackers.Stderr = &said, &said
+	hold, err := attackers.StdinPipe()
+	if err == nil {
+		err = attackers.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	end = sync.OnceValue(func() string {
+		hold.Close()
+		late := time.AfterFunc(soon, func() { _ = attackers.Process.Kill() })
+		defer late.Stop()
+		if err := attackers.Wait(); err != nil {
+			t.Errorf("the attackers: %v", err)
+		}
+		return said.String()
+	})
+	t.Cleanup(func() { end() })
+	return end
+}
+
+// attackHelper attacks until its standard input ends, which it does also when the test is killed.
+func attackHelper(args []string) {
+	var on target
+	if err := json.Unmarshal([]byte(args[0]), &on); err != nil {
+		panic(err)
+	}
+	a := &attack{everywhere: on.Everywhere, counts: map[string]*attackers{}}
 	ctx, cancel := context.WithCancel(context.Background())
-	a.ctx, a.end = ctx, func() { cancel(); a.all.Wait() }
-	t.Cleanup(a.end)
+	a.ctx = ctx
+	a.begin(on)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	cancel()
+	a.all.Wait()
+	fmt.Print(a.table())
+}
+
+func (a *attack) begin(on target) {
+	ctx := a.ctx
 	bearer := func(i int) string {
-		return "Authorization: Bearer " + strings.TrimSpace(tokens[i%len(tokens)]) + "\r\n"
+		return "Authorization: Bearer " + strings.TrimSpace(on.Tokens[i%len(on.Tokens)]) + "\r\n"
 	}
 	get := func(path string, headers string) string {
 		return "GET " + path + " HTTP/1.1\r\nHost: tandem\r\n" + headers + "\r\n"
 	}
-	web, webOps, botOps := r.addr, setting(r.env, "WEB_OPS_ADDR="), setting(r.env, "BOT_OPS_ADDR=")
+	web, webOps, botOps := on.Web, on.WebOps, on.BotOps
 
 	// 1,000 idle and slow ones.
 	a.tcp("idle", 500, web, func(c net.Conn, i int) { sink(c) })
 	a.tcp("idle after a request", 200, web, func(c net.Conn, i int) { say(c, get("/healthz", "")); sink(c) })
 	a.tcp("slow to ask", 284, web, func(c net.Conn, i int) { drip(ctx, c, get("/healthz", "X-Long: "+strings.Repeat("x", 1000)+"\r\n")) })
 	a.tcp("slow to take 25 MB", 16, web, func(c net.Conn, i int) {
-		say(c, get(fmt.Sprintf("/api/v1/conversations/%d/messages?limit=200&as=%d", lure.large, i), bearer(i)))
+		say(c, get(fmt.Sprintf("/api/v1/conversations/%d/messages?limit=200&as=%d", on.Lure.Large, i), bearer(i)))
 		pause(ctx, 15*time.Second)
 	})
 	// 300 half bodies.
@@ -68,7 +127,7 @@ func beginAttack(t *testing.T, r *rig, everywhere bool, lure lure, tokens []stri
 	a.tcp("deaf", 64, web, func(c net.Conn, i int) { say(c, get("/api/v1/events?after=0", bearer(i))); pause(ctx, 15*time.Second) })
 	// 8 slowest reads.
 	a.tcp("slowest reads", 8, web, func(c net.Conn, i int) {
-		q := url.QueryEscape(lure.slow[:len(lure.slow)-3] + fmt.Sprintf("%03d", rand.IntN(1000)))
+		q := url.QueryEscape(on.Lure.Slow[:len(on.Lure.Slow)-3] + fmt.Sprintf("%03d", rand.IntN(1000)))
 		say(c, get("/api/v1/conversations?q="+q, bearer(i)+"Connection: close\r\n"))
 		sink(c)
 	})
@@ -80,13 +139,12 @@ func beginAttack(t *testing.T, r *rig, everywhere bool, lure lure, tokens []stri
 		a.tcp(name+" operations port: deaf", 8, addr, func(c net.Conn, i int) { say(c, strings.Repeat(get("/metrics", ""), 100)); pause(ctx, 15*time.Second) })
 	}
 	socket := func(kind string, n int, f func(c net.Conn, i int)) {
-		a.each("init's socket: "+kind, n, net.Dialer{}, "unix", filepath.Join(r.runDir, "init.sock"), f)
+		a.each("init's socket: "+kind, n, net.Dialer{}, "unix", on.Socket, f)
 	}
 	socket("idle", 100, func(c net.Conn, i int) { sink(c) })
 	socket("half a line", 50, func(c net.Conn, i int) { say(c, "stat"); sink(c) })
 	socket("garbage", 50, func(c net.Conn, i int) { say(c, garbage(2000)); sink(c) })
 	socket("deaf", 8, func(c net.Conn, i int) { say(c, "status\n"); pause(ctx, 5*time.Second) })
-	return a
 }
 
 // tcp adds n attackers of a kind.

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -99,11 +100,12 @@ func (s siegeRound) run(t *testing.T, turn *sync.Mutex, attack time.Duration, sh
 		resident[name] = memory(name, "VmRSS")
 	}
 	cpu := map[string]time.Duration{"init": -cpuOf(t, r.PID), "web": -cpuOf(t, pids["web"]), "bot": -cpuOf(t, pids["bot"]), "the rest": -cpuOf(t, os.Getpid())}
-	a := beginAttack(t, r, s.everywhere, lure, tokens)
+	endAttack := beginAttack(t, target{Web: r.addr, WebOps: setting(r.env, "WEB_OPS_ADDR="), BotOps: setting(r.env, "BOT_OPS_ADDR="),
+		Socket: filepath.Join(r.runDir, "init.sock"), Everywhere: s.everywhere, Lure: lure, Tokens: tokens})
 	c.begin()
 	time.Sleep(attack)
 	during := c.end()
-	a.end()
+	attackers := endAttack()
 	for name, pid := range map[string]int{"init": r.PID, "web": pids["web"], "bot": pids["bot"], "the rest": os.Getpid()} {
 		cpu[name] += cpuOf(t, pid)
 	}
@@ -117,7 +119,7 @@ func (s siegeRound) run(t *testing.T, turn *sync.Mutex, attack time.Duration, sh
 		t.Logf("%s: %.0f MB before, at most %.0f MB", name, mb(resident[name]), mb(most[name]))
 	}
 	t.Logf("processor time beside it: %v", cpu)
-	t.Logf("beside it, by request:\n%s\nthe attackers' connections:\n%s", during.table(), a.table())
+	t.Logf("beside it, by request:\n%s\nthe attackers' connections:\n%s", during.table(), attackers)
 	if n := most["web"]; n > siegeMemory {
 		t.Errorf("web had %.0f MB, want at most %.0f", mb(n), mb(siegeMemory))
 	}
@@ -190,8 +192,8 @@ func manyFiles(t *testing.T, n uint64) {
 
 // lure is what attackers can read that costs much.
 type lure struct {
-	large int64  // a conversation of 25 MB
-	slow  string // a search that compares 200 characters with each of 8 million
+	Large int64  // a conversation of 25 MB
+	Slow  string // a search that compares 200 characters with each of 8 million
 }
 
 // seedSiege writes what hostile customers and an operator have left behind, and what is usual, into the database.
@@ -244,8 +246,8 @@ func seedSiege(t *testing.T, r *rig) lure {
 		return id
 	}
 	l := lure{
-		slow:  strings.Repeat("a", 199) + "b",
-		large: fill(1_000_000, 1, 200, "out", strings.Repeat("\U0001F600", inbox.MaxAnswer)),
+		Slow:  strings.Repeat("a", 199) + "b",
+		Large: fill(1_000_000, 1, 200, "out", strings.Repeat("\U0001F600", inbox.MaxAnswer)),
 	}
 	fill(2_000_000, 2, 1000, "in", strings.Repeat("a", 4000))
 	fill(3_000_000, 100, 20, "in", "Where is my parcel? It was to be here on Monday.")
