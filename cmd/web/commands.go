@@ -50,11 +50,11 @@ usage:
   web healthcheck         ask the own /healthz: 0 when it answers, else 1
   web operator add NAME   print a one-time sign-in link, valid for 24 hours. Asked again for the same name
                           it prints a new one, and the old one is void. Using it signs the operator out everywhere
-                          else, unless he unticks that
+                          else, unless the box for it is unticked
   web operator list       print the operators, and in how many browsers each is signed in
   web operator sign-out NAME
                           end the sessions of an operator at once, live pages included, and void his unused link:
-                          for a lost device. "web operator add NAME" lets him in again
+                          for a lost device. "web operator add NAME" gives a new link
   web operator remove NAME
                           do that and remove the operator. What he wrote keeps his name. Added again he is another
   web token create NAME   print a token for the API, and nothing else on standard output
@@ -145,7 +145,7 @@ func operatorCommand(ctx context.Context, args, environ []string, stdout, stderr
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(stderr, "%s is signed out everywhere, and an unused link is void. %s\n", name, said)
+			fmt.Fprintf(stderr, "%s is signed out everywhere, and any unused link is void. %s\n", name, said)
 			return nil
 		})
 	case len(args) == 1 && args[0] == "list":
@@ -184,9 +184,9 @@ func signedIn(o web.OperatorSeen) string {
 	case 0:
 		return "not signed in"
 	case 1:
-		return "signed in once, last used " + o.LastUse.UTC().Format("2006-01-02 15:04 MST")
+		return "in 1 browser, last used " + o.LastUse.UTC().Format("2006-01-02 15:04 MST")
 	}
-	return fmt.Sprintf("signed in %d times, last used %s", o.Sessions, o.LastUse.UTC().Format("2006-01-02 15:04 MST"))
+	return fmt.Sprintf("in %d browsers, last used %s", o.Sessions, o.LastUse.UTC().Format("2006-01-02 15:04 MST"))
 }
 
 func tokenCommand(ctx context.Context, args, environ []string, stdout io.Writer) error {

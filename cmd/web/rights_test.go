@@ -254,7 +254,7 @@ func TestARightThatEndsIsOverEverywhere(t *testing.T) {
 				}
 				o.streams(name, header)
 			}
-			if out, _ := o.run("operator", "list"); !strings.Contains(out, "signed in 2 times") || !strings.Contains(out, "signed in once") {
+			if out, _ := o.run("operator", "list"); !strings.Contains(out, "in 2 browsers") || !strings.Contains(out, "in 1 browser") {
 				t.Errorf("operator list:\n%s", out)
 			}
 			o.goOn("at first")
@@ -297,7 +297,7 @@ func TestARightThatEndsIsOverEverywhere(t *testing.T) {
 			if _, status := o.press(0, unused.Path, true); status != http.StatusGone {
 				t.Errorf("the unused link of who was signed out: %d", status)
 			}
-			if out, _ := o.run("operator", "list"); !strings.Contains(out, "not signed in") || !strings.Contains(out, "signed in once") {
+			if out, _ := o.run("operator", "list"); !strings.Contains(out, "not signed in") || !strings.Contains(out, "in 1 browser") {
 				t.Errorf("operator list after it:\n%s", out)
 			}
 			back := o.signIn(0, "alice", false)

@@ -92,7 +92,8 @@ func TestScreens(t *testing.T) {
 				must(t, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 				must(t, tab, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Europe/Lisbon"})
 				do(t, tab, chromedp.Navigate(shot.url))
-				wide := run(t, tab, chromedp.Evaluate[bool](`document.documentElement.scrollWidth > innerWidth`))
+				// Not innerWidth: that of a phone grows along.
+				wide := run(t, tab, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`)) > int64(size[0])
 				picture := run(t, tab, chromedp.CaptureScreenshot())
 				name := fmt.Sprintf("%s-%d-%s", shot.name, size[0], scheme)
 				if wide {
