@@ -167,6 +167,15 @@ func (r *running) bot(c corev1.Container) (state, reason string) {
 	return s.Processes[0].State, s.Processes[0].Reason
 }
 
+// log is what a container has printed.
+func (r *running) log(c corev1.Container) string {
+	out, err := exec.Command("docker", "logs", r.containers[c.Name]).CombinedOutput()
+	if err != nil {
+		return err.Error()
+	}
+	return string(out)
+}
+
 // TestPodsRunAsTheManifestsSay plays every Pod: first without its Secrets, then with them. No PostgreSQL is there.
 func TestPodsRunAsTheManifestsSay(t *testing.T) {
 	if _, err := exec.Command("docker", "info").Output(); err != nil {
@@ -195,8 +204,11 @@ func playThrough(t *testing.T, p pod, sqlite bool) {
 		}
 		switch said := r.probe(c, c.ReadinessProbe); {
 		case runsWeb(c) && !sqlite:
-			if !strings.Contains(said, "DATABASE_URL_FILE") {
+			if !strings.Contains(said, "DATABASE_URL is missing") {
 				t.Errorf("readiness does not say what is missing: %s", said)
+			}
+			if log := r.log(c); !strings.Contains(log, "DATABASE_URL_FILE") { // it alone names the file
+				t.Errorf("the log does not say which setting:\n%s", log)
 			}
 		case runsWeb(c):
 			r.eventually("web is ready on SQLite", func() bool { return r.probe(c, c.ReadinessProbe) == "" })
@@ -215,7 +227,7 @@ func playThrough(t *testing.T, p pod, sqlite bool) {
 		if runsWeb(c) && !sqlite {
 			docker(t, "exec", r.containers[c.Name], "/init", "restart", "web")
 			r.eventually("web has read the database's address", func() bool {
-				return strings.Contains(r.probe(c, c.ReadinessProbe), "no PostgreSQL listens")
+				return strings.Contains(r.log(c), "no PostgreSQL listens") && strings.Contains(r.probe(c, c.ReadinessProbe), "cannot be reached")
 			})
 		}
 	}
