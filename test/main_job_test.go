@@ -216,21 +216,26 @@ func signIn(t *testing.T, base, link string) *http.Client {
 		t.Fatalf("the sign-in link is %q: %v", link, err)
 	}
 	own := base + u.RequestURI()
-	response, err := c.Get(own)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	root, err := html.Parse(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	action, fields := form(root)
-	target, err := response.Request.URL.Parse(action)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err = c.PostForm(target.String(), fields)
+	var action string
+	var fields url.Values
+	var target *url.URL
+	proctest.Eventually(t, soon, "the sign-in page has its form", func() bool { // web answers before it has its database
+		response, err := c.Get(own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		root, err := html.Parse(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		action, fields = form(root)
+		if target, err = response.Request.URL.Parse(action); err != nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode == http.StatusOK
+	})
+	response, err := c.PostForm(target.String(), fields)
 	if err != nil {
 		t.Fatal(err)
 	}
