@@ -80,29 +80,34 @@ func (c *client) while(held func() bool) *client {
 // errLapsed keeps a request that was not written whole from being sent.
 var errLapsed = errors.New("the bot was held up, and another may have taken over")
 
-// heldBody can be read while held is true.
+// heldBody can be read while held is true. Whoever has read all of it is not asked any more: net/http writes each piece to
+// the line at once and then looks whether there is more than it was told, and an error then would say of a request that the
+// server has whole that it was never sent.
 type heldBody struct {
 	io.ReadCloser
 	held func() bool
+	left int64 // bytes
 }
 
-func (b heldBody) Read(p []byte) (int, error) {
-	if !b.held() {
+func (b *heldBody) Read(p []byte) (int, error) {
+	if b.left > 0 && !b.held() {
 		return 0, errLapsed
 	}
-	return b.ReadCloser.Read(p)
+	n, err := b.ReadCloser.Read(p)
+	b.left -= int64(n)
+	return n, err
 }
 
-// guard puts the question of held before each byte of the body. All requests have one.
+// guard puts the question of held before each byte of the body. All requests have one, whose length is known.
 func (c *client) guard(req *http.Request) {
 	if c.held == nil {
 		return
 	}
 	again := req.GetBody
-	req.Body = heldBody{req.Body, c.held}
+	req.Body = &heldBody{req.Body, c.held, req.ContentLength}
 	req.GetBody = func() (io.ReadCloser, error) {
 		body, err := again()
-		return heldBody{body, c.held}, err
+		return &heldBody{body, c.held, req.ContentLength}, err
 	}
 }
 

@@ -193,3 +193,33 @@ func TestALapseWhileConnecting(t *testing.T) {
 		t.Errorf("%v (%s), and the server was asked %d times", a.class, a.description, asked.Load())
 	}
 }
+
+// TestALockThatIsLostAfterTheRequestWasWritten : what the server has whole is not said to be unsent, or it would be sent
+// again by whoever has the lock next.
+func TestALockThatIsLostAfterTheRequestWasWritten(t *testing.T) {
+	var came atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); err == nil {
+			came.Add(1)
+		}
+		fmt.Fprint(w, `{"ok":true,"result":{"message_id":9}}`)
+	}))
+	defer server.Close()
+	for _, length := range []int{1, 4096} {
+		for heldFor := range 4 {
+			c := newClient(server.URL, mustToken(t))
+			var asked int
+			came.Store(0)
+			a := c.while(func() bool { asked++; return asked <= heldFor }).send(t.Context(), inbox.Delivery{ChatID: 7, Text: strings.Repeat("\u00e9", length)}, true, true)
+			c.close()
+			switch got := came.Load(); {
+			case a.class == lapsed && got != 0:
+				t.Errorf("%d letters, held for %d questions: the server has it, and it is said to be unsent", length, heldFor)
+			case a.class == taken && got != 1, a.class != lapsed && a.class != taken:
+				t.Errorf("%d letters, held for %d questions: %v, and the server got %d", length, heldFor, a, got)
+			case heldFor == 0 && a.class != lapsed:
+				t.Errorf("%d letters went out although the lock was not held", length)
+			}
+		}
+	}
+}
