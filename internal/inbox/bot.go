@@ -141,6 +141,7 @@ type Delivery struct {
 // Outcome is how a delivery went. State is Sent, Failed, Unknown, or Queued to try again.
 type Outcome struct {
 	DeliveryID        int64
+	Attempt           int // that of the delivery
 	State             DeliveryState
 	TelegramMessageID int64     // with Sent
 	Error             string    // in plain words, with Failed, Unknown and Queued

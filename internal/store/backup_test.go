@@ -303,7 +303,8 @@ func TestRestoredAnswersAreNotSentByThemselves(t *testing.T) {
 			return list
 		}
 		sent := answer("sent")
-		if err := s.RecordOutcome(t.Context(), f.tenure, inbox.Outcome{DeliveryID: claim(1)[0].ID, State: inbox.Sent, TelegramMessageID: 9}); err != nil {
+		d := claim(1)[0]
+		if err := s.RecordOutcome(t.Context(), f.tenure, inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Sent, TelegramMessageID: 9}); err != nil {
 			t.Fatal(err)
 		}
 		sending := answer("sending")

@@ -161,9 +161,9 @@ func (s *Store) ReportBot(ctx context.Context, t inbox.Tenure, r inbox.BotReport
 // finds them by not being among those handed out.
 type claims struct {
 	mu     sync.Mutex
-	tenure inbox.Tenure // the one that handed belongs to
-	handed map[int64]bool
-	doubt  bool // the last claim ended in an error
+	tenure inbox.Tenure  // the one that handed belongs to
+	handed map[int64]int // the attempt of each delivery
+	doubt  bool          // the last claim ended in an error
 }
 
 const deliveryColumns = `d.id, d.message_id, d.conversation_id, c.chat_id, m.thread_id, d.part, d.text, d.attempt,
@@ -209,7 +209,7 @@ func (s *Store) claimInOrder(ctx context.Context, t inbox.Tenure, limit int, ord
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.tenure.BotID != t.BotID || k.tenure.Epoch != t.Epoch {
-		k.tenure, k.handed, k.doubt = t, map[int64]bool{}, false
+		k.tenure, k.handed, k.doubt = t, map[int64]int{}, false
 	}
 	err = s.change(ctx, "claim deliveries", func(l *ledger) error {
 		claimed, next = nil, time.Time{}
@@ -224,7 +224,7 @@ func (s *Store) claimInOrder(ctx context.Context, t inbox.Tenure, limit int, ord
 				return err
 			}
 			for _, d := range mine {
-				if !k.handed[d.ID] {
+				if k.handed[d.ID] != d.Attempt {
 					lost = append(lost, d)
 				}
 			}
@@ -247,7 +247,7 @@ func (s *Store) claimInOrder(ctx context.Context, t inbox.Tenure, limit int, ord
 	}
 	k.doubt = false
 	for _, d := range claimed {
-		k.handed[d.ID] = true
+		k.handed[d.ID] = d.Attempt
 	}
 	return claimed, next, nil
 }
@@ -314,13 +314,16 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 			return err
 		}
 		var message, conversation, epoch, held int64
+		var attempt int
 		var state inbox.DeliveryState
 		var telegram *int64
-		err := l.one(to(&message, &conversation, &epoch, &held, &state, &telegram),
-			`SELECT message_id, conversation_id, epoch, not_before, state, telegram_message_id FROM deliveries WHERE id = $1 AND bot_id = $2`, o.DeliveryID, t.BotID)
+		err := l.one(to(&message, &conversation, &epoch, &attempt, &held, &state, &telegram),
+			`SELECT message_id, conversation_id, epoch, attempt, not_before, state, telegram_message_id FROM deliveries WHERE id = $1 AND bot_id = $2`, o.DeliveryID, t.BotID)
 		switch {
 		case err != nil:
 			return err
+		case epoch == t.Epoch && attempt > o.Attempt: // it was stored, although the answer was cut off, and is being sent again
+			return nil
 		case epoch == t.Epoch && state == o.State && held == notBefore && (sentID == nil || telegram != nil && *telegram == *sentID):
 			return nil
 		case epoch != t.Epoch || state != inbox.Sending:
@@ -349,7 +352,9 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 	})
 	if err == nil {
 		s.claims.mu.Lock()
-		delete(s.claims.handed, o.DeliveryID)
+		if s.claims.handed[o.DeliveryID] == o.Attempt { // else it has been claimed again meanwhile
+			delete(s.claims.handed, o.DeliveryID)
+		}
 		s.claims.mu.Unlock()
 	}
 	return err

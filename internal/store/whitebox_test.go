@@ -145,7 +145,7 @@ func TestClaimCutOff(t *testing.T) {
 	if !slices.Equal(texts, []string{"1", "2"}) {
 		t.Errorf("claimed %v, want 1 (cut off) and 2, each once", texts)
 	}
-	outcome := inbox.Outcome{DeliveryID: first[0].ID, State: inbox.Sent, TelegramMessageID: 9}
+	outcome := inbox.Outcome{DeliveryID: first[0].ID, Attempt: first[0].Attempt, State: inbox.Sent, TelegramMessageID: 9}
 	cut.armed = true
 	if err := s.RecordOutcome(t.Context(), tenure, outcome); err == nil {
 		t.Fatal("the cut was not felt")
@@ -272,7 +272,7 @@ func TestPlans(t *testing.T) {
 		if do(err); len(list) == 0 {
 			break
 		}
-		do(s.RecordOutcome(ctx, tenure, inbox.Outcome{DeliveryID: list[0].ID, State: inbox.Failed, Blocked: true}))
+		do(s.RecordOutcome(ctx, tenure, inbox.Outcome{DeliveryID: list[0].ID, Attempt: list[0].Attempt, State: inbox.Failed, Blocked: true}))
 	}
 	_, err = s.RetryAnswer(ctx, m.ID)
 	do(err)

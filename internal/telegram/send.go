@@ -149,11 +149,11 @@ func (s *sender) attempt(d inbox.Delivery) (o inbox.Outcome) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.Log.Error("a delivery broke the sender", "delivery", d.ID, "panic", s.client.scrub(fmt.Sprint(r)))
-			o = inbox.Outcome{DeliveryID: d.ID, State: inbox.Unknown, Error: "an error in this program kept it from knowing how the delivery went"}
+			o = inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Unknown, Error: "an error in this program kept it from knowing how the delivery went"}
 		}
 	}()
 	if inbox.Blank(d.Text) {
-		return inbox.Outcome{DeliveryID: d.ID, State: inbox.Failed, Error: "there is nothing in it to be seen, and Telegram takes no empty message"}
+		return inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Failed, Error: "there is nothing in it to be seen, and Telegram takes no empty message"}
 	}
 	ctx, cancel := context.WithTimeout(s.work, s.times.send)
 	defer cancel()
@@ -291,7 +291,7 @@ func (s *sender) write(o inbox.Outcome) {
 
 // outcomeOf says what an answer of Telegram means for one delivery, in words for the one who wrote it.
 func outcomeOf(d inbox.Delivery, a answer) inbox.Outcome {
-	o := inbox.Outcome{DeliveryID: d.ID}
+	o := inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt}
 	switch a.class {
 	case taken:
 		o.State, o.TelegramMessageID = inbox.Sent, messageID(a.result)

@@ -195,7 +195,7 @@ func TestAChangeDuringAFetch(t *testing.T) {
 	claimed, _, err := r.store.ClaimDeliveries(t.Context(), r.tenure(), 1)
 	r.ok(err)
 	eventually(t, "the page has the answer as it is being sent, and holds it", is(`!!window.release && window.lists === 1`))
-	r.ok(r.store.RecordOutcome(t.Context(), r.tenure(), inbox.Outcome{DeliveryID: claimed[0].ID, State: inbox.Unknown, Error: "the line broke"}))
+	r.ok(r.store.RecordOutcome(t.Context(), r.tenure(), inbox.Outcome{DeliveryID: claimed[0].ID, Attempt: claimed[0].Attempt, State: inbox.Unknown, Error: "the line broke"}))
 	eventually(t, "the page knows of the second change", is(`window.lists === 2`))
 	run(t, tab, chromedp.Evaluate[bool](`window.release(), true`))
 	s.eventually("the second change is shown", "#messages li:last-child", "may have been delivered")

@@ -219,7 +219,7 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 	}}
 	outcome := func(what string, o inbox.Outcome) write {
 		return write{"RecordOutcome", what, true, func() error {
-			o.DeliveryID = inHand[0].ID
+			o.DeliveryID, o.Attempt = inHand[0].ID, inHand[0].Attempt
 			return r.store.RecordOutcome(ctx, r.tenure(), o)
 		}}
 	}

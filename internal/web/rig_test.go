@@ -181,7 +181,7 @@ func (r *rig) deliver(state inbox.DeliveryState, reason string) int {
 		return len(claimed)
 	}
 	for _, d := range claimed {
-		o := inbox.Outcome{DeliveryID: d.ID, State: state, Error: reason}
+		o := inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: state, Error: reason}
 		if state == inbox.Sent {
 			o.TelegramMessageID = 1_000_000 + d.ID
 		}
@@ -196,7 +196,7 @@ func (r *rig) pause(until time.Time) {
 	claimed, _, err := r.store.ClaimDeliveries(context.Background(), r.tenure(), 100)
 	r.ok(err)
 	for _, d := range claimed {
-		r.ok(r.store.RecordOutcome(context.Background(), r.tenure(), inbox.Outcome{DeliveryID: d.ID, State: inbox.Queued,
+		r.ok(r.store.RecordOutcome(context.Background(), r.tenure(), inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Queued,
 			Error: "Telegram asks for a pause before the next message to this customer", RetryAt: time.Now().Add(time.Hour), PausedUntil: until}))
 	}
 }

@@ -72,7 +72,7 @@ func oddText(t *testing.T, open Open) {
 	must(t, f.ReportBot(t.Context(), f.tenure, inbox.BotReport{Username: "\x00", Name: "\xff", Reason: "\x00", Instance: "\xff"}))
 	_, _, err = f.AddAnswer(t.Context(), f.conversation(7).ID, inbox.Answer{Text: "\x00a", Key: "\x00\xff", Author: inbox.Author{Kind: inbox.ByAPI, ID: "\x00", Name: "\xff"}})
 	must(t, err)
-	f.record(inbox.Outcome{DeliveryID: f.claim(1)[0].ID, State: inbox.Failed, Error: "\x00\xff"})
+	f.recordNext(inbox.Outcome{State: inbox.Failed, Error: "\x00\xff"})
 }
 
 // wordsOfOurs : what this program says of a message, and whose words it is, are never in what its sender wrote.
@@ -300,7 +300,7 @@ func replyToOurs(t *testing.T, open Open) {
 	f := setUp(t, open)
 	f.receive(text(7, 1, "one"))
 	answer := f.answer(7, "two")
-	f.record(inbox.Outcome{DeliveryID: f.claim(1)[0].ID, State: inbox.Sent, TelegramMessageID: 900})
+	f.recordNext(inbox.Outcome{State: inbox.Sent, TelegramMessageID: 900})
 	u := text(7, 3, "three")
 	u.Message.ReplyTo = 900
 	f.receive(u)
@@ -385,7 +385,7 @@ func fenced(t *testing.T, open Open) {
 	u.ID, u.Raw = 50, []byte("late")
 	for name, err := range map[string]error{
 		"StoreUpdates":  f.StoreUpdates(t.Context(), old, []inbox.Update{u}, 51),
-		"RecordOutcome": f.RecordOutcome(t.Context(), old, inbox.Outcome{DeliveryID: d.ID, State: inbox.Sent, TelegramMessageID: 9}),
+		"RecordOutcome": f.RecordOutcome(t.Context(), old, inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Sent, TelegramMessageID: 9}),
 		"ReportBot":     f.ReportBot(t.Context(), old, inbox.BotReport{State: inbox.BotPolling, Instance: "old"}),
 	} {
 		if !errors.Is(err, inbox.ErrFenced) {
@@ -400,7 +400,7 @@ func fenced(t *testing.T, open Open) {
 	if f.takeOver(); f.tenure.NextOffset != 2 {
 		t.Errorf("the late write moved the offset to %d", f.tenure.NextOffset)
 	}
-	if err := f.RecordOutcome(t.Context(), f.tenure, inbox.Outcome{DeliveryID: d.ID, State: inbox.Sent}); !errors.Is(err, inbox.ErrFenced) {
+	if err := f.RecordOutcome(t.Context(), f.tenure, inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Sent}); !errors.Is(err, inbox.ErrFenced) {
 		t.Errorf("an outcome of what an older tenure claimed: %v", err)
 	}
 	if err := f.StoreUpdates(t.Context(), inbox.Tenure{BotID: 99, Epoch: 1}, nil, 1); !errors.Is(err, inbox.ErrFenced) {

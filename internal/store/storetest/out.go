@@ -24,9 +24,9 @@ func claimOrder(t *testing.T, open Open) {
 	}
 	same(t, "while two are being sent", f.claimTexts(10), []string{"9a"})
 	same(t, "while three are", f.claimTexts(10), nil)
-	f.record(inbox.Outcome{DeliveryID: first[0].ID, State: inbox.Sent, TelegramMessageID: 100})
+	f.record(inbox.Outcome{DeliveryID: first[0].ID, Attempt: first[0].Attempt, State: inbox.Sent, TelegramMessageID: 100})
 	same(t, "after one was sent", f.claimTexts(10), []string{"7b"})
-	f.record(inbox.Outcome{DeliveryID: first[1].ID, State: inbox.Sent, TelegramMessageID: 100})
+	f.record(inbox.Outcome{DeliveryID: first[1].ID, Attempt: first[1].Attempt, State: inbox.Sent, TelegramMessageID: 100})
 	same(t, "after another was sent", f.claimTexts(10), []string{"8b"})
 	if m := f.message(first[0].MessageID); m.Delivery != inbox.Sent || m.Error != "" {
 		t.Errorf("a sent message: %+v", m)
@@ -40,7 +40,7 @@ func heldBack(t *testing.T, open Open) {
 	f.answer(7, "7b")
 	d := f.claim(1)[0]
 	retryAt := time.Now().Add(time.Hour).Truncate(time.Microsecond)
-	f.record(inbox.Outcome{DeliveryID: d.ID, State: inbox.Queued, Error: "Too Many Requests", RetryAt: retryAt})
+	f.record(inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Queued, Error: "Too Many Requests", RetryAt: retryAt})
 	if m := f.message(d.MessageID); m.Delivery != inbox.Queued || m.Error != "" {
 		t.Errorf("a message to be tried again: %+v", m)
 	}
@@ -52,7 +52,7 @@ func heldBack(t *testing.T, open Open) {
 		t.Errorf("next is %v, want %v", next, retryAt)
 	}
 	retryAt = time.Now().Add(100 * time.Millisecond).Truncate(time.Microsecond)
-	f.record(inbox.Outcome{DeliveryID: list[0].ID, State: inbox.Queued, RetryAt: retryAt})
+	f.record(inbox.Outcome{DeliveryID: list[0].ID, Attempt: list[0].Attempt, State: inbox.Queued, RetryAt: retryAt})
 	for list = nil; len(list) == 0; {
 		if time.Since(retryAt) > 10*time.Second {
 			t.Fatal("not claimed long after it was due")
@@ -63,7 +63,7 @@ func heldBack(t *testing.T, open Open) {
 	if time.Now().Before(retryAt) || list[0].Text != "8a" || list[0].Attempt != 2 || !next.After(retryAt.Add(time.Minute)) {
 		t.Errorf("claimed %+v, next %v, for an attempt at %v", list, next, retryAt)
 	}
-	f.record(inbox.Outcome{DeliveryID: list[0].ID, State: inbox.Queued})
+	f.record(inbox.Outcome{DeliveryID: list[0].ID, Attempt: list[0].Attempt, State: inbox.Queued})
 	same(t, "to be tried at once", f.claimTexts(10), []string{"8a"})
 }
 
@@ -72,7 +72,7 @@ func probes(t *testing.T, open Open) {
 	f := setUp(t, open)
 	f.receive(text(7, 1, "hi"), text(8, 1, "hi"))
 	f.answer(7, "7a")
-	f.record(inbox.Outcome{DeliveryID: f.claim(1)[0].ID, State: inbox.Queued, RetryAt: time.Now().Add(-time.Second)})
+	f.recordNext(inbox.Outcome{State: inbox.Queued, RetryAt: time.Now().Add(-time.Second)})
 	f.answer(8, "8a")
 	for _, want := range [][]string{{"8a"}, {"7a"}, nil} {
 		list, _, err := f.ClaimProbe(t.Context(), f.tenure)
@@ -115,7 +115,7 @@ func whatWaits(t *testing.T, open Open) {
 	now := time.Now().Truncate(time.Microsecond)
 	d := f.claim(1)[0]
 	until := now.Add(30 * 24 * time.Hour)
-	f.record(inbox.Outcome{DeliveryID: d.ID, State: inbox.Queued, Error: "it is asked for", RetryAt: now.Add(50 * time.Millisecond), PausedUntil: until})
+	f.record(inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Queued, Error: "it is asked for", RetryAt: now.Add(50 * time.Millisecond), PausedUntil: until})
 	check("paused", first, inbox.WaitsPaused, until, "it is asked for; it is tried again every hour")
 	check("behind", second, inbox.WaitsBehind, until, "it is asked for")
 	if ids := told(); !ids[first.ID] || !ids[second.ID] {
@@ -134,9 +134,9 @@ func whatWaits(t *testing.T, open Open) {
 		t.Errorf("told of %v, want %d and %d", ids, first.ID, second.ID)
 	}
 	// A clock that was put back: nothing is ever held back for so long.
-	f.record(inbox.Outcome{DeliveryID: d.ID, State: inbox.Queued, RetryAt: now.Add(365 * 24 * time.Hour)})
+	f.record(inbox.Outcome{DeliveryID: d.ID, Attempt: 2, State: inbox.Queued, RetryAt: now.Add(365 * 24 * time.Hour)})
 	same(t, "held back by a clock that was wrong", f.claimTexts(1), []string{"a"})
-	f.record(inbox.Outcome{DeliveryID: d.ID, State: inbox.Sent, TelegramMessageID: 1})
+	f.record(inbox.Outcome{DeliveryID: d.ID, Attempt: 3, State: inbox.Sent, TelegramMessageID: 1})
 
 	sendsAt := now.Add(time.Hour)
 	report := inbox.BotReport{Username: "b", Name: "B", State: inbox.BotPolling, Instance: "x", RetryAt: now.Add(time.Minute), SendsAt: sendsAt}
@@ -164,7 +164,7 @@ func failedDoesNotHoldUp(t *testing.T, open Open) {
 		f.answer(7, s)
 	}
 	a := f.claim(10)[0]
-	f.record(inbox.Outcome{DeliveryID: a.ID, State: inbox.Failed, Error: "chat not found", Blocked: true})
+	f.record(inbox.Outcome{DeliveryID: a.ID, Attempt: a.Attempt, State: inbox.Failed, Error: "chat not found", Blocked: true})
 	if m := f.message(a.MessageID); m.Delivery != inbox.Failed || m.Error != "chat not found" {
 		t.Errorf("a failed message: %+v", m)
 	}
@@ -172,7 +172,7 @@ func failedDoesNotHoldUp(t *testing.T, open Open) {
 		t.Error("not blocked")
 	}
 	b := f.claim(10)[0]
-	f.record(inbox.Outcome{DeliveryID: b.ID, State: inbox.Unknown, Error: "the line broke"})
+	f.record(inbox.Outcome{DeliveryID: b.ID, Attempt: b.Attempt, State: inbox.Unknown, Error: "the line broke"})
 	if m := f.message(b.MessageID); m.Delivery != inbox.Unknown || m.Error != "the line broke" {
 		t.Errorf("a message of unknown fate: %+v", m)
 	}
@@ -194,7 +194,7 @@ func parts(t *testing.T, open Open) {
 		if len(d) != 1 || d[0].Part != i || d[0].MessageID != m.ID {
 			t.Fatalf("part %d: claimed %+v", i, d)
 		}
-		f.record(inbox.Outcome{DeliveryID: d[0].ID, State: state, TelegramMessageID: 50, Error: "part " + fmt.Sprint(i)})
+		f.record(inbox.Outcome{DeliveryID: d[0].ID, Attempt: d[0].Attempt, State: state, TelegramMessageID: 50, Error: "part " + fmt.Sprint(i)})
 	}
 	if got := f.message(m.ID); got.Delivery != inbox.Failed || got.Error != "part 0" {
 		t.Errorf("of failed, unknown and sent: %s %q", got.Delivery, got.Error)
@@ -214,7 +214,7 @@ func outcomes(t *testing.T, open Open) {
 	f.answer(7, "a")
 	d := f.claim(1)[0]
 	last := f.lastEvent()
-	sent := inbox.Outcome{DeliveryID: d.ID, State: inbox.Sent, TelegramMessageID: 50}
+	sent := inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Sent, TelegramMessageID: 50}
 	f.record(sent)
 	f.record(sent) // said again, as after a commit whose answer was cut off
 	if n := len(f.events(last)); n != 1 {
@@ -225,13 +225,31 @@ func outcomes(t *testing.T, open Open) {
 	if err := f.RecordOutcome(t.Context(), f.tenure, other); !errors.Is(err, inbox.ErrFenced) {
 		t.Errorf("another outcome: %v, want ErrFenced", err)
 	}
-	if err := f.RecordOutcome(t.Context(), f.tenure, inbox.Outcome{DeliveryID: d.ID, State: inbox.Sending}); err == nil {
+	if err := f.RecordOutcome(t.Context(), f.tenure, inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Sending}); err == nil {
 		t.Error("sending was taken for an outcome")
 	}
 	if err := f.RecordOutcome(t.Context(), f.tenure, inbox.Outcome{DeliveryID: 999, State: inbox.Sent}); err == nil {
 		t.Error("an outcome of nothing was taken")
 	}
 	if m := f.message(d.MessageID); m.Delivery != inbox.Sent {
+		t.Errorf("delivery is %s", m.Delivery)
+	}
+}
+
+// outcomeSaidLate : the outcome of an attempt, said again while the next attempt is under way, does not queue that one a
+// second time.
+func outcomeSaidLate(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hi"))
+	f.answer(7, "a")
+	first := f.claim(1)[0]
+	again := inbox.Outcome{DeliveryID: first.ID, Attempt: first.Attempt, State: inbox.Queued}
+	f.record(again)
+	second := f.claim(1)[0]
+	f.record(again)
+	same(t, "while it is being sent", f.claimTexts(10), nil)
+	f.record(inbox.Outcome{DeliveryID: second.ID, Attempt: second.Attempt, State: inbox.Sent, TelegramMessageID: 50})
+	if m := f.message(first.MessageID); m.Delivery != inbox.Sent {
 		t.Errorf("delivery is %s", m.Delivery)
 	}
 }
@@ -269,7 +287,7 @@ func retry(t *testing.T, open Open) {
 		if len(d) != 1 || d[0].Attempt != attempt+1 {
 			t.Fatalf("claimed %+v, want attempt %d", d, attempt+1)
 		}
-		f.record(inbox.Outcome{DeliveryID: d[0].ID, State: state, Error: "e", TelegramMessageID: 1})
+		f.record(inbox.Outcome{DeliveryID: d[0].ID, Attempt: d[0].Attempt, State: state, Error: "e", TelegramMessageID: 1})
 		got, err := f.RetryAnswer(t.Context(), m.ID)
 		if state == inbox.Sent {
 			if !errors.Is(err, inbox.ErrConflict) {
@@ -370,7 +388,7 @@ func queue(t *testing.T, open Open) {
 	f.receive(text(7, 1, "hi"))
 	for _, state := range []inbox.DeliveryState{inbox.Sent, inbox.Failed, inbox.Unknown} {
 		f.answer(7, "x")
-		f.record(inbox.Outcome{DeliveryID: f.claim(1)[0].ID, State: state})
+		f.recordNext(inbox.Outcome{State: state})
 	}
 	f.answer(7, "sending")
 	f.claim(1)

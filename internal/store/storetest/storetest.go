@@ -52,6 +52,7 @@ func Run(t *testing.T, open Open) {
 		{"out/failed does not hold up", failedDoesNotHoldUp},
 		{"out/parts", parts},
 		{"out/outcome", outcomes},
+		{"out/outcome said late", outcomeSaidLate},
 		{"out/broken off", brokenOff},
 		{"out/retry", retry},
 		{"out/idempotency key", idempotencyKey},
@@ -208,6 +209,14 @@ func deliveryTexts(list []inbox.Delivery) []string {
 func (f *fixture) record(o inbox.Outcome) {
 	f.t.Helper()
 	must(f.t, f.RecordOutcome(f.t.Context(), f.tenure, o))
+}
+
+// recordNext claims one delivery and records how it went.
+func (f *fixture) recordNext(o inbox.Outcome) {
+	f.t.Helper()
+	d := f.claim(1)[0]
+	o.DeliveryID, o.Attempt = d.ID, d.Attempt
+	f.record(o)
 }
 
 // events are those after the number, as "type conversation message".
