@@ -14,10 +14,10 @@ import (
 
 // proseReaders are places of the product that look into words, each with why it must.
 var proseReaders = map[string]string{
-	"internal/telegram/answer.go":  "Telegram tells some refusals apart by their words only, which are a part of its API",
-	"internal/telegram/send.go":    "as answer.go",
-	"internal/lockfile/content.go": "the words in a lock file are a format: who holds it, as this and earlier versions wrote it",
-	"cmd/demo/run.go":              "the line by which the simulator says where it listens",
+	"internal/telegram/response.go": "Telegram tells some refusals apart by their words only, which are a part of its API",
+	"internal/telegram/send.go":     "as response.go",
+	"internal/lockfile/content.go":  "the words in a lock file are a format: who holds it, as this and earlier versions wrote it",
+	"cmd/demo/run.go":               "the line by which the simulator says where it listens",
 }
 
 // TestNoProseIsParsed looks for product code that searches, cuts or compares words that people read: the text of an error, a

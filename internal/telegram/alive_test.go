@@ -31,7 +31,7 @@ func TestAHangIsFound(t *testing.T) {
 	tg, hanging := simtest.Start(t), &hangingStore{end: make(chan struct{})}
 	r := start(t, tg, openStore(t, ""), rigOptions{
 		wrap:   func(s inbox.BotStore) inbox.BotStore { hanging.BotStore = s; return hanging },
-		timing: slower(func(q *timing) { q.store, q.grace = 50*time.Millisecond, 50*time.Millisecond }),
+		timing: slower(func(q *timing) { q.storeLimit, q.hangMargin = 50*time.Millisecond, 50*time.Millisecond }),
 	})
 	t.Cleanup(func() { close(hanging.end) })
 	r.needPolls(1)
@@ -45,7 +45,7 @@ func TestAHangIsFound(t *testing.T) {
 
 // What a part said of a step that is over does not count any more: neither after an outage of Telegram nor after the end.
 func TestWhatIsOverIsNoHang(t *testing.T) {
-	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.poll = time.Second })})
+	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.pollWait = time.Second })})
 	promised := func() (parts []string) {
 		r.bot.vitals.mu.Lock()
 		defer r.bot.vitals.mu.Unlock()

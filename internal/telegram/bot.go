@@ -39,33 +39,34 @@ type Condition struct {
 
 // timing is what a test makes shorter.
 type timing struct {
-	poll         time.Duration // how long Telegram may hold a poll; it cuts at 50 s
-	late         time.Duration // after which a poll that Telegram should have answered is given up
-	send         time.Duration // after which a delivery is given up as unknown
-	drain        time.Duration // for deliveries under way when the bot stops
-	record       time.Duration // after drain, for what is not written yet
-	fenced       time.Duration // for word of a lost lock, when another is found to have taken over
-	settle       time.Duration // before the first poll after a holder that did not sign off
-	tick         time.Duration // between looks at the queue when no hint comes
-	backoffFirst time.Duration
-	backoffMost  time.Duration
-	lull         time.Duration // between polls that brought nothing new and did not take time either
-	heartbeat    time.Duration
-	store        time.Duration // far beyond the time that any database takes for an answer, or to be found away
-	hold         time.Duration // the longest wait for a pause that Telegram asks for, before it is asked again
-	holdAll      time.Duration // the longest pause in all that is sent, before one message tries whether it is over
-	batch        int64         // bytes of updates that are taken at once
-	grace        time.Duration // after which a part of the bot that has not moved on hangs
+	pollWait       time.Duration // for which Telegram may hold a poll; it cuts at 50 s
+	pollMargin     time.Duration // beyond pollWait, until a poll that Telegram should have answered is given up
+	idlePause      time.Duration // between polls that brought nothing new and did not take time either
+	maxBatchBytes  int64         // of updates that are taken at once
+	sendLimit      time.Duration // after which a delivery is given up as unknown
+	claimEvery     time.Duration // between looks at the queue when no hint comes
+	maxHold        time.Duration // of a pause that Telegram asks for, before it is asked again
+	maxHoldAll     time.Duration // of a pause in all that is sent, before one message tries whether it is over
+	backoffFirst   time.Duration
+	backoffMost    time.Duration
+	settleFor      time.Duration // before the first poll after a holder that did not sign off
+	drainFor       time.Duration // for what is under way when the tenure ends
+	recordFor      time.Duration // after drainFor, for outcomes that are not written yet
+	fencedWait     time.Duration // for word of a lost lock, when another is found to have taken over
+	heartbeatEvery time.Duration
+	storeLimit     time.Duration // far beyond what any database takes to answer, or to be found away
+	hangMargin     time.Duration // beyond its own limit, after which a part of the bot that has not moved on hangs
 }
 
-// Drain, recording and signing off stay together below 8 seconds, which is what init allows for all.
+// Draining, recording and signing off stay together below 8 seconds, which is what init allows for all.
 var usualTiming = timing{
-	poll: 50 * time.Second, late: 10 * time.Second, send: 30 * time.Second,
-	drain: 5 * time.Second, record: 1500 * time.Millisecond,
-	fenced: 10 * time.Second, settle: time.Second, tick: 10 * time.Second,
+	pollWait: 50 * time.Second, pollMargin: 10 * time.Second, idlePause: 500 * time.Millisecond,
+	maxBatchBytes: maxUpdatesBytes,
+	sendLimit:     30 * time.Second, claimEvery: 10 * time.Second,
+	maxHold: inbox.MaxHold, maxHoldAll: time.Minute,
 	backoffFirst: 500 * time.Millisecond, backoffMost: 30 * time.Second,
-	lull: 500 * time.Millisecond, heartbeat: inbox.HeartbeatEvery,
-	store: 5 * time.Minute, hold: inbox.MaxHold, holdAll: time.Minute, batch: maxUpdatesAnswer, grace: time.Minute,
+	settleFor: time.Second, drainFor: 5 * time.Second, recordFor: 1500 * time.Millisecond, fencedWait: 10 * time.Second,
+	heartbeatEvery: inbox.HeartbeatEvery, storeLimit: 5 * time.Minute, hangMargin: time.Minute,
 }
 
 func (t timing) backoff() *backoff { return &backoff{min: t.backoffFirst, max: t.backoffMost} }
@@ -78,11 +79,11 @@ func (t timing) storeBackoff() *backoff {
 // Bot takes updates in and sends answers out for one token. Make it with New.
 type Bot struct {
 	Options
-	client  *client
-	metrics *metrics
-	health  *health
-	vitals  vitals
-	times   timing
+	endpoint *endpoint
+	metrics  *metrics
+	health   *health
+	vitals   vitals
+	times    timing
 }
 
 // New makes a bot. It does nothing until Run.
@@ -91,7 +92,9 @@ func New(o Options) *Bot {
 		o.Guard = func() error { return nil }
 	}
 	h := newHealth(o.Changed)
-	return &Bot{Options: o, client: newClient(o.APIURL, o.Token), health: h, metrics: newMetrics(h), times: usualTiming}
+	return &Bot{
+		Options: o, endpoint: newEndpoint(o.APIURL, o.Token), health: h, metrics: newMetrics(h), times: usualTiming,
+	}
 }
 
 var errLost = errors.New("the lock between hosts was lost")
@@ -101,7 +104,7 @@ var errLost = errors.New("the lock between hosts was lost")
 // itself. An error ends it: with exit code 75 when another program polls with the token or the lock does
 // not guard any more, with 78 when the token is refused.
 func (b *Bot) Run(ctx context.Context) error {
-	defer b.client.close()
+	defer b.endpoint.close()
 	for {
 		err := b.hold(ctx)
 		switch {
@@ -139,7 +142,7 @@ func (b *Bot) hold(ctx context.Context) error {
 	t, err := b.takeOver(run)
 	if errors.Is(err, inbox.ErrNoLock) {
 		b.Log.Warn("not taking over", "reason", err)
-		sleep(run, b.times.settle)
+		sleep(run, b.times.settleFor)
 		return b.cause(run, errLost)
 	} else if err != nil {
 		return b.cause(run, err)
@@ -154,26 +157,28 @@ func (b *Bot) hold(ctx context.Context) error {
 	record, endRecord := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRecord()
 	defer context.AfterFunc(run, func() {
-		sleep(work, b.times.drain)
+		sleep(work, b.times.drainFor)
 		endWork()
-		if sleep(record, b.times.record); !errors.Is(context.Cause(run), errLost) {
+		if sleep(record, b.times.recordFor); !errors.Is(context.Cause(run), errLost) {
 			endRecord()
 		}
 	})()
 	defer context.AfterFunc(ctx, func() {
-		sleep(record, b.times.drain+b.times.record)
+		sleep(record, b.times.drainFor+b.times.recordFor)
 		endRecord()
 	})()
 
 	b.health.pauseSends(time.Time{})
-	x := &tenure{Bot: b, Tenure: t, client: b.client.while(lock.Held), gate: newGate(), answered: make(chan struct{}, 1)}
+	x := &tenure{
+		Bot: b, Tenure: t, client: b.endpoint.while(lock.Held), breaker: newBreaker(), resumed: make(chan struct{}, 1),
+	}
 	var parts sync.WaitGroup
 	part := func(f func() error) {
 		parts.Go(func() {
 			defer func() {
 				if r := recover(); r != nil {
-					b.Log.Error("panic", "value", b.client.scrub(fmt.Sprint(r)), "stack", string(debug.Stack()))
-					stop(fmt.Errorf("the bot broke, which is an error in this program: %s", b.client.scrub(fmt.Sprint(r))))
+					b.Log.Error("panic", "value", b.endpoint.scrub(fmt.Sprint(r)), "stack", string(debug.Stack()))
+					stop(fmt.Errorf("the bot broke, which is an error in this program: %s", b.endpoint.scrub(fmt.Sprint(r))))
 				}
 			}()
 			if err := f(); err != nil {
@@ -183,7 +188,7 @@ func (b *Bot) hold(ctx context.Context) error {
 	}
 	part(func() error { return x.report(run) })
 	part(func() error {
-		return x.gate.run(run, b.times, x.getMe, x.reachable)
+		return x.breaker.run(run, b.times, x.getMe, x.reachable)
 	})
 	part(func() error {
 		asked, err := x.introduce(run)
@@ -193,7 +198,7 @@ func (b *Bot) hold(ctx context.Context) error {
 		if asked.class == flooded {
 			part(func() error { return x.introduceLater(run, asked) })
 		}
-		if !t.Clean && !sleep(run, b.times.settle-time.Since(since)) {
+		if !t.Clean && !sleep(run, b.times.settleFor-time.Since(since)) {
 			return nil
 		}
 		part(func() error { return x.send(run, work, record) })
@@ -274,97 +279,99 @@ func (b *Bot) Ready() error {
 type tenure struct {
 	*Bot
 	inbox.Tenure
-	client *client // sends only while the lock is held
-	gate   *gate
+	client  *client // sends only while the lock is held
+	breaker *breaker
 
-	answered chan struct{} // gets a word when getMe was answered, which ends a pause in polling
-	mu       sync.Mutex
-	username string
-	name     string
-	started  bool // has begun to poll
-	failed   int  // polls that failed since one did not
+	resumed     chan struct{} // gets a word when a pause in polling is over before its time
+	mu          sync.Mutex
+	username    string
+	name        string
+	started     bool // has begun to poll
+	failedPolls int  // since one did not fail
 }
 
 // getMe asks who the bot is: the cheapest question, and the first one.
-func (x *tenure) getMe(ctx context.Context) answer {
-	ctx, cancel := context.WithTimeout(ctx, x.times.send)
+func (x *tenure) getMe(ctx context.Context) response {
+	ctx, cancel := context.WithTimeout(ctx, x.times.sendLimit)
 	defer cancel()
-	x.vitals.within(theProbe, x.times.send+x.times.grace)
-	a := x.client.call(ctx, "getMe", struct{}{}, maxAnswer)
-	if a.class == taken {
+	x.vitals.within(theProbe, x.times.sendLimit+x.times.hangMargin)
+	resp := x.client.call(ctx, "getMe", struct{}{}, maxResponseBytes)
+	if resp.class == taken {
 		var me struct {
 			ID        int64  `json:"id"`
 			Username  string `json:"username"`
 			FirstName string `json:"first_name"`
 		}
-		if err := json.Unmarshal(a.result, &me); err == nil {
+		if err := json.Unmarshal(resp.result, &me); err == nil {
 			x.mu.Lock()
 			x.username, x.name = short(me.Username, maxName), short(me.FirstName, maxName)
 			x.mu.Unlock()
 		}
 	}
-	x.vitals.within(theProbe, x.times.backoffMost+x.times.grace)
-	return a
+	x.vitals.within(theProbe, x.times.backoffMost+x.times.hangMargin)
+	return resp
 }
 
-// introduce gets an answer to getMe, however long it takes. An address that has never answered as a Bot API
-// server and has no such page is a wrong address: waiting would not mend it.
-func (x *tenure) introduce(ctx context.Context) (answer, error) {
-	a := x.getMe(ctx)
+// introduce asks who the bot is until Telegram says it, however long that takes. An address that has never spoken as a
+// Bot API server and has no such page is a wrong address: waiting would not mend it.
+func (x *tenure) introduce(ctx context.Context) (response, error) {
+	resp := x.getMe(ctx)
 	switch {
 	case ctx.Err() != nil:
-		return a, nil
-	case a.class == taken:
+		return resp, nil
+	case resp.class == taken:
 		x.vitals.within(theProbe, 0)
-		return a, nil
-	case a.class == flooded: // a pause for getMe is none for the others
+		return resp, nil
+	case resp.class == flooded: // a pause for getMe is none for the others
 		x.vitals.within(theProbe, 0)
-		x.paused("getMe", a, x.times.wait(a, x.times.backoff()))
-		return a, nil
-	case a.class == unauthorized:
-		return a, refusedToken(a)
-	case a.class == lapsed:
-		return a, errLost
-	case a.class == broken && (a.status == http.StatusNotFound || a.status == http.StatusUnauthorized):
-		return a, exitcode.With(exitcode.Config, fmt.Errorf("TELEGRAM_API_URL is not the address of a Bot API server: %s", a.description))
+		x.paused("getMe", resp, x.times.wait(resp, x.times.backoff()))
+		return resp, nil
+	case resp.class == unauthorized:
+		return resp, refusedToken(resp)
+	case resp.class == lapsed:
+		return resp, errLost
+	case resp.class == broken && (resp.status == http.StatusNotFound || resp.status == http.StatusUnauthorized):
+		return resp, exitcode.With(exitcode.Config,
+			fmt.Errorf("TELEGRAM_API_URL is not the address of a Bot API server: %s", resp.description))
 	}
-	x.trouble("getMe", a)
-	x.gate.wait(ctx)
-	return a, nil
+	x.trouble("getMe", resp)
+	x.breaker.pass(ctx)
+	return resp, nil
 }
 
 // introduceLater asks again who the bot is, once Telegram wants to hear it.
-func (x *tenure) introduceLater(ctx context.Context, a answer) error {
+func (x *tenure) introduceLater(ctx context.Context, resp response) error {
 	pause := x.times.backoff()
-	for a.class != taken {
-		if !sleep(ctx, x.times.wait(a, pause)) || !x.gate.wait(ctx) {
+	for resp.class != taken {
+		if !sleep(ctx, x.times.wait(resp, pause)) || !x.breaker.pass(ctx) {
 			return nil
 		}
-		if a = x.getMe(ctx); a.class == unauthorized {
-			return refusedToken(a)
+		if resp = x.getMe(ctx); resp.class == unauthorized {
+			return refusedToken(resp)
 		}
 		x.vitals.within(theProbe, 0)
 	}
-	x.pollAgain()
+	x.resumePolls()
 	return nil
 }
 
 // wait is for how long a request that was flooded, or did not get through, waits before it is made again: as long as
-// Telegram asks for, but no longer than hold.
-func (t timing) wait(a answer, pause *backoff) time.Duration {
-	if a.class == flooded && a.retryAfter > 0 {
-		return min(a.retryAfter, t.hold)
+// Telegram asks for, but no longer than maxHold.
+func (t timing) wait(resp response, pause *backoff) time.Duration {
+	if resp.class == flooded && resp.retryAfter > 0 {
+		return min(resp.retryAfter, t.maxHold)
 	}
 	return pause.next()
 }
 
 // paused says that Telegram asks for a pause in polling: why, until when, and when it is asked again.
-func (x *tenure) paused(method string, a answer, wait time.Duration) {
+func (x *tenure) paused(method string, resp response, wait time.Duration) {
 	now := time.Now().Truncate(time.Second)
-	until, next := now.Add(max(a.retryAfter, wait)), now.Add(wait)
-	x.Log.Warn("Telegram asks for a pause", "method", method, "retry_after", a.retryAfter, "until", until.UTC(), "next_try", next.UTC(), "reason", a.Error())
-	reason := fmt.Sprintf("Telegram asks for a pause in polling until %s: %s", clock(until), a.Error())
-	if a.retryAfter > wait {
+	until, next := now.Add(max(resp.retryAfter, wait)), now.Add(wait)
+	x.Log.Warn("Telegram asks for a pause", "method", method, "retry_after", resp.retryAfter,
+		"until", until.UTC(), "next_try", next.UTC(), "reason", resp.Error())
+	reason := fmt.Sprintf("Telegram asks for a pause in polling until %s: %s", clock(until), resp.Error())
+	if resp.retryAfter > wait {
 		reason += ". It is asked again before that, every hour"
 	}
 	x.health.pause(inbox.BotUnreachable, reason, next)
@@ -373,41 +380,40 @@ func (x *tenure) paused(method string, a answer, wait time.Duration) {
 // clock is a moment for people.
 func clock(t time.Time) string { return t.UTC().Format("2 Jan 2006 15:04:05 UTC") }
 
-// pollAgain ends a pause in polling, because Telegram has answered a question of that kind.
-func (x *tenure) pollAgain() {
+// resumePolls ends a pause in polling, because Telegram has taken a request of that kind.
+func (x *tenure) resumePolls() {
 	select {
-	case x.answered <- struct{}{}:
+	case x.resumed <- struct{}{}:
 	default:
 	}
 }
 
-// trouble shuts the gate because of an answer, and says so once for each outage.
-func (x *tenure) trouble(method string, a answer) {
-	reason := "Telegram cannot be reached: " + a.Error()
-	if x.gate.isOpen() {
-		x.Log.Warn("Telegram does not answer as it should, trying again", "method", method, "reason", a.Error())
+// trouble trips the breaker because of a response, and says so once for each outage.
+func (x *tenure) trouble(method string, resp response) {
+	if !x.breaker.isTripped() {
+		x.Log.Warn("Telegram does not answer as it should, trying again", "method", method, "reason", resp.Error())
 	}
-	x.health.set(inbox.BotUnreachable, reason)
-	x.vitals.within(theProbe, x.times.backoffMost+x.times.grace)
-	x.gate.shut(reason)
+	x.health.set(inbox.BotUnreachable, "Telegram cannot be reached: "+resp.Error())
+	x.vitals.within(theProbe, x.times.backoffMost+x.times.hangMargin)
+	x.breaker.trip()
 }
 
 // reachable is called when a probe got through. While only polls fail, that is not enough to say all is well.
-func (x *tenure) reachable(a answer) {
+func (x *tenure) reachable(resp response) {
 	x.vitals.within(theProbe, 0)
-	if a.class == taken {
-		x.pollAgain()
+	if resp.class == taken {
+		x.resumePolls()
 	}
 	if retryAt, _ := x.health.pauses(); !retryAt.IsZero() {
 		return // that says more
 	}
 	x.mu.Lock()
-	failed, state := x.failed, inbox.BotStarting
+	failedPolls, state := x.failedPolls, inbox.BotStarting
 	if x.started {
 		state = inbox.BotPolling
 	}
 	x.mu.Unlock()
-	if failed > 1 {
+	if failedPolls > 1 {
 		return
 	}
 	x.Log.Info("Telegram answers again")
@@ -416,7 +422,7 @@ func (x *tenure) reachable(a answer) {
 
 // report tells the database how the bot is, at each change and as a heartbeat.
 func (x *tenure) report(ctx context.Context) error {
-	beat := time.NewTicker(x.times.heartbeat)
+	beat := time.NewTicker(x.times.heartbeatEvery)
 	defer beat.Stop()
 	for {
 		state, reason, _ := x.health.get()
@@ -467,7 +473,7 @@ func (x *tenure) signOff(ctx context.Context, cause error, lock inbox.PollLock) 
 }
 
 func (x *tenure) waitLost(ctx context.Context, lock inbox.PollLock) bool {
-	ctx, cancel := context.WithTimeout(ctx, x.times.fenced)
+	ctx, cancel := context.WithTimeout(ctx, x.times.fencedWait)
 	defer cancel()
 	select {
 	case <-lock.Lost():
@@ -481,9 +487,9 @@ func (x *tenure) waitLost(ctx context.Context, lock inbox.PollLock) bool {
 func errFenced(err error) error { return fmt.Errorf("stop polling and sending: %w", err) }
 
 // refusedToken is the end of a bot whose token the server does not know.
-func refusedToken(a answer) error {
-	if a.code == http.StatusMisdirectedRequest {
-		return exitcode.With(exitcode.Config, fmt.Errorf("this Bot API server does not serve this bot: %w", a))
+func refusedToken(resp response) error {
+	if resp.code == http.StatusMisdirectedRequest {
+		return exitcode.With(exitcode.Config, fmt.Errorf("this Bot API server does not serve this bot: %w", resp))
 	}
-	return exitcode.With(exitcode.Config, fmt.Errorf("token refused by Telegram: %w. It was revoked or mistyped: get the present one from @BotFather (/mybots, API Token) and set TELEGRAM_BOT_TOKEN", a))
+	return exitcode.With(exitcode.Config, fmt.Errorf("token refused by Telegram: %w. It was revoked or mistyped: get the present one from @BotFather (/mybots, API Token) and set TELEGRAM_BOT_TOKEN", resp))
 }

@@ -24,34 +24,36 @@ const (
 	// telebotToken stands where the token would be in all that telebot sees.
 	telebotToken = "0:token"
 
-	// A batch of updates is cut by Telegram at about 4 MiB, all other answers are small.
-	maxUpdatesAnswer = 16 << 20
-	maxAnswer        = 1 << 20
+	// Telegram cuts a batch of updates at about 4 MiB. All other responses are small.
+	maxUpdatesBytes  = 16 << 20
+	maxResponseBytes = 1 << 20
 )
 
-// client speaks to one Bot API server with one token. It uses no http.Client: that would follow redirects,
-// which hands the path with the token on as a referrer, and put the address into every error.
-type client struct {
+// endpoint is a Bot API server and the token for it. It can send nothing: only a client can, and that has a fence.
+// So nobody who holds an endpoint polls or sends by accident without one.
+//
+// It uses no http.Client. That would follow redirects, which hands the path with the token on as a referrer. It would
+// also put the address into every error.
+type endpoint struct {
 	base      string // address without a slash at its end
 	token     Token
 	transport *http.Transport
-	held      func() bool // whether requests may still be sent; nil: always
 }
 
-func newClient(base string, token Token) *client {
+func newEndpoint(base string, token Token) *endpoint {
 	dialer := tcp.Dialer()
 	dialer.Timeout = 10 * time.Second
 	// Over HTTP/1 it is known whether a request had left when its line broke, and one broken connection takes
 	// nothing else with it.
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
-	return &client{
+	return &endpoint{
 		base:  strings.TrimRight(base, "/"),
 		token: token,
 		transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment,
-			// A bot that was killed has said its last word: what its kernel would still send might arrive after its
-			// successor's next answer.
+			// A bot that was killed has said its last word. What its kernel would still send might arrive after
+			// what its successor sends next.
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 				return tcp.DialAndDrop(ctx, dialer, network, address)
 			},
@@ -60,7 +62,7 @@ func newClient(base string, token Token) *client {
 			// Well below what servers keep a silent connection for: one that the server closes in the moment
 			// in which a message is written to it leaves that message unknown.
 			IdleConnTimeout: 15 * time.Second,
-			// A compressed answer could be small on the line and huge in memory.
+			// A compressed response could be small on the line and huge in memory.
 			DisableCompression: true,
 			// Telegram's headers are under a kilobyte.
 			MaxResponseHeaderBytes: 64 << 10,
@@ -69,20 +71,24 @@ func newClient(base string, token Token) *client {
 	}
 }
 
-// while is the client for as long as held is true. That is asked in the moment in which a request is written: between its
-// beginning and that moment lies the making of a connection, in which a program can be frozen too.
-func (c *client) while(held func() bool) *client {
-	during := *c
-	during.held = held
-	return &during
+func (e *endpoint) close() { e.transport.CloseIdleConnections() }
+
+// client speaks to an endpoint. Its fence is held, which is asked in the moment in which a request is written: a request
+// that begins while it is true may have to make a connection first, and the program can be frozen in that time.
+type client struct {
+	*endpoint
+	held func() bool // whether requests may still be sent
 }
+
+// while is a client that sends for as long as held is true.
+func (e *endpoint) while(held func() bool) *client { return &client{e, held} }
 
 // errLapsed keeps a request that was not written whole from being sent.
 var errLapsed = errors.New("the bot was held up, and another may have taken over")
 
-// heldBody can be read while held is true. Whoever has read all of it is not asked any more: net/http writes each piece to
-// the line at once and then looks whether there is more than it was told, and an error then would say of a request that the
-// server has whole that it was never sent.
+// heldBody can be read while held is true. Once all of it was read, held is not asked any more: net/http writes each
+// piece to the line at once, and then looks whether there is more than it was told. An error then would say of a request
+// that the server has whole that it was never sent.
 type heldBody struct {
 	io.ReadCloser
 	held func() bool
@@ -98,11 +104,8 @@ func (b *heldBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// guard puts the question of held before each byte of the body. All requests have one, whose length is known.
+// guard asks held before each byte of the body. All requests have a body, and its length is known.
 func (c *client) guard(req *http.Request) {
-	if c.held == nil {
-		return
-	}
 	again := req.GetBody
 	req.Body = &heldBody{req.Body, c.held, req.ContentLength}
 	req.GetBody = func() (io.ReadCloser, error) {
@@ -111,32 +114,34 @@ func (c *client) guard(req *http.Request) {
 	}
 }
 
-func (c *client) close() { c.transport.CloseIdleConnections() }
-
 // call asks method with params, encoded as JSON, and returns whatever came of it.
-func (c *client) call(ctx context.Context, method string, params any, limit int64) answer {
+func (c *client) call(ctx context.Context, method string, params any, maxBytes int64) response {
 	body, err := json.Marshal(params)
 	if err != nil {
-		return answer{class: refused, description: "encode the request: " + err.Error()}
+		return response{class: refused, description: "encode the request: " + err.Error()}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/bot"+c.token.wire()+"/"+method, bytes.NewReader(body))
+	url := c.base + "/bot" + c.token.wire() + "/" + method
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
-		return answer{class: refused, description: c.scrub("make the request: " + err.Error())}
+		return response{class: refused, description: c.scrub("make the request: " + err.Error())}
 	}
 	req.Header.Set("Content-Type", "application/json")
-	return c.exchange(req, limit)
+	return c.exchange(req, maxBytes)
 }
 
 // send delivers one part of an answer by telebot. Of what telebot reports only a failure before the request
-// is used: the answer is judged as it came.
-func (c *client) send(ctx context.Context, d inbox.Delivery, withReply, withThread bool) answer {
+// is used: the response is judged as it came.
+func (c *client) send(ctx context.Context, d inbox.Delivery, withReply, withThread bool) response {
 	line := &line{client: c, ctx: ctx}
 	bot, err := tele.NewBot(tele.Settings{
 		URL: c.base, Token: telebotToken, Updates: 1, Offline: true,
-		Client: &http.Client{Transport: line, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		Client: &http.Client{
+			Transport:     line,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
 	})
 	if err != nil {
-		return answer{class: refused, description: c.scrub(err.Error())}
+		return response{class: refused, description: c.scrub(err.Error())}
 	}
 	options := &tele.SendOptions{AllowWithoutReply: true}
 	if withReply && d.ReplyTo != 0 {
@@ -146,23 +151,23 @@ func (c *client) send(ctx context.Context, d inbox.Delivery, withReply, withThre
 		options.ThreadID = int(d.ThreadID)
 	}
 	_, err = bot.Send(&tele.Chat{ID: d.ChatID}, d.Text, options)
-	if line.answer == nil {
-		return answer{class: refused, description: c.scrub(fmt.Sprint("telebot: ", err))}
+	if line.resp == nil {
+		return response{class: refused, description: c.scrub(fmt.Sprint("telebot: ", err))}
 	}
-	return *line.answer
+	return *line.resp
 }
 
 // line is the way of one call of telebot to the server.
 type line struct {
 	client *client
 	ctx    context.Context // ends the call; telebot has none of its own
-	answer *answer
+	resp   *response
 }
 
 // RoundTrip puts the token into the path, keeps what came, and tells telebot nothing of it.
 func (l *line) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := l.ctx.Err(); err != nil {
-		l.answer = &answer{class: broken, description: plain(err)}
+		l.resp = &response{class: broken, description: plain(err)}
 		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
@@ -171,9 +176,9 @@ func (l *line) RoundTrip(req *http.Request) (*http.Response, error) {
 	out := req.Clone(ctx)
 	out.URL.Path = strings.Replace(out.URL.Path, "bot"+telebotToken, "bot"+l.client.token.wire(), 1)
 	out.URL.RawPath = ""
-	a := l.client.exchange(out, maxAnswer)
-	l.answer = &a
-	return response(req), nil
+	resp := l.client.exchange(out, maxResponseBytes)
+	l.resp = &resp
+	return madeResponse(req), nil
 }
 
 // The progress of a request, for what a broken line means.
@@ -185,7 +190,7 @@ const (
 )
 
 // exchange sends req and judges what comes back. It ends with the request's context at the latest.
-func (c *client) exchange(req *http.Request, limit int64) answer {
+func (c *client) exchange(req *http.Request, maxBytes int64) response {
 	var progress atomic.Int32
 	trace := &httptrace.ClientTrace{
 		GetConn: func(string) { progress.Store(notSent) },
@@ -200,35 +205,37 @@ func (c *client) exchange(req *http.Request, limit int64) answer {
 	}
 	req = req.WithContext(httptrace.WithClientTrace(req.Context(), trace))
 	c.guard(req)
-	resp, err := c.transport.RoundTrip(req)
+	httpResp, err := c.transport.RoundTrip(req)
 	if errors.Is(err, errLapsed) {
-		return answer{class: lapsed, description: errLapsed.Error()}
+		return response{class: lapsed, description: errLapsed.Error()}
 	}
 	if err != nil {
 		if cause := context.Cause(req.Context()); cause != nil {
 			err = cause
 		}
 		at := progress.Load()
-		return answer{class: broken, maybeTaken: at == sending || at == sent, description: c.scrub(plain(err))}
+		return response{class: broken, maybeTaken: at == sending || at == sent, description: c.scrub(plain(err))}
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
-	a := judge(resp.StatusCode, resp.Header, body)
+	defer httpResp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(httpResp.Body, maxBytes+1))
+	resp := judge(httpResp.StatusCode, httpResp.Header, body)
 	switch {
 	case err != nil:
-		a = answer{class: broken, status: resp.StatusCode, maybeTaken: true, description: "the answer broke off: " + plain(err)}
-	case int64(len(body)) > limit:
-		a = answer{class: broken, status: resp.StatusCode, maybeTaken: true, tooLong: true, description: fmt.Sprintf("the answer is longer than %d bytes", limit)}
+		resp = response{class: broken, status: httpResp.StatusCode, maybeTaken: true,
+			description: "the answer broke off: " + plain(err)}
+	case int64(len(body)) > maxBytes:
+		resp = response{class: broken, status: httpResp.StatusCode, maybeTaken: true, tooLong: true,
+			description: fmt.Sprintf("the answer is longer than %d bytes", maxBytes)}
 	}
-	a.description = c.scrub(a.description)
-	return a
+	resp.description = c.scrub(resp.description)
+	return resp
 }
 
 // scrub makes foreign text fit for a log and a page: without the token, which servers like to echo with the
 // path, in one line and not long.
-func (c *client) scrub(s string) string {
-	s = strings.ReplaceAll(s, c.token.wire(), "[token]")
-	s = strings.ReplaceAll(s, *c.token.secret, "[token]")
+func (e *endpoint) scrub(s string) string {
+	s = strings.ReplaceAll(s, e.token.wire(), "[token]")
+	s = strings.ReplaceAll(s, *e.token.secret, "[token]")
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '

@@ -39,7 +39,7 @@ func TestParseToken(t *testing.T) {
 
 func TestTokenIsNotShownHoweverItIsPrinted(t *testing.T) {
 	token := mustToken(t)
-	c := newClient("http://127.0.0.1:1", token)
+	c := unfenced(newEndpoint("http://127.0.0.1:1", token))
 	defer c.close()
 	inStruct := struct{ t Token }{token}
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
@@ -75,31 +75,31 @@ func TestTokenIsInNoError(t *testing.T) {
 			}
 			h(w, r)
 		}))
-		c := newClient(server.URL+"/", mustToken(t))
-		for i, a := range []answer{c.call(context.Background(), "getMe", nil, maxAnswer), c.send(context.Background(), inbox.Delivery{ChatID: 7, Text: "x", ReplyTo: 3, ThreadID: 4}, true, true)} {
-			if s := fmt.Sprintf("%v %+v %#v", a, a, a); strings.Contains(s, secretHalf) {
+		c := unfenced(newEndpoint(server.URL+"/", mustToken(t)))
+		for i, resp := range []response{c.call(context.Background(), "getMe", nil, maxResponseBytes), c.send(context.Background(), inbox.Delivery{ChatID: 7, Text: "x", ReplyTo: 3, ThreadID: 4}, true, true)} {
+			if s := fmt.Sprintf("%v %+v %#v", resp, resp, resp); strings.Contains(s, secretHalf) {
 				t.Errorf("%s %d: %s", name, i, s)
 			}
 		}
 		c.close()
 		server.Close()
 	}
-	c := newClient("http://127.0.0.1:1", mustToken(t))
+	c := unfenced(newEndpoint("http://127.0.0.1:1", mustToken(t)))
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if a := c.send(ctx, inbox.Delivery{ChatID: 7, Text: "x"}, true, true); a.class != broken || a.maybeTaken || strings.Contains(a.Error(), secretHalf) {
-		t.Errorf("cancelled before it left: %+v", a)
+	if resp := c.send(ctx, inbox.Delivery{ChatID: 7, Text: "x"}, true, true); resp.class != broken || resp.maybeTaken || strings.Contains(resp.Error(), secretHalf) {
+		t.Errorf("cancelled before it left: %+v", resp)
 	}
 }
 
 func TestWhatASendAsksFor(t *testing.T) {
 	tg := simtest.Start(t)
 	tg.Customer(7, "hello")
-	c := newClient(tg.URL, mustToken(t))
+	c := unfenced(newEndpoint(tg.URL, mustToken(t)))
 	defer c.close()
 	text := "a*b_c [x]( <b> \U0001F600"
-	if a := c.send(context.Background(), inbox.Delivery{ChatID: 7, Text: text, ThreadID: 1}, true, true); a.class != taken || messageID(a.result) == 0 {
-		t.Fatal(a)
+	if resp := c.send(context.Background(), inbox.Delivery{ChatID: 7, Text: text, ThreadID: 1}, true, true); resp.class != taken || messageID(resp.result) == 0 {
+		t.Fatal(resp)
 	}
 	p := tg.Calls("sendMessage")[0].Params
 	if p["text"] != text || p["chat_id"] != "7" || p["allow_sending_without_reply"] != "true" || p["parse_mode"] != "" || p["message_thread_id"] != "" {
@@ -153,9 +153,9 @@ func TestJudge(t *testing.T) {
 		{429, `{"ok":false,"error_code":429,"parameters":{"retry_after":-1}}`, nil, flooded, false, 0},
 		{429, `{"ok":false,"error_code":429,"parameters":{"retry_after":1e300}}`, nil, flooded, false, 30 * 24 * time.Hour},
 	} {
-		a := judge(c.status, c.header, []byte(c.body))
-		if a.class != c.want || a.maybeTaken != c.maybe || a.retryAfter != c.wait {
-			t.Errorf("%d %s: %+v", c.status, c.body, a)
+		resp := judge(c.status, c.header, []byte(c.body))
+		if resp.class != c.want || resp.maybeTaken != c.maybe || resp.retryAfter != c.wait {
+			t.Errorf("%d %s: %+v", c.status, c.body, resp)
 		}
 	}
 }
@@ -173,7 +173,7 @@ func TestALapseWhileConnecting(t *testing.T) {
 	}))
 	defer server.Close()
 	var held atomic.Bool
-	c := newClient(server.URL, mustToken(t)).while(held.Load)
+	c := newEndpoint(server.URL, mustToken(t)).while(held.Load)
 	defer c.close()
 	dial, lapses := c.transport.DialContext, true
 	c.transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -181,16 +181,16 @@ func TestALapseWhileConnecting(t *testing.T) {
 		held.Store(!lapses)
 		return conn, err
 	}
-	send := func() answer {
+	send := func() response {
 		held.Store(true)
 		return c.send(t.Context(), inbox.Delivery{ChatID: 7, Text: "hello"}, true, true)
 	}
-	if a := send(); a.class != lapsed || a.maybeTaken || asked.Load() != 0 {
-		t.Errorf("%v (%s), and the server was asked %d times", a.class, a.description, asked.Load())
+	if resp := send(); resp.class != lapsed || resp.maybeTaken || asked.Load() != 0 {
+		t.Errorf("%v (%s), and the server was asked %d times", resp.class, resp.description, asked.Load())
 	}
 	lapses = false
-	if a := send(); a.class != taken || asked.Load() != 1 {
-		t.Errorf("%v (%s), and the server was asked %d times", a.class, a.description, asked.Load())
+	if resp := send(); resp.class != taken || asked.Load() != 1 {
+		t.Errorf("%v (%s), and the server was asked %d times", resp.class, resp.description, asked.Load())
 	}
 }
 
@@ -207,17 +207,17 @@ func TestALockThatIsLostAfterTheRequestWasWritten(t *testing.T) {
 	defer server.Close()
 	for _, length := range []int{1, 4096} {
 		for heldFor := range 4 {
-			c := newClient(server.URL, mustToken(t))
+			c := newEndpoint(server.URL, mustToken(t))
 			var asked int
 			came.Store(0)
-			a := c.while(func() bool { asked++; return asked <= heldFor }).send(t.Context(), inbox.Delivery{ChatID: 7, Text: strings.Repeat("\u00e9", length)}, true, true)
+			resp := c.while(func() bool { asked++; return asked <= heldFor }).send(t.Context(), inbox.Delivery{ChatID: 7, Text: strings.Repeat("\u00e9", length)}, true, true)
 			c.close()
 			switch got := came.Load(); {
-			case a.class == lapsed && got != 0:
+			case resp.class == lapsed && got != 0:
 				t.Errorf("%d letters, held for %d questions: the server has it, and it is said to be unsent", length, heldFor)
-			case a.class == taken && got != 1, a.class != lapsed && a.class != taken:
-				t.Errorf("%d letters, held for %d questions: %v, and the server got %d", length, heldFor, a, got)
-			case heldFor == 0 && a.class != lapsed:
+			case resp.class == taken && got != 1, resp.class != lapsed && resp.class != taken:
+				t.Errorf("%d letters, held for %d questions: %v, and the server got %d", length, heldFor, resp, got)
+			case heldFor == 0 && resp.class != lapsed:
 				t.Errorf("%d letters went out although the lock was not held", length)
 			}
 		}

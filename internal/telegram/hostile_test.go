@@ -186,21 +186,21 @@ func TestLinksOfAllShapes(t *testing.T) {
 func TestAnUpdateNestedTooDeepCostsTheOthersNothing(t *testing.T) {
 	deep := strings.Repeat(`[`, 50_000) + strings.Repeat(`]`, 50_000)
 	body := `{"ok":true,"result":[{"update_id":1,"message":{"a":1}}, {"update_id":2,"x":` + deep + `} ,{"update_id":3,"message":{"b":"\\\"]"}}]}`
-	a := judge(200, nil, []byte(body))
-	if a.class != taken {
-		t.Fatal(a)
+	resp := judge(200, nil, []byte(body))
+	if resp.class != taken {
+		t.Fatal(resp)
 	}
 	d, err := newDecoder("b")
 	if err != nil {
 		t.Fatal(err)
 	}
-	updates, next, err := d.batch(a.result)
+	updates, next, err := d.batch(resp.result)
 	if err != nil || len(updates) != 3 || next != 4 || !strings.Contains(string(updates[1].Raw), deep) || updates[1].Kind != "x" {
 		t.Errorf("%d updates, next %d, %v", len(updates), next, err)
 	}
 	for _, damaged := range []string{body[:len(body)-2], body + "x", `{"ok":true,"result":` + deep[1:] + `}`, `{"ok"` + deep + `}`, deep, ``, `{`, `{}`, `{"a":1,}`} {
-		if a := judge(200, nil, []byte(damaged)); a.class != broken {
-			t.Errorf("%.40s...: %v", damaged, a.class)
+		if resp := judge(200, nil, []byte(damaged)); resp.class != broken {
+			t.Errorf("%.40s...: %v", damaged, resp.class)
 		}
 	}
 }
@@ -287,18 +287,18 @@ func TestAHostileServer(t *testing.T) {
 			t.Parallel()
 			server := httptest.NewServer(c.serve)
 			defer server.Close()
-			client := newClient(server.URL, mustToken(t))
+			client := unfenced(newEndpoint(server.URL, mustToken(t)))
 			defer client.close()
 			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 			if !strings.Contains(name, "without end") {
 				ctx, cancel = context.WithTimeout(t.Context(), patience)
 			}
 			defer cancel()
-			a := client.send(ctx, inbox.Delivery{ChatID: 7, Text: "x"}, true, true)
-			if a.class != c.want || len(a.Error()) > 400 {
-				t.Errorf("%v: %.500s", a.class, a.Error())
+			resp := client.send(ctx, inbox.Delivery{ChatID: 7, Text: "x"}, true, true)
+			if resp.class != c.want || len(resp.Error()) > 400 {
+				t.Errorf("%v: %.500s", resp.class, resp.Error())
 			}
-			if o := outcomeOf(inbox.Delivery{}, a); len(o.Error) > 600 {
+			if o := outcomeOf(inbox.Delivery{}, resp); len(o.Error) > 600 {
 				t.Errorf("an operator reads %d bytes", len(o.Error))
 			}
 		})
@@ -325,7 +325,7 @@ func TestABatchThatIsTooLongIsAskedForInPieces(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	r := start(t, nil, openStore(t, ""), rigOptions{apiURL: server.URL, timing: slower(func(q *timing) { q.batch = batch })})
+	r := start(t, nil, openStore(t, ""), rigOptions{apiURL: server.URL, timing: slower(func(q *timing) { q.maxBatchBytes = batch })})
 	r.eventually("all of them", func() bool { return len(r.messages(7)) == 6 })
 	for i, m := range r.messages(7) {
 		if m.Text != strconv.Itoa(i+1) {

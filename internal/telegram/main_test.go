@@ -26,11 +26,13 @@ const patience = 20 * time.Second
 
 // quick makes what a test would wait for short, and nothing else different.
 var quick = timing{
-	poll: 50 * time.Second, late: 10 * time.Second, send: 5 * time.Second, drain: 300 * time.Millisecond, record: 200 * time.Millisecond,
-	fenced: 200 * time.Millisecond, settle: 20 * time.Millisecond, tick: 200 * time.Millisecond,
+	pollWait: 50 * time.Second, pollMargin: 10 * time.Second, idlePause: 20 * time.Millisecond,
+	maxBatchBytes: maxUpdatesBytes,
+	sendLimit:     5 * time.Second, claimEvery: 200 * time.Millisecond,
+	maxHold: time.Hour, maxHoldAll: time.Minute,
 	backoffFirst: 20 * time.Millisecond, backoffMost: 200 * time.Millisecond,
-	lull: 20 * time.Millisecond, heartbeat: time.Second,
-	store: time.Minute, hold: time.Hour, holdAll: time.Minute, batch: maxUpdatesAnswer, grace: time.Minute,
+	settleFor: 20 * time.Millisecond, drainFor: 300 * time.Millisecond, recordFor: 200 * time.Millisecond,
+	fencedWait: 200 * time.Millisecond, heartbeatEvery: time.Second, storeLimit: time.Minute, hangMargin: time.Minute,
 }
 
 // rig is a bot at work on a real store and a simulated Telegram.
@@ -113,6 +115,9 @@ func start(t *testing.T, tg *simtest.Telegram, db *store.Store, o rigOptions) *r
 
 // secretHalf of the token must not be in anything that a person can read.
 var secretHalf = strings.SplitN(simtest.Token, ":", 2)[1]
+
+// unfenced is a client that may always send.
+func unfenced(e *endpoint) *client { return e.while(func() bool { return true }) }
 
 // newRig is a bot that polls.
 func newRig(t *testing.T, o rigOptions) *rig {

@@ -33,7 +33,7 @@ func (r *rig) status() inbox.BotStatus {
 func TestAPauseForGetMeIsNoneForTheRest(t *testing.T) {
 	tg := simtest.Start(t)
 	tg.AddFault(aMonth("getMe"))
-	r := start(t, tg, openStore(t, ""), rigOptions{timing: slower(func(q *timing) { q.hold = time.Second })})
+	r := start(t, tg, openStore(t, ""), rigOptions{timing: slower(func(q *timing) { q.maxHold = time.Second })})
 	tg.Customer(7, "hello")
 	r.conversation(7)
 	r.delivery(r.answer(7, "here I am").ID, inbox.Sent)
@@ -84,10 +84,10 @@ func TestALongPauseInPolling(t *testing.T) {
 	}
 }
 
-// TestALongPauseIsBroken : it is asked again after hold, which is when the pause is over.
+// TestALongPauseIsBroken : it is asked again after maxHold, which is when the pause is over.
 func TestALongPauseIsBroken(t *testing.T) {
 	const hold = time.Second
-	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.hold = hold })})
+	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.maxHold = hold })})
 	began := time.Now()
 	r.tg.AddFault(aMonth("getUpdates"))
 	r.eventually("a poll after the pause", func() bool {
@@ -128,9 +128,9 @@ func TestAnAnswerToGetMeEndsAPauseInPolling(t *testing.T) {
 	r.state(inbox.BotPolling)
 }
 
-// TestAPausedAnswerIsTriedAgain : by itself after hold, and those behind it follow in their order.
+// TestAPausedAnswerIsTriedAgain : by itself after maxHold, and those behind it follow in their order.
 func TestAPausedAnswerIsTriedAgain(t *testing.T) {
-	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.hold = 500 * time.Millisecond })})
+	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.maxHold = 500 * time.Millisecond })})
 	r.tg.Customer(7, "hello")
 	r.conversation(7)
 	r.tg.AddFault(aMonth("sendMessage"))
@@ -224,7 +224,7 @@ func (r *rig) pauses() int {
 // TestThreeFloodedChatsDoNotStopTheFourth : the pause of the bot as a whole is short, and those of the chats are their own.
 func TestThreeFloodedChatsDoNotStopTheFourth(t *testing.T) {
 	const pause = 3 * time.Second
-	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.holdAll = pause })})
+	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.maxHoldAll = pause })})
 	held := r.floodedFor(3600)
 	r.eventually("the next try to be said", func() bool {
 		at := r.status().SendsAt
@@ -263,7 +263,7 @@ func TestChatsThatStayFlooded(t *testing.T) {
 // TestALimitOfTheBotAsAWholeIsTriedByOne : one message for each pause, until one is taken.
 func TestALimitOfTheBotAsAWholeIsTriedByOne(t *testing.T) {
 	const pause = 500 * time.Millisecond
-	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.holdAll = pause })})
+	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.maxHoldAll = pause })})
 	const chats = 20
 	for chat := int64(1); chat <= chats; chat++ {
 		r.tg.Customer(chat, "hello")
@@ -299,7 +299,7 @@ func TestALimitOfTheBotAsAWholeIsTriedByOne(t *testing.T) {
 // limited is a bot that Telegram limits as a whole, with answers for many chats.
 func limited(t *testing.T, hold time.Duration) (r *rig, all []inbox.Message) {
 	t.Helper()
-	r = newRig(t, rigOptions{timing: slower(func(q *timing) { q.hold = hold })})
+	r = newRig(t, rigOptions{timing: slower(func(q *timing) { q.maxHold = hold })})
 	for chat := int64(1); chat <= 12; chat++ {
 		r.tg.Customer(chat, "hello")
 		r.conversation(chat)

@@ -14,8 +14,8 @@ import (
 // allowedUpdates is sent with each poll: where it is missing, Telegram goes on with what another program set.
 var allowedUpdates = []string{"message", "edited_message", "callback_query", "my_chat_member"}
 
-// maxBatch is how many updates one poll may bring, the most that Telegram gives.
-const maxBatch = 100
+// maxBatchUpdates is how many updates one poll may bring, the most that Telegram gives.
+const maxBatchUpdates = 100
 
 type getUpdates struct {
 	Offset  int64    `json:"offset,omitempty"`
@@ -35,46 +35,46 @@ func (x *tenure) poll(run, work context.Context) error {
 	x.mu.Lock()
 	x.started = true
 	x.mu.Unlock()
-	hold := x.times.poll
+	wait := x.times.pollWait
 	if retryAt, _ := x.health.pauses(); retryAt.IsZero() {
 		x.health.set(inbox.BotPolling, "")
 	} else {
-		hold = 0 // nothing was answered yet: whether polls are shows at once then
+		wait = 0 // Telegram has not taken a request yet: whether it takes polls shows at once then
 	}
 	x.Log.Info("ready", "bot", username, "bot_id", x.BotID, "epoch", x.Epoch)
 
-	pause, limit := x.times.backoff(), maxBatch
-	for offset := x.NextOffset; x.gate.wait(run); x.vitals.within(thePoll, 0) {
-		x.vitals.within(thePoll, x.times.poll+x.times.late+x.times.grace)
+	pause, limit := x.times.backoff(), maxBatchUpdates
+	for offset := x.NextOffset; x.breaker.pass(run); x.vitals.within(thePoll, 0) {
+		x.vitals.within(thePoll, x.times.pollWait+x.times.pollMargin+x.times.hangMargin)
 		if err := x.Guard(); err != nil {
 			return exitcode.With(exitcode.TempFail, fmt.Errorf("stopped polling, because nothing keeps another bot from it any more: %w", err))
 		}
 		began := time.Now()
-		a := x.ask(run, offset, limit, hold)
-		if run.Err() != nil && a.class != taken {
+		resp := x.ask(run, offset, limit, wait)
+		if run.Err() != nil && resp.class != taken {
 			return nil
 		}
-		x.metrics.polls.WithLabelValues(a.class.String()).Inc()
-		switch a.class {
+		x.metrics.polls.WithLabelValues(resp.class.String()).Inc()
+		switch resp.class {
 		case taken:
-			hold = x.times.poll
+			wait = x.times.pollWait
 			decode.named(x.knownAs())
-			batch, next, err := decode.batch(a.result)
+			batch, next, err := decode.batch(resp.result)
 			if err != nil {
-				a = answer{class: broken, status: a.status, description: err.Error()}
+				resp = response{class: broken, status: resp.status, description: err.Error()}
 				break
 			}
 			if len(batch) > 0 {
-				if err := x.store(work, batch, next); err != nil || work.Err() != nil {
+				if err := x.storeBatch(work, batch, next); err != nil || work.Err() != nil {
 					return err
 				}
 			}
 			pause.reset()
-			limit = min(2*limit, maxBatch)
+			limit = min(2*limit, maxBatchUpdates)
 			x.polled()
 			// A server that neither holds the poll nor has anything new would be asked without end.
-			if idle := len(batch) == 0 || next == offset; idle && time.Since(began) < x.times.lull {
-				sleep(run, x.times.lull)
+			if idle := len(batch) == 0 || next == offset; idle && time.Since(began) < x.times.idlePause {
+				sleep(run, x.times.idlePause)
 			}
 			if len(batch) > 0 {
 				offset = next
@@ -83,38 +83,38 @@ func (x *tenure) poll(run, work context.Context) error {
 		case lapsed:
 			return errLost
 		case conflict:
-			return x.conflict(run, a)
+			return x.conflict(run, resp)
 		case unauthorized:
-			return refusedToken(a)
+			return refusedToken(resp)
 		}
-		if a.class == flooded {
-			hold = 0 // so that the next one says at once whether the pause is over
+		if resp.class == flooded {
+			wait = 0 // so that the next one says at once whether the pause is over
 		}
-		if a.tooLong {
+		if resp.tooLong {
 			limit = 1 // one alone may be short enough
 		}
-		wait := x.times.wait(a, pause)
-		x.pollFailed(a, wait)
-		x.vitals.within(thePoll, wait+x.times.grace)
-		x.rest(run, a, wait)
+		delay := x.times.wait(resp, pause)
+		x.pollFailed(resp, delay)
+		x.vitals.within(thePoll, delay+x.times.hangMargin)
+		x.rest(run, resp, delay)
 	}
 	return nil
 }
 
-// rest waits before the next poll. Of a pause that Telegram asked for, an answer to getMe is the end too.
-func (x *tenure) rest(ctx context.Context, a answer, wait time.Duration) {
-	if a.class != flooded {
-		sleep(ctx, wait)
+// rest waits before the next poll. A pause that Telegram asked for also ends when Telegram takes a getMe.
+func (x *tenure) rest(ctx context.Context, resp response, delay time.Duration) {
+	if resp.class != flooded {
+		sleep(ctx, delay)
 		return
 	}
 	select {
-	case <-x.answered: // from before the pause
+	case <-x.resumed: // from before the pause
 	default:
 	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
+	ctx, cancel := context.WithTimeout(ctx, delay)
 	defer cancel()
 	select {
-	case <-x.answered:
+	case <-x.resumed:
 	case <-ctx.Done():
 	}
 }
@@ -125,48 +125,48 @@ func (x *tenure) knownAs() string {
 	return x.username
 }
 
-// ask is one getUpdates. A connection on which nothing comes any more is given up.
-func (x *tenure) ask(ctx context.Context, offset int64, limit int, hold time.Duration) answer {
-	ctx, cancel := context.WithTimeout(ctx, x.times.poll+x.times.late)
+// ask is one getUpdates, which Telegram may hold for wait. A connection on which nothing comes any more is given up.
+func (x *tenure) ask(ctx context.Context, offset int64, limit int, wait time.Duration) response {
+	ctx, cancel := context.WithTimeout(ctx, x.times.pollWait+x.times.pollMargin)
 	defer cancel()
 	return x.client.call(ctx, "getUpdates", getUpdates{
 		Offset: max(offset, 0), // a negative one would throw away what waits
-		Limit:  limit, Timeout: int(hold.Seconds()), Allowed: allowedUpdates,
-	}, x.times.batch)
+		Limit:  limit, Timeout: int(wait.Seconds()), Allowed: allowedUpdates,
+	}, x.times.maxBatchBytes)
 }
 
 func (x *tenure) polled() {
 	x.mu.Lock()
-	x.failed = 0
+	x.failedPolls = 0
 	x.mu.Unlock()
 	x.health.polled()
-	if x.gate.isOpen() {
+	if !x.breaker.isTripped() {
 		x.health.set(inbox.BotPolling, "")
 	}
 }
 
-func (x *tenure) pollFailed(a answer, wait time.Duration) {
+func (x *tenure) pollFailed(resp response, delay time.Duration) {
 	x.mu.Lock()
-	x.failed++
+	x.failedPolls++
 	x.mu.Unlock()
-	switch a.class {
+	switch resp.class {
 	case broken:
-		x.trouble("getUpdates", a)
+		x.trouble("getUpdates", resp)
 	case flooded:
-		x.paused("getUpdates", a, wait)
+		x.paused("getUpdates", resp, delay)
 	default:
-		x.Log.Error("Telegram refuses to give updates, trying again", "reason", a.Error())
-		x.health.set(inbox.BotUnreachable, "Telegram refuses to give updates: "+a.Error())
+		x.Log.Error("Telegram refuses to give updates, trying again", "reason", resp.Error())
+		x.health.set(inbox.BotUnreachable, "Telegram refuses to give updates: "+resp.Error())
 	}
 }
 
-// store keeps trying until the batch is committed; that one odd update holds up none of the others is what the
-// store promises. It returns an error when another has taken over, and nil
-// without having stored it when work ends: then it was not acknowledged, and Telegram gives it again.
-func (x *tenure) store(work context.Context, batch []inbox.Update, next int64) error {
+// storeBatch keeps trying until the batch is committed. The store promises that one odd update holds up none of the
+// others. When another has taken over, an error says so. When work ends the batch may not be stored: it was not
+// acknowledged then, and Telegram gives it again.
+func (x *tenure) storeBatch(work context.Context, batch []inbox.Update, next int64) error {
 	pause := x.times.storeBackoff()
 	for {
-		x.vitals.within(thePoll, x.times.store+x.times.grace)
+		x.vitals.within(thePoll, x.times.storeLimit+x.times.hangMargin)
 		err := x.Store.StoreUpdates(work, x.Tenure, batch, next)
 		switch {
 		case err == nil:
@@ -195,29 +195,29 @@ func (x *tenure) store(work context.Context, batch []inbox.Update, next int64) e
 
 // conflict finds out who the other is. One that shares our database has taken over before it polled: then this bot
 // was frozen, or cut off, and stands by. That is asked for as long as word of a lost lock can take.
-func (x *tenure) conflict(run context.Context, a answer) error {
-	ctx, cancel := context.WithTimeout(run, x.times.fenced)
+func (x *tenure) conflict(run context.Context, resp response) error {
+	ctx, cancel := context.WithTimeout(run, x.times.fencedWait)
 	defer cancel()
 	pause := x.times.storeBackoff()
 	for {
 		err := x.Store.ReportBot(ctx, x.Tenure, inbox.BotReport{
-			Username: x.username, Name: x.name, State: inbox.BotConflict, Reason: a.Error(), Instance: x.Instance})
+			Username: x.username, Name: x.name, State: inbox.BotConflict, Reason: resp.Error(), Instance: x.Instance})
 		switch {
 		case errors.Is(err, inbox.ErrFenced):
 			return errFenced(err)
 		case run.Err() != nil:
 			return nil // why is known already
 		case err == nil, !sleep(ctx, pause.next()):
-			return conflictError(a)
+			return conflictError(resp)
 		}
 	}
 }
 
 // conflictError says who else is there and what to do about it.
-func conflictError(a answer) error {
-	reason := fmt.Errorf("another program polls with this bot's token, and it is not one of this installation: %w. Stop it (an old deployment, another machine); if you know of none, revoke the token in @BotFather", a)
-	if a.has("webhook") && !a.has("other") {
-		reason = fmt.Errorf("a webhook is set for this bot, so Telegram gives no updates to anybody who asks: %w. Remove it by opening https://api.telegram.org/bot<token>/deleteWebhook (without drop_pending_updates, which would throw messages away)", a)
+func conflictError(resp response) error {
+	reason := fmt.Errorf("another program polls with this bot's token, and it is not one of this installation: %w. Stop it (an old deployment, another machine); if you know of none, revoke the token in @BotFather", resp)
+	if resp.has("webhook") && !resp.has("other") {
+		reason = fmt.Errorf("a webhook is set for this bot, so Telegram gives no updates to anybody who asks: %w. Remove it by opening https://api.telegram.org/bot<token>/deleteWebhook (without drop_pending_updates, which would throw messages away)", resp)
 	}
 	return exitcode.With(exitcode.TempFail, reason)
 }

@@ -41,7 +41,7 @@ func TestNothingIsAcknowledgedBeforeItIsStored(t *testing.T) {
 func TestBatchInHandIsStoredAtStop(t *testing.T) {
 	broken := &brokenStore{}
 	r := newRig(t, rigOptions{wrap: func(s inbox.BotStore) inbox.BotStore { broken.BotStore = s; return broken },
-		timing: slower(func(q *timing) { q.drain, q.record = patience, patience })}) // however long this test takes to mend the store
+		timing: slower(func(q *timing) { q.drainFor, q.recordFor = patience, patience })}) // however long this test takes to mend the store
 	broken.set("StoreUpdates", errAway)
 	r.tg.Customer(7, "in hand")
 	r.eventually("an attempt to store", func() bool { return broken.count("StoreUpdates") > 0 })
@@ -118,20 +118,20 @@ func TestConflictEndsPollingAtOnce(t *testing.T) {
 		"a newer poll": {func(r *rig) {
 			r.eventually("the bot has acknowledged all", func() bool { return r.tg.Polls(0).Pending == 0 })
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			stranger := newClient(r.tg.URL, r.bot.Token)
+			stranger := unfenced(newEndpoint(r.tg.URL, r.bot.Token))
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
 				for ctx.Err() == nil { // it may lose a conflict itself, to the next poll of the bot
-					stranger.call(ctx, "getUpdates", getUpdates{Limit: 1, Timeout: 50, Allowed: allowedUpdates}, maxAnswer)
+					stranger.call(ctx, "getUpdates", getUpdates{Limit: 1, Timeout: 50, Allowed: allowedUpdates}, maxResponseBytes)
 				}
 			}()
 			r.t.Cleanup(func() { cancel(); <-done; stranger.close() })
 		}, []string{"another program polls"}},
 		"webhook": {func(r *rig) {
-			a := r.bot.client.call(context.Background(), "setWebhook", map[string]string{"url": "https://example.org/hook"}, maxAnswer)
-			if a.class != taken {
-				r.t.Fatal(a)
+			resp := unfenced(r.bot.endpoint).call(context.Background(), "setWebhook", map[string]string{"url": "https://example.org/hook"}, maxResponseBytes)
+			if resp.class != taken {
+				r.t.Fatal(resp)
 			}
 		}, []string{"webhook is set", "deleteWebhook"}},
 	} {
@@ -159,7 +159,7 @@ func TestConflictEndsPollingAtOnce(t *testing.T) {
 }
 
 func TestConflictLetsDeliveriesUnderWayEnd(t *testing.T) {
-	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.drain = 5 * time.Second })})
+	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.drainFor = 5 * time.Second })})
 	r.tg.Customer(7, "hello")
 	slow := simulator.Delay(60_000)
 	slow.Method = "sendMessage"
@@ -221,7 +221,7 @@ func TestTroubleIsGoneThroughWithoutSpinning(t *testing.T) {
 	stall, empty, truncated := simulator.Stall(), simulator.Empty(), simulator.Truncated()
 	stall.Interrupt, empty.Interrupt, truncated.Interrupt = true, true, true
 	r := newRig(t, rigOptions{timing: slower(func(q *timing) {
-		q.backoffFirst, q.poll, q.late, q.send = 40*time.Millisecond, time.Second, 100*time.Millisecond, 100*time.Millisecond
+		q.backoffFirst, q.pollWait, q.pollMargin, q.sendLimit = 40*time.Millisecond, time.Second, 100*time.Millisecond, 100*time.Millisecond
 	})})
 	chat := int64(100)
 	for name, fault := range map[string]simulator.Fault{
@@ -273,7 +273,7 @@ func TestServerThatAnswersAtOnceIsNotAskedWithoutEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			const lull = 100 * time.Millisecond
-			r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.lull = lull })})
+			r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.idlePause = lull })})
 			r.tg.AddFault(simulator.Fault{Kind: simulator.Raw, Method: "getUpdates", Status: 200, Body: body, Interrupt: true})
 			before, began := r.requests("getUpdates", 0), time.Now()
 			const polls = 8 // the first two may have been answered before

@@ -10,8 +10,8 @@ import (
 	"tandem/internal/inbox"
 )
 
-// sendWorkers is how many deliveries may be under way at once, each to another customer. With Telegram's
-// answers taking about 50 ms that is well above the 30 a second that it allows.
+// sendWorkers is how many deliveries may be under way at once, each to another customer. Telegram takes about 50 ms for
+// one, so that is well above the 30 a second that it allows.
 const sendWorkers = 8
 
 // sender hands claimed deliveries to workers and writes down how they went.
@@ -26,13 +26,13 @@ type sender struct {
 
 	mu      sync.Mutex
 	busy    int
-	suspect bool      // the last delivery met trouble: one at a time until one gets a clear answer
+	suspect bool      // the last delivery met trouble: one at a time until what became of one is clear
 	pauseTo time.Time // nothing is sent before
 	limited bool      // Telegram seems to limit the bot as a whole: after pauseTo one delivery tries whether it still does
 	floods  []flood
-	pause   *backoff
+	backoff *backoff
 
-	claimPause *backoff // used by claim alone
+	claimBackoff *backoff // used by claim alone
 }
 
 type flood struct {
@@ -45,17 +45,20 @@ type flood struct {
 func (x *tenure) send(run, work, record context.Context) error {
 	hints, cancel := x.Store.Subscribe()
 	defer cancel()
-	s := &sender{tenure: x, work: work, record: record, ended: make(chan struct{}, 1), fatal: make(chan error, 1), pause: x.times.backoff(), claimPause: x.times.storeBackoff()}
+	s := &sender{
+		tenure: x, work: work, record: record, ended: make(chan struct{}, 1), fatal: make(chan error, 1),
+		backoff: x.times.backoff(), claimBackoff: x.times.storeBackoff(),
+	}
 	defer s.workers.Wait()
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for s.tenure.gate.wait(run) {
+	for s.breaker.pass(run) {
 		due, err := s.claim(run)
 		if err != nil {
 			return err
 		}
-		timer.Reset(min(max(due, 0), x.times.tick))
+		timer.Reset(min(max(due, 0), x.times.claimEvery))
 		select {
 		case <-hints:
 		case <-s.ended:
@@ -70,8 +73,8 @@ func (x *tenure) send(run, work, record context.Context) error {
 
 // claim takes as many deliveries as can leave now and starts them. due is when to look again at the latest.
 func (s *sender) claim(run context.Context) (due time.Duration, err error) {
-	due = s.times.tick
-	for s.gate.isOpen() && run.Err() == nil {
+	due = s.times.claimEvery
+	for !s.breaker.isTripped() && run.Err() == nil {
 		s.mu.Lock()
 		free := sendWorkers - s.busy
 		if s.suspect {
@@ -98,12 +101,12 @@ func (s *sender) claim(run context.Context) (due time.Duration, err error) {
 		case errors.Is(err, inbox.ErrFenced):
 			return due, errFenced(err)
 		case err != nil:
-			if s.claimPause.failures == 0 && s.work.Err() == nil {
+			if s.claimBackoff.failures == 0 && s.work.Err() == nil {
 				s.Log.Error("answers to send cannot be read, trying again", "error", err)
 			}
-			return s.claimPause.next(), nil
+			return s.claimBackoff.next(), nil
 		}
-		s.claimPause.reset()
+		s.claimBackoff.reset()
 		if limited && idle && len(claimed) == 0 { // nobody is there to try: the next one is alone all the same
 			s.mu.Lock()
 			s.endLimit()
@@ -155,32 +158,32 @@ func (s *sender) attempt(d inbox.Delivery) (o inbox.Outcome) {
 	if inbox.Blank(d.Text) {
 		return inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Failed, Error: "there is nothing in it to be seen, and Telegram takes no empty message"}
 	}
-	ctx, cancel := context.WithTimeout(s.work, s.times.send)
+	ctx, cancel := context.WithTimeout(s.work, s.times.sendLimit)
 	defer cancel()
-	a := s.client.send(ctx, d, true, true)
+	resp := s.client.send(ctx, d, true, true)
 	reply, thread := true, true
 	for range 2 { // what the message hangs on is gone: without it then
 		switch {
-		case a.class == refused && reply && a.has("message to be replied not found", "reply message not found", "replied message not found"):
+		case resp.class == refused && reply && resp.has("message to be replied not found", "reply message not found", "replied message not found"):
 			reply = false
-		case a.class == refused && thread && a.has("thread not found", "topic_closed", "topic_deleted", "topic_id_invalid"):
+		case resp.class == refused && thread && resp.has("thread not found", "topic_closed", "topic_deleted", "topic_id_invalid"):
 			thread = false
 		default:
-			return s.outcome(d, a)
+			return s.outcome(d, resp)
 		}
-		a = s.client.send(ctx, d, reply, thread)
+		resp = s.client.send(ctx, d, reply, thread)
 	}
-	return s.outcome(d, a)
+	return s.outcome(d, resp)
 }
 
-// outcome turns an answer into what is stored, and into what it means for the deliveries after it.
-func (s *sender) outcome(d inbox.Delivery, a answer) inbox.Outcome {
-	o := outcomeOf(d, a)
+// outcome turns a response into what is stored, and into what it means for the deliveries after it.
+func (s *sender) outcome(d inbox.Delivery, resp response) inbox.Outcome {
+	o := outcomeOf(d, resp)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch a.class {
+	switch resp.class {
 	case taken, refused:
-		s.pause.reset()
+		s.backoff.reset()
 		if s.limited && time.Now().Before(s.pauseTo) {
 			break // it had left before the pause began
 		}
@@ -190,16 +193,16 @@ func (s *sender) outcome(d inbox.Delivery, a answer) inbox.Outcome {
 			s.endLimit()
 		}
 	case flooded:
-		wait := a.retryAfter
+		wait := resp.retryAfter
 		if wait == 0 {
 			wait = (&backoff{min: s.times.backoffFirst * 2, max: s.times.backoffMost, failures: d.Attempt - 1}).next()
 		}
 		now := time.Now()
-		o.RetryAt, o.PausedUntil = now.Add(min(wait, s.times.hold)), now.Add(wait)
+		o.RetryAt, o.PausedUntil = now.Add(min(wait, s.times.maxHold)), now.Add(wait)
 		s.Log.Warn("Telegram asks for a pause before the next message to a customer", "conversation", d.ConversationID, "message", d.MessageID,
-			"retry_after", wait, "until", o.PausedUntil.UTC().Truncate(time.Second), "next_try", o.RetryAt.UTC().Truncate(time.Second), "reason", a.Error())
-		s.flooded(d, min(wait, s.times.hold, s.times.holdAll))
-	case lapsed: // another may have the lock, and this answer with it
+			"retry_after", wait, "until", o.PausedUntil.UTC().Truncate(time.Second), "next_try", o.RetryAt.UTC().Truncate(time.Second), "reason", resp.Error())
+		s.flooded(d, min(wait, s.times.maxHold, s.times.maxHoldAll))
+	case lapsed: // another may have the lock, and this delivery with it
 		select {
 		case s.fatal <- errLost:
 		default:
@@ -207,7 +210,7 @@ func (s *sender) outcome(d inbox.Delivery, a answer) inbox.Outcome {
 	case unauthorized:
 		s.pauseTo = time.Now().Add(time.Hour) // the bot is about to end
 		select {
-		case s.fatal <- refusedToken(a):
+		case s.fatal <- refusedToken(resp):
 		default:
 		}
 	default:
@@ -215,13 +218,13 @@ func (s *sender) outcome(d inbox.Delivery, a answer) inbox.Outcome {
 			break // stopped by us, which says nothing about Telegram
 		}
 		s.suspect = true
-		if next := time.Now().Add(s.pause.next()); next.After(s.pauseTo) {
+		if next := time.Now().Add(s.backoff.next()); next.After(s.pauseTo) {
 			s.pauseTo = next
 		}
 		if o.State == inbox.Queued {
 			o.RetryAt = s.pauseTo
 		}
-		s.trouble("sendMessage", a)
+		s.trouble("sendMessage", resp)
 	}
 	return o
 }
@@ -289,12 +292,12 @@ func (s *sender) write(o inbox.Outcome) {
 	}
 }
 
-// outcomeOf says what an answer of Telegram means for one delivery, in words for the one who wrote it.
-func outcomeOf(d inbox.Delivery, a answer) inbox.Outcome {
+// outcomeOf says what a response means for one delivery, in words for the one who wrote it.
+func outcomeOf(d inbox.Delivery, resp response) inbox.Outcome {
 	o := inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt}
-	switch a.class {
+	switch resp.class {
 	case taken:
-		o.State, o.TelegramMessageID = inbox.Sent, messageID(a.result)
+		o.State, o.TelegramMessageID = inbox.Sent, messageID(resp.result)
 	case flooded:
 		o.State, o.Error = inbox.Queued, "Telegram asks for a pause before the next message to this customer"
 	case unauthorized:
@@ -302,17 +305,17 @@ func outcomeOf(d inbox.Delivery, a answer) inbox.Outcome {
 	case lapsed:
 		o.State, o.Error = inbox.Queued, "the bot was held up before it could send this"
 	case conflict:
-		o.State, o.Error = inbox.Queued, "Telegram sees a conflict: "+a.Error()
+		o.State, o.Error = inbox.Queued, "Telegram sees a conflict: "+resp.Error()
 	case refused:
 		o.State = inbox.Failed
-		o.Error, o.Blocked = refusal(a)
+		o.Error, o.Blocked = refusal(resp)
 	case broken:
-		o.State, o.Error = inbox.Queued, "Telegram cannot be reached: "+a.Error()
-		if a.maybeTaken {
+		o.State, o.Error = inbox.Queued, "Telegram cannot be reached: "+resp.Error()
+		if resp.maybeTaken {
 			o.State = inbox.Unknown
-			o.Error = "Telegram may have taken it, but its answer did not arrive: " + a.Error()
-			if a.has("immediately deleted") {
-				o.Error = "Telegram took it and deleted it at once: " + a.Error()
+			o.Error = "Telegram may have taken it, but its answer did not arrive: " + resp.Error()
+			if resp.has("immediately deleted") {
+				o.Error = "Telegram took it and deleted it at once: " + resp.Error()
 			}
 		}
 	}
@@ -320,22 +323,22 @@ func outcomeOf(d inbox.Delivery, a answer) inbox.Outcome {
 }
 
 // refusal says in plain words why Telegram does not deliver, and whether the customer cannot be reached at all.
-func refusal(a answer) (words string, blocked bool) {
+func refusal(resp response) (words string, blocked bool) {
 	switch {
-	case a.has("blocked by the user"):
+	case resp.has("blocked by the user"):
 		return "the customer has blocked the bot", true
-	case a.has("user is deactivated"):
+	case resp.has("user is deactivated"):
 		return "the customer's Telegram account is gone", true
-	case a.has("can't initiate conversation"):
+	case resp.has("can't initiate conversation"):
 		return "the customer has not written to this bot yet, or deleted the chat; a bot cannot begin", true
-	case a.has("chat not found", "peer_id_invalid", "user not found", "input_user_deactivated"):
+	case resp.has("chat not found", "peer_id_invalid", "user not found", "input_user_deactivated"):
 		return "Telegram knows no such chat of this bot: the customer is gone, or wrote to another bot", false
-	case a.has("can't send messages to bots", "bot was kicked", "not a member", "chat was deleted", "upgraded to a supergroup", "have no rights", "not enough rights"):
-		return "the bot may not write into this chat: " + a.Error(), false
-	case a.has("too long"):
+	case resp.has("can't send messages to bots", "bot was kicked", "not a member", "chat was deleted", "upgraded to a supergroup", "have no rights", "not enough rights"):
+		return "the bot may not write into this chat: " + resp.Error(), false
+	case resp.has("too long"):
 		return "the text is too long for one message of Telegram", false
-	case a.has("text is empty", "text must be non-empty"):
+	case resp.has("text is empty", "text must be non-empty"):
 		return "there is nothing in it to be seen, and Telegram takes no empty message", false
 	}
-	return "Telegram refused it: " + a.Error(), false
+	return "Telegram refused it: " + resp.Error(), false
 }

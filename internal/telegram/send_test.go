@@ -23,7 +23,7 @@ func once(f simulator.Fault) simulator.Fault {
 func TestWhatBecomesOfADelivery(t *testing.T) {
 	sent, failed, unknown := inbox.Sent, inbox.Failed, inbox.Unknown
 	refused := func(code int, text string) simulator.Fault { return once(simulator.Refused(code, text)) }
-	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.send = 300 * time.Millisecond })})
+	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.sendLimit = 300 * time.Millisecond })})
 	chat := int64(100)
 	// A delivery that is tried again and then taken is Sent; requests says how often it was sent.
 	for name, c := range map[string]struct {
@@ -48,7 +48,7 @@ func TestWhatBecomesOfADelivery(t *testing.T) {
 		"reset before":         {once(simulator.Cut()), unknown, 1, "did not arrive", false}, // not to be told from the next one
 		"reset after":          {once(simulator.CutAfter()), unknown, 1, "did not arrive", false},
 		"hang after":           {once(simulator.StallAfter()), unknown, 1, "no answer in time", false},
-		"huge":                 {once(simulator.Fault{Kind: simulator.Raw, Status: 200, Body: strings.Repeat(" ", maxAnswer+1)}), unknown, 1, "longer than", false},
+		"huge":                 {once(simulator.Fault{Kind: simulator.Raw, Status: 200, Body: strings.Repeat(" ", maxResponseBytes+1)}), unknown, 1, "longer than", false},
 		"deleted at once":      {refused(500, "Internal Server Error: sent message was immediately deleted and can't be returned"), unknown, 1, "deleted it at once", false},
 		"blocked":              {refused(403, "Forbidden: bot was blocked by the user"), failed, 1, "the customer has blocked the bot", true},
 		"deactivated":          {refused(403, "Forbidden: user is deactivated"), failed, 1, "account is gone", true},
@@ -91,11 +91,11 @@ func TestWhatBecomesOfADelivery(t *testing.T) {
 }
 
 func TestNothingListensIsNotUnknown(t *testing.T) {
-	c := newClient("http://127.0.0.1:1", mustToken(t))
+	c := unfenced(newEndpoint("http://127.0.0.1:1", mustToken(t)))
 	defer c.close()
-	a := c.send(context.Background(), inbox.Delivery{ChatID: 7, Text: "x"}, true, true)
-	if a.class != broken || a.maybeTaken || strings.Contains(a.Error(), secretHalf) {
-		t.Errorf("%+v", a)
+	resp := c.send(context.Background(), inbox.Delivery{ChatID: 7, Text: "x"}, true, true)
+	if resp.class != broken || resp.maybeTaken || strings.Contains(resp.Error(), secretHalf) {
+		t.Errorf("%+v", resp)
 	}
 }
 
@@ -238,7 +238,7 @@ func TestOutcomeThatCannotBeWrittenBecomesUnknownToTheNextBot(t *testing.T) {
 }
 
 func TestStopWaitsForDeliveriesUnderWay(t *testing.T) {
-	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.drain = 5 * time.Second })})
+	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.drainFor = 5 * time.Second })})
 	r.tg.Customer(7, "hello")
 	r.conversation(7)
 	slow := simulator.Delay(60_000)
@@ -254,7 +254,7 @@ func TestStopWaitsForDeliveriesUnderWay(t *testing.T) {
 }
 
 func TestStopGivesUpDeliveriesThatHang(t *testing.T) {
-	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.send = time.Minute })})
+	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.sendLimit = time.Minute })})
 	r.tg.Customer(7, "hello")
 	r.conversation(7)
 	r.tg.AddFault(once(simulator.StallAfter()))
@@ -311,7 +311,7 @@ func TestBlockedAndUnblockedByTheCustomer(t *testing.T) {
 }
 
 func TestAnswerLeavesSoon(t *testing.T) {
-	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.tick = time.Minute })})
+	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.claimEvery = time.Minute })})
 	r.tg.Customer(7, "hello")
 	r.conversation(7)
 	r.delivery(r.answer(7, "warm").ID, inbox.Sent)
@@ -330,7 +330,7 @@ func TestIdleQueueIsNotLookedAtWithoutEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			broken := &brokenStore{}
 			r := newRig(t, rigOptions{
-				database: url(t), timing: slower(func(q *timing) { q.tick, q.heartbeat = time.Minute, time.Minute }),
+				database: url(t), timing: slower(func(q *timing) { q.claimEvery, q.heartbeatEvery = time.Minute, time.Minute }),
 				wrap: func(s inbox.BotStore) inbox.BotStore { broken.BotStore = s; return broken },
 			})
 			r.tg.Customer(7, "hello")

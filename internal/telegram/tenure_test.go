@@ -22,7 +22,7 @@ import (
 func TestSessionEndedByTheServer(t *testing.T) {
 	url := pgtest.URL(t)
 	tg := simtest.Start(t)
-	settle := slower(func(q *timing) { q.settle, q.fenced = 300*time.Millisecond, 10*time.Second })
+	settle := slower(func(q *timing) { q.settleFor, q.fencedWait = 300*time.Millisecond, 10*time.Second })
 	a := start(t, tg, openStore(t, url), rigOptions{timing: settle})
 	a.needPolls(1)
 	b := start(t, tg, openStore(t, url), rigOptions{timing: settle})
@@ -73,7 +73,7 @@ func TestSessionEndedByTheServer(t *testing.T) {
 
 func TestDatabaseThatIsRestarted(t *testing.T) {
 	server := pgtest.Server(t)
-	r := newRig(t, rigOptions{database: server.URL(), timing: slower(func(q *timing) { q.fenced = 10 * time.Second })})
+	r := newRig(t, rigOptions{database: server.URL(), timing: slower(func(q *timing) { q.fencedWait = 10 * time.Second })})
 	r.tg.Customer(7, "before")
 	r.conversation(7)
 	slow := simulator.Delay(60_000)
@@ -123,13 +123,13 @@ func TestWaitsAfterOneThatDidNotSignOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	r := start(t, tg, db, rigOptions{timing: slower(func(q *timing) { q.settle = 500 * time.Millisecond })})
+	r := start(t, tg, db, rigOptions{timing: slower(func(q *timing) { q.settleFor = 500 * time.Millisecond })})
 	r.needPolls(1)
 	if took := time.Since(began); took < 500*time.Millisecond {
 		t.Errorf("polled after %v", took)
 	}
 	r.stopped()
-	start(t, tg, db, rigOptions{timing: slower(func(q *timing) { q.settle = time.Hour })}).needPolls(2)
+	start(t, tg, db, rigOptions{timing: slower(func(q *timing) { q.settleFor = time.Hour })}).needPolls(2)
 }
 
 func TestPanicEndsWithoutTheToken(t *testing.T) {
@@ -200,7 +200,7 @@ func TestADoubtfulLockStopsPollAndSend(t *testing.T) {
 
 // TestDrainEndsBeforeTheLockIsGiven : what is under way when a line goes dead ends before another may send.
 func TestDrainEndsBeforeTheLockIsGiven(t *testing.T) {
-	if end := inbox.LockKnown + usualTiming.drain; end > inbox.LockTrust || inbox.LockTrust >= inbox.LockGiven || inbox.LockGiven >= inbox.LockLease {
+	if end := inbox.LockKnown + usualTiming.drainFor; end > inbox.LockTrust || inbox.LockTrust >= inbox.LockGiven || inbox.LockGiven >= inbox.LockLease {
 		t.Errorf("under way until %v, trusted until %v, given between %v and %v", end, inbox.LockTrust, inbox.LockGiven, inbox.LockLease)
 	}
 }

@@ -27,7 +27,7 @@ const (
 	flooded                   // 429: not before retryAfter
 	unauthorized              // the server does not know the token
 	conflict                  // 409: another program polls, or a webhook is set
-	broken                    // no answer of a Bot API server, or one that says it could not work
+	broken                    // nothing of a Bot API server, or its word that it could not work
 	lapsed                    // not sent: the lock is not known to be held any more
 )
 
@@ -35,10 +35,10 @@ func (c class) String() string {
 	return [...]string{"ok", "refused", "flooded", "unauthorized", "conflict", "broken", "lapsed"}[c]
 }
 
-// answer is what a call came to. description is in words and without secrets.
-type answer struct {
+// response is what came of a call. description is in words and without secrets.
+type response struct {
 	class       class
-	status      int // of HTTP, 0 when there was no answer
+	status      int // of HTTP, 0 when nothing came
 	code        int // error_code
 	description string
 	retryAfter  time.Duration // 0 when nothing was said
@@ -47,20 +47,20 @@ type answer struct {
 	result      json.RawMessage
 }
 
-func (a answer) Error() string {
+func (r response) Error() string {
 	switch {
-	case a.code != 0:
-		return fmt.Sprintf("%s (%d)", a.description, a.code)
-	case a.class == taken:
+	case r.code != 0:
+		return fmt.Sprintf("%s (%d)", r.description, r.code)
+	case r.class == taken:
 		return "ok"
 	}
-	return a.description
+	return r.description
 }
 
 // has says whether the description contains one of the texts, in lower case. Codes are "subject to change"
 // by the documentation, texts have changed as well, so both are looked at.
-func (a answer) has(texts ...string) bool {
-	d := strings.ToLower(a.description)
+func (r response) has(texts ...string) bool {
+	d := strings.ToLower(r.description)
 	for _, t := range texts {
 		if strings.Contains(d, t) {
 			return true
@@ -72,51 +72,51 @@ func (a answer) has(texts ...string) bool {
 // maxDescription is how much of an error's description is looked at. People get less of it.
 const maxDescription = 16 << 10
 
-// judge reads an answer of HTTP. What is no well-formed answer of a Bot API server is broken.
-func judge(status int, header http.Header, body []byte) answer {
-	reply := object(body)
-	done, ok := get[bool](reply, "ok")
+// judge reads an HTTP response. What is no well-formed response of a Bot API server is broken.
+func judge(status int, header http.Header, body []byte) response {
+	f := object(body)
+	done, ok := get[bool](f, "ok")
 	if !ok && slowDown(status) { // a gateway before Telegram may say it too
-		return answer{class: flooded, status: status, code: status, retryAfter: retryAfter(nil, header, ""),
+		return response{class: flooded, status: status, code: status, retryAfter: retryAfter(nil, header, ""),
 			description: fmt.Sprintf("HTTP %d with %s", status, shape(header, body))}
 	}
 	if !ok {
-		a := answer{class: broken, status: status, maybeTaken: status < 300 || status >= 500}
-		a.description = fmt.Sprintf("HTTP %d with %s instead of an answer of a Bot API server", status, shape(header, body))
+		resp := response{class: broken, status: status, maybeTaken: status < 300 || status >= 500}
+		resp.description = fmt.Sprintf("HTTP %d with %s instead of an answer of a Bot API server", status, shape(header, body))
 		if status >= 300 && status < 400 {
-			a.description = fmt.Sprintf("HTTP %d, a redirect, instead of an answer of a Bot API server", status)
+			resp.description = fmt.Sprintf("HTTP %d, a redirect, instead of an answer of a Bot API server", status)
 		}
-		return a
+		return resp
 	}
 	if done {
-		return answer{class: taken, status: status, result: reply["result"]}
+		return response{class: taken, status: status, result: f["result"]}
 	}
-	a := answer{class: refused, status: status, code: int(min(max(number(reply["error_code"]), 0), 1e6))}
-	a.description, _ = get[string](reply, "description")
-	a.description = short(a.description, maxDescription)
-	if a.code == 0 {
-		a.code = status
+	resp := response{class: refused, status: status, code: int(min(max(number(f["error_code"]), 0), 1e6))}
+	resp.description, _ = get[string](f, "description")
+	resp.description = short(resp.description, maxDescription)
+	if resp.code == 0 {
+		resp.code = status
 	}
-	if a.description == "" {
-		a.description = "no reason given"
+	if resp.description == "" {
+		resp.description = "no reason given"
 	}
 	switch {
-	case a.code == http.StatusUnauthorized, a.code == http.StatusNotFound, a.code == http.StatusMisdirectedRequest:
-		a.class = unauthorized
-	case a.code == http.StatusConflict:
-		a.class = conflict
-	case slowDown(a.code):
-		a.class = flooded
-		parameters, _ := get[fields](reply, "parameters")
-		a.retryAfter = retryAfter(parameters["retry_after"], header, a.description)
-	case a.code == http.StatusBadRequest && a.has("logged out"):
-		a.class = broken // the bot was moved to another server, and this one takes it back in ten minutes
-	case a.code < 400 || a.code >= 500:
-		a.class = broken
+	case resp.code == http.StatusUnauthorized, resp.code == http.StatusNotFound, resp.code == http.StatusMisdirectedRequest:
+		resp.class = unauthorized
+	case resp.code == http.StatusConflict:
+		resp.class = conflict
+	case slowDown(resp.code):
+		resp.class = flooded
+		parameters, _ := get[fields](f, "parameters")
+		resp.retryAfter = retryAfter(parameters["retry_after"], header, resp.description)
+	case resp.code == http.StatusBadRequest && resp.has("logged out"):
+		resp.class = broken // the bot was moved to another server, and this one takes it back in ten minutes
+	case resp.code < 400 || resp.code >= 500:
+		resp.class = broken
 		// "restart" comes before the request is looked at (Client.cpp); a gateway's word says nothing.
-		a.maybeTaken = !(a.code == http.StatusInternalServerError && a.has("restart"))
+		resp.maybeTaken = !(resp.code == http.StatusInternalServerError && resp.has("restart"))
 	}
-	return a
+	return resp
 }
 
 func shape(header http.Header, body []byte) string {
@@ -167,9 +167,9 @@ func number(raw json.RawMessage) float64 {
 	return f
 }
 
-// response stands for any answer towards telebot, whose parser would do work of its own on what a server sent, and
+// madeResponse is what telebot gets in place of what a server sent. Its parser would do work of its own on that, and
 // panic at some of it. What it makes of this is not used.
-func response(req *http.Request) *http.Response {
+func madeResponse(req *http.Request) *http.Response {
 	const body = `{"ok":true,"result":true}`
 	return &http.Response{
 		StatusCode: http.StatusOK, Status: "200 OK", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
