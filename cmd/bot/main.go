@@ -64,7 +64,7 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) error {
 		return err
 	}
 	defer lock.Close()
-	tell := newTeller(cfg.notify, log)
+	tell := newTeller(cfg.supervisor, log)
 	bot := telegram.New(telegram.Options{
 		Token: cfg.token, APIURL: cfg.apiURL, Instance: instance(), Store: db, Guard: lock.Replaced, Log: log,
 		Changed: tell.changed,

@@ -66,17 +66,17 @@ Exit codes:
 
 // settings of the bot. They may be used only if reading them left no problem.
 type settings struct {
-	token    telegram.Token
-	apiURL   string
-	database string
-	lockURL  string // of the database for the polling lock; "" for the same
-	opsAddr  string
-	lockFile string
-	runDir   string // "" where nobody named one
-	lockFD   int    // -1 when there is none
-	log      logging.Settings
-	notify   *sdnotify.Sender // nil when nobody listens
-	secrets  []string         // for the logger, known as far as they could be read
+	token      telegram.Token
+	apiURL     string
+	database   string
+	lockURL    string // of the database for the polling lock; "" for the same
+	opsAddr    string
+	lockFile   string
+	runDir     string // "" where nobody named one
+	lockFD     int    // -1 when there is none
+	log        logging.Settings
+	supervisor *sdnotify.Sender // who started the bot; nil when it does not listen
+	secrets    []string         // for the logger, known as far as they could be read
 }
 
 // maxFD bounds POLL_LOCK_FD: init uses the first number that is free.
@@ -84,7 +84,7 @@ const maxFD = 1 << 20
 
 func readSettings(env *config.Env) settings {
 	s := settings{log: logging.Read(env), lockFD: -1}
-	s.notify = sdnotify.New(func(name string) string { return env.String(name, "") })
+	s.supervisor = sdnotify.New(func(name string) string { return env.String(name, "") })
 	s.readToken(env)
 	s.apiURL = env.String("TELEGRAM_API_URL", "https://api.telegram.org")
 	if rule := badAPIURL(s.apiURL); rule != "" {

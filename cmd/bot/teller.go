@@ -11,14 +11,15 @@ import (
 	"tandem/internal/telegram"
 )
 
-// outside is how long the bot may wait for something before it counts as ready: what it waits for is outside, and to start
-// the bot again would not bring it.
-const outside = 2 * time.Second
+// readyAfter is for how long the bot may wait for something before it counts as ready. What it waits for is outside, and
+// to start the bot again would not bring it.
+const readyAfter = 2 * time.Second
 
-// teller tells whoever started the bot how it is (sd_notify(3)). It is ready when it polls, stands by, or waits for what is not in its hands.
+// teller tells the supervisor, which is whoever started the bot, how the bot is (sd_notify(3)). The bot is ready when it
+// polls, stands by, or waits for what is not in its hands.
 type teller struct {
-	to  *sdnotify.Sender
-	log *slog.Logger
+	supervisor *sdnotify.Sender
+	log        *slog.Logger
 
 	mu      sync.Mutex
 	last    []string    // what was said of its condition
@@ -26,12 +27,14 @@ type teller struct {
 	ended   bool
 }
 
-func newTeller(to *sdnotify.Sender, log *slog.Logger) *teller { return &teller{to: to, log: log} }
+func newTeller(supervisor *sdnotify.Sender, log *slog.Logger) *teller {
+	return &teller{supervisor: supervisor, log: log}
+}
 
 func (t *teller) changed(c telegram.Condition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.to == nil || t.ended {
+	if t.supervisor == nil || t.ended {
 		return
 	}
 	if t.waiting != nil {
@@ -47,7 +50,7 @@ func (t *teller) changed(c telegram.Condition) {
 		t.say("READY=1", "X_STANDBY=0", says)
 	case c.State == inbox.BotStarting && c.Reason != "":
 		t.say("X_STANDBY=0", says)
-		t.waiting = time.AfterFunc(outside, func() {
+		t.waiting = time.AfterFunc(readyAfter, func() {
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			if !t.ended && len(t.last) == 2 && t.last[1] == says {
@@ -62,7 +65,7 @@ func (t *teller) changed(c telegram.Condition) {
 // say is called with the lock held.
 func (t *teller) say(lines ...string) {
 	t.last = lines
-	t.to.Send(lines...)
+	t.supervisor.Send(lines...)
 }
 
 // stopping says that the bot ends. Nothing is said after it.
@@ -70,19 +73,20 @@ func (t *teller) stopping() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended = true
-	t.to.Send("STOPPING=1")
+	t.supervisor.Send("STOPPING=1")
 }
 
-// look is how often the bot looks whether it is alive, which wakes nobody else.
-const look = 30 * time.Second
+// checkEvery is how often the bot checks whether it is alive, which wakes nobody else.
+const checkEvery = 30 * time.Second
 
-// alive says that the bot is alive twice in each interval that is asked for, until ctx ends. A bot that is not asks to be ended at once.
+// alive says that the bot is alive twice in each interval that is asked for, until ctx ends. A bot that is not alive asks
+// to be ended at once.
 func (t *teller) alive(ctx context.Context, alive func() error) {
-	if t.to == nil || t.to.Interval == 0 {
+	if t.supervisor == nil || t.supervisor.Interval == 0 {
 		<-ctx.Done()
 		return
 	}
-	tick := time.NewTicker(min(look, t.to.Interval/2))
+	tick := time.NewTicker(min(checkEvery, t.supervisor.Interval/2))
 	defer tick.Stop()
 	for said := time.Now(); ; {
 		select {
@@ -92,16 +96,16 @@ func (t *teller) alive(ctx context.Context, alive func() error) {
 		}
 		if err := alive(); err != nil {
 			t.log.Error("the bot hangs, which is an error in this program", "reason", err.Error())
-			t.to.Send(sdnotify.Status(err.Error()), "WATCHDOG=trigger")
+			t.supervisor.Send(sdnotify.Status(err.Error()), "WATCHDOG=trigger")
 			continue
 		}
-		if time.Since(said) < t.to.Interval/2-look/10 { // the next look is nearer to the half than this one
+		if time.Since(said) < t.supervisor.Interval/2-checkEvery/10 { // the next check is nearer to the half than this one
 			continue
 		}
 		said = time.Now()
 		t.mu.Lock()
 		if !t.ended { // with its condition, in case that was not heard
-			t.to.Send(append([]string{"WATCHDOG=1"}, t.last...)...)
+			t.supervisor.Send(append([]string{"WATCHDOG=1"}, t.last...)...)
 		}
 		t.mu.Unlock()
 	}
