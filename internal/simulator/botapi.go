@@ -19,7 +19,7 @@ type call struct {
 
 // methods of the Bot API by their names in lower case; Telegram does not care about case either. Those
 // of locked run under the server's lock.
-var locked = map[string]func(*Server, call) reply{
+var locked = map[string]func(*Server, call) response{
 	"getme":               (*Server).getMe,
 	"sendmessage":         (*Server).sendMessage,
 	"sendphoto":           (*Server).sendPhoto,
@@ -49,7 +49,7 @@ func (s *Server) serveBotAPI(w http.ResponseWriter, r *http.Request) {
 		At: s.now(), Token: tokenName(token), Method: method, Params: p, Remote: r.RemoteAddr,
 		UserAgent: r.UserAgent(),
 	}
-	note := func(out reply) { // before the answer, so that whoever has it finds the call
+	note := func(out response) { // before the response, so that whoever has it finds the call
 		rec.Status, rec.Description = out.status, out.description
 		if r.Context().Err() != nil {
 			rec.Status, rec.Description = 0, "the client hung up"
@@ -58,7 +58,7 @@ func (s *Server) serveBotAPI(w http.ResponseWriter, r *http.Request) {
 	}
 	if f := s.fault(r.Context(), strings.ToLower(method), p); f != nil {
 		rec.Fault = f.Name()
-		f.serve(r.Context(), w, s.closed, func() reply { return s.dispatch(r.Context(), token, method, p, files, err) }, note)
+		f.serve(r.Context(), w, s.closed, func() response { return s.dispatch(r.Context(), token, method, p, files, err) }, note)
 		return
 	}
 	out := failure(http.StatusNotFound, "Not Found")
@@ -67,14 +67,14 @@ func (s *Server) serveBotAPI(w http.ResponseWriter, r *http.Request) {
 	}
 	if f := out.interrupt; f != nil {
 		rec.Fault = f.Name()
-		f.serve(r.Context(), w, s.closed, func() reply { return answerUpdates(nil) }, note)
+		f.serve(r.Context(), w, s.closed, func() response { return updatesResponse(nil) }, note)
 		return
 	}
 	note(out)
 	out.write(w)
 }
 
-func (s *Server) dispatch(ctx context.Context, token, method string, p params, files map[string]upload, bad error) reply {
+func (s *Server) dispatch(ctx context.Context, token, method string, p params, files map[string]upload, bad error) response {
 	select {
 	case <-s.closed:
 		return failure(http.StatusInternalServerError, "Internal Server Error: restart")
@@ -131,7 +131,7 @@ func (b *bot) user() User {
 	return User{ID: b.ID, IsBot: true, FirstName: "Tandem", Username: b.Username}
 }
 
-func (s *Server) getMe(c call) reply {
+func (s *Server) getMe(c call) response {
 	return success(struct {
 		User
 		CanJoinGroups           bool `json:"can_join_groups"`
@@ -140,9 +140,9 @@ func (s *Server) getMe(c call) reply {
 	}{User: c.bot.user(), CanJoinGroups: true})
 }
 
-func (s *Server) yes(call) reply { return success(true) }
+func (s *Server) yes(call) response { return success(true) }
 
-func (s *Server) getChat(c call) reply {
+func (s *Server) getChat(c call) response {
 	ch, refused := s.chatOf(c)
 	if refused != nil {
 		return *refused
@@ -150,7 +150,7 @@ func (s *Server) getChat(c call) reply {
 	return success(ch.Chat)
 }
 
-func (s *Server) setMyCommands(c call) reply {
+func (s *Server) setMyCommands(c call) response {
 	var commands []struct {
 		Command     string `json:"command"`
 		Description string `json:"description"`
@@ -171,19 +171,19 @@ func (s *Server) setMyCommands(c call) reply {
 	return success(true)
 }
 
-func (s *Server) getMyCommands(c call) reply {
+func (s *Server) getMyCommands(c call) response {
 	if c.bot.Commands == nil {
 		return success([]string{})
 	}
 	return success(c.bot.Commands)
 }
 
-func (s *Server) deleteMyCommands(c call) reply {
+func (s *Server) deleteMyCommands(c call) response {
 	c.bot.Commands = nil
 	return success(true)
 }
 
-func (s *Server) setWebhook(c call) reply {
+func (s *Server) setWebhook(c call) response {
 	url := c.params["url"]
 	if url == "" {
 		return s.deleteWebhook(c)
@@ -209,7 +209,7 @@ func (s *Server) setWebhook(c call) reply {
 	return out
 }
 
-func (s *Server) deleteWebhook(c call) reply {
+func (s *Server) deleteWebhook(c call) response {
 	if c.params.bool("drop_pending_updates") {
 		c.bot.Queue = nil
 	}
@@ -223,7 +223,7 @@ func (s *Server) deleteWebhook(c call) reply {
 	return out
 }
 
-func (s *Server) getWebhookInfo(c call) reply {
+func (s *Server) getWebhookInfo(c call) response {
 	info := map[string]any{
 		"url":                    c.bot.Webhook,
 		"has_custom_certificate": false,

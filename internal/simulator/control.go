@@ -18,7 +18,7 @@ import (
 //	POST   /control/customers       Customer                         add or change a chat
 //	POST   /control/messages        Incoming                         {"message", "update_id"}
 //	GET    /control/messages        ?chat_id=&bot_id=                the chat as it stands
-//	POST   /control/batch           {"messages":[Incoming]} or       many messages as one answer to a waiting poll;
+//	POST   /control/batch           {"messages":[Incoming]} or       many messages as one response to a waiting poll;
 //	                                {"count","chat_ids","text"}      %d in text is the number, from 1
 //	POST   /control/edits           {"chat_id","message_id","text"}  the customer edits
 //	POST   /control/presses         {"chat_id","message_id","data"}  the customer presses a button

@@ -15,7 +15,7 @@ import (
 	"tandem/internal/simulator/simtest"
 )
 
-// control calls the control API and decodes the answer into out, when there is one.
+// control calls the control API and decodes the response into out, when there is one.
 func control(t *testing.T, tg *simtest.Telegram, call, body string, out any) (status int) {
 	t.Helper()
 	method, path, _ := strings.Cut(call, " ")
@@ -153,7 +153,7 @@ func TestControlFaults(t *testing.T) {
 	if status := control(t, tg, "POST faults", `{"preset":"flood","chat_id":7,"times":1}`, &added); status != 200 {
 		t.Fatalf("a preset: %d", status)
 	}
-	send := func() answer { return ask(t, tg, "sendMessage", p{"chat_id": 7, "text": "x"}) }
+	send := func() response { return ask(t, tg, "sendMessage", p{"chat_id": 7, "text": "x"}) }
 	if a, b := send(), send(); a.Code != 429 || !b.OK {
 		t.Errorf("with a flood once: %v, then %v", a, b)
 	}

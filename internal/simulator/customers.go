@@ -201,7 +201,7 @@ func (s *Server) setBlocked(b *bot, ch *chat, blocked bool) {
 	s.touch()
 }
 
-// Batch runs send and hands all that it queues to a waiting poll as one answer.
+// Batch runs send and hands all that it queues to a waiting poll as one response.
 func (s *Server) Batch(send func() error) error {
 	s.mu.Lock()
 	s.batching++

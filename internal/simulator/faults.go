@@ -12,23 +12,23 @@ import (
 	"time"
 )
 
-// Kind of a fault: what happens instead of the ordinary answer.
+// Kind of a fault: what happens instead of the ordinary response.
 type Kind string
 
 const (
 	// Answer gives an error of the Bot API: Status, Description, Parameters, Header.
 	Answer Kind = "answer"
-	// Raw gives any HTTP answer: Status, Header, Body.
+	// Raw gives any HTTP response: Status, Header, Body.
 	Raw Kind = "raw"
 	// Reset breaks the connection before the call is accepted: nothing happens on Telegram's side.
 	Reset Kind = "reset"
 	// ResetAfter accepts the call and breaks the connection instead of answering: the client cannot know.
 	ResetAfter Kind = "reset_after"
-	// Hang gives no answer until the fault is cleared, then breaks the connection. Nothing is accepted.
+	// Hang gives no response until the fault is cleared, then breaks the connection. Nothing is accepted.
 	Hang Kind = "hang"
 	// HangAfter accepts the call and then hangs in the same way.
 	HangAfter Kind = "hang_after"
-	// Slow accepts the call and dribbles the answer's body over Delay.
+	// Slow accepts the call and dribbles the response's body over Delay.
 	Slow Kind = "slow"
 	// Late accepts the call after Delay and answers as ever.
 	Late Kind = "late"
@@ -125,7 +125,7 @@ func (s *Server) AddFault(f Fault) int64 {
 	if f.Interrupt {
 		for _, b := range s.bots {
 			if b.waiting != nil && a.matches("getupdates", nil) && a.hit() {
-				b.waiting.finish(reply{interrupt: a})
+				b.waiting.finish(response{interrupt: a})
 				b.waiting = nil
 			}
 		}
@@ -202,20 +202,20 @@ func (s *Server) fault(ctx context.Context, method string, p params) *activeFaul
 
 // serve carries the fault out. accept does what the call asks for; note records the outcome, always before
 // the client can see it.
-func (f *activeFault) serve(ctx context.Context, w http.ResponseWriter, closed <-chan struct{}, accept func() reply, note func(reply)) {
+func (f *activeFault) serve(ctx context.Context, w http.ResponseWriter, closed <-chan struct{}, accept func() response, note func(response)) {
 	switch f.Kind {
 	case Reset:
-		note(reply{description: "connection reset before it was accepted"})
+		note(response{description: "connection reset before it was accepted"})
 		reset(w)
 	case ResetAfter:
-		note(reply{description: "connection reset after it was served with " + strconv.Itoa(accept().status)})
+		note(response{description: "connection reset after it was served with " + strconv.Itoa(accept().status)})
 		reset(w)
 	case Hang, HangAfter:
 		words := "hangs before it was accepted"
 		if f.Kind == HangAfter {
 			words = "hangs after it was served with " + strconv.Itoa(accept().status)
 		}
-		note(reply{description: words})
+		note(response{description: words})
 		select {
 		case <-f.cleared:
 			reset(w)
@@ -232,7 +232,7 @@ func (f *activeFault) serve(ctx context.Context, w http.ResponseWriter, closed <
 		note(out)
 		out.write(w)
 	case Raw:
-		note(reply{status: f.Status})
+		note(response{status: f.Status})
 		for name, value := range f.Header {
 			w.Header().Set(name, value)
 		}
@@ -240,7 +240,7 @@ func (f *activeFault) serve(ctx context.Context, w http.ResponseWriter, closed <
 		w.WriteHeader(f.Status)
 		_, _ = w.Write([]byte(f.Body)) // the client may have hung up
 	default:
-		out := reply{status: f.Status, description: f.Description, parameters: f.Parameters}
+		out := response{status: f.Status, description: f.Description, parameters: f.Parameters}
 		note(out)
 		for name, value := range f.Header {
 			w.Header().Set(name, value)
@@ -249,8 +249,8 @@ func (f *activeFault) serve(ctx context.Context, w http.ResponseWriter, closed <
 	}
 }
 
-// dribble writes the answer in small pieces over the fault's delay.
-func (f *activeFault) dribble(ctx context.Context, w http.ResponseWriter, out reply, closed <-chan struct{}) {
+// dribble writes the response in small pieces over the fault's delay.
+func (f *activeFault) dribble(ctx context.Context, w http.ResponseWriter, out response, closed <-chan struct{}) {
 	body := out.body()
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))

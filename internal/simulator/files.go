@@ -69,12 +69,12 @@ func (f *file) attach(m *Message) {
 	m.Document = &Document{FileID: f.ID, FileUniqueID: f.UniqueID, FileName: f.Name, MIMEType: f.MediaType, FileSize: len(f.Data)}
 }
 
-func (s *Server) sendPhoto(c call) reply { return s.sendFile(c, "photo", "sendPhoto") }
+func (s *Server) sendPhoto(c call) response { return s.sendFile(c, "photo", "sendPhoto") }
 
-func (s *Server) sendDocument(c call) reply { return s.sendFile(c, "document", "sendDocument") }
+func (s *Server) sendDocument(c call) response { return s.sendFile(c, "document", "sendDocument") }
 
 // sendFile takes a file that came with the call (in its own field, or attach://field), or one by its id.
-func (s *Server) sendFile(c call, field, method string) reply {
+func (s *Server) sendFile(c call, field, method string) response {
 	caption, refused := plain(c.params, "caption", "")
 	if refused != nil {
 		return *refused
@@ -114,7 +114,7 @@ func (s *Server) sendFile(c call, field, method string) reply {
 	return s.deliver(c, ch, m, Sent{Method: method, Text: m.Caption, FileID: f.ID})
 }
 
-func (s *Server) getFile(c call) reply {
+func (s *Server) getFile(c call) response {
 	id := c.params["file_id"]
 	if id == "" {
 		return badRequest("file_id not specified")

@@ -102,7 +102,7 @@ func Empty() Fault {
 	return Fault{Kind: Raw, Status: 200, Header: map[string]string{"Content-Type": "application/json"}, Label: "empty"}
 }
 
-// Truncated answers 200 with the beginning of an answer.
+// Truncated answers 200 with the beginning of a response.
 func Truncated() Fault {
 	return Fault{Kind: Raw, Status: 200, Header: map[string]string{"Content-Type": "application/json"},
 		Body: `{"ok":true,"result":[{"update_id":1234`, Label: "truncated"}
@@ -119,13 +119,13 @@ func Cut() Fault { return Fault{Kind: Reset, Label: "reset", Interrupt: true} }
 // CutAfter breaks it after the call was accepted: its outcome is unknown.
 func CutAfter() Fault { return Fault{Kind: ResetAfter, Method: "sendMessage", Label: "reset_after"} }
 
-// Stall gives no answer until it is cleared.
+// Stall gives no response until it is cleared.
 func Stall() Fault { return Fault{Kind: Hang, Label: "hang"} }
 
-// StallAfter accepts a message and then gives no answer until it is cleared.
+// StallAfter accepts a message and then gives no response until it is cleared.
 func StallAfter() Fault { return Fault{Kind: HangAfter, Method: "sendMessage", Label: "hang_after"} }
 
-// Dribble takes ms milliseconds for the answer's body.
+// Dribble takes ms milliseconds for the response's body.
 func Dribble(ms int) Fault { return Fault{Kind: Slow, DelayMS: ms, Label: "slow"} }
 
 // Delay answers everything ms milliseconds late.

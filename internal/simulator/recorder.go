@@ -22,7 +22,7 @@ type Call struct {
 	Token       string            `json:"token"`
 	Method      string            `json:"method"`
 	Params      map[string]string `json:"params,omitempty"`
-	Status      int               `json:"status"` // 0: no answer was given
+	Status      int               `json:"status"` // 0: no response was given
 	Description string            `json:"description,omitempty"`
 	Fault       string            `json:"fault,omitempty"` // the fault that served it
 	Remote      string            `json:"remote"`          // the client's address

@@ -10,7 +10,7 @@ import (
 )
 
 // chatOf is the chat that a call is for, or the refusal. The lock is held.
-func (s *Server) chatOf(c call) (*chat, *reply) {
+func (s *Server) chatOf(c call) (*chat, *response) {
 	given := strings.TrimSpace(c.params["chat_id"])
 	if given == "" {
 		r := badRequest("chat_id is empty")
@@ -27,7 +27,7 @@ func (s *Server) chatOf(c call) (*chat, *reply) {
 
 // sendMessage checks in Telegram's order: what the text is made of, the chat, the reply, the text, and last
 // what only the addressee's side knows.
-func (s *Server) sendMessage(c call) reply {
+func (s *Server) sendMessage(c call) response {
 	text, refused := plain(c.params, "text", "message text is empty")
 	if refused != nil {
 		return *refused
@@ -49,9 +49,9 @@ func (s *Server) sendMessage(c call) reply {
 
 // plain is the parameter name as a text. The simulator reads no markup, and says so rather than letting through
 // what the real server would refuse.
-func plain(p params, name, empty string) (string, *reply) {
+func plain(p params, name, empty string) (string, *response) {
 	text := p[name]
-	var r reply
+	var r response
 	switch {
 	case text == "" && empty != "":
 		r = badRequest(empty)
@@ -66,7 +66,7 @@ func plain(p params, name, empty string) (string, *reply) {
 }
 
 // newMessage makes a bot's message without its content.
-func (s *Server) newMessage(c call) (*chat, *Message, *reply) {
+func (s *Server) newMessage(c call) (*chat, *Message, *response) {
 	ch, refused := s.chatOf(c)
 	if refused != nil {
 		return nil, nil, refused
@@ -103,7 +103,7 @@ func (s *Server) newMessage(c call) (*chat, *Message, *reply) {
 }
 
 // deliver stores a finished message, or refuses it for what is wrong with the addressee or the rate.
-func (s *Server) deliver(c call, ch *chat, m *Message, sent Sent) reply {
+func (s *Server) deliver(c call, ch *chat, m *Message, sent Sent) response {
 	switch {
 	case ch.Deactivated:
 		return forbidden("user is deactivated")
@@ -161,7 +161,7 @@ func (r *rates) note(now time.Time) {
 	}
 }
 
-func (s *Server) editMessageText(c call) reply {
+func (s *Server) editMessageText(c call) response {
 	text, refused := plain(c.params, "text", "message text is empty")
 	if refused != nil {
 		return *refused
@@ -194,7 +194,7 @@ func (s *Server) editMessageText(c call) reply {
 	return success(m)
 }
 
-func (s *Server) deleteMessage(c call) reply {
+func (s *Server) deleteMessage(c call) response {
 	ch, refused := s.chatOf(c)
 	if refused != nil {
 		return *refused
@@ -211,7 +211,7 @@ func (s *Server) deleteMessage(c call) reply {
 	return success(true)
 }
 
-func (s *Server) answerCallbackQuery(c call) reply {
+func (s *Server) answerCallbackQuery(c call) response {
 	id := c.params["callback_query_id"]
 	at, known := c.bot.callbacks[id]
 	if !known || s.now().Sub(at) > callbackLife {
@@ -221,7 +221,7 @@ func (s *Server) answerCallbackQuery(c call) reply {
 	return success(true)
 }
 
-func (s *Server) sendChatAction(c call) reply {
+func (s *Server) sendChatAction(c call) response {
 	ch, refused := s.chatOf(c)
 	if refused != nil {
 		return *refused

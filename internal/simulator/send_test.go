@@ -149,7 +149,7 @@ func TestRateLimits(t *testing.T) {
 	for id := int64(1); id <= 3; id++ {
 		tg.Customer(id, "hello")
 	}
-	send := func(chat int) answer { return ask(t, tg, "sendMessage", p{"chat_id": chat, "text": "x"}) }
+	send := func(chat int) response { return ask(t, tg, "sendMessage", p{"chat_id": chat, "text": "x"}) }
 	if a := send(1); !a.OK {
 		t.Fatalf("the first: %v", a)
 	}
@@ -195,7 +195,7 @@ func TestFiles(t *testing.T) {
 		t.Errorf("the document holds %q", got)
 	}
 
-	upload := func(method, field string, data []byte, extra p) answer {
+	upload := func(method, field string, data []byte, extra p) response {
 		var body bytes.Buffer
 		form := multipart.NewWriter(&body)
 		_ = form.WriteField("chat_id", "7")
@@ -228,7 +228,7 @@ func TestFiles(t *testing.T) {
 		t.Errorf("sent again by its id: %+v", again)
 	}
 	for _, c := range []struct {
-		a    answer
+		a    response
 		want string
 	}{
 		{upload("sendDocument", "document", nil, nil), "400 Bad Request: file must be non-empty"},

@@ -20,8 +20,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// answer of the Bot API as a client sees it.
-type answer struct {
+// response of the Bot API as a client sees it.
+type response struct {
 	HTTP        int             `json:"-"`
 	Header      http.Header     `json:"-"`
 	OK          bool            `json:"ok"`
@@ -31,14 +31,14 @@ type answer struct {
 	Parameters  json.RawMessage `json:"parameters"`
 }
 
-func (a answer) String() string {
+func (a response) String() string {
 	if a.OK {
 		return "ok"
 	}
 	return fmt.Sprintf("%d %s", a.Code, a.Description)
 }
 
-func ask(t testing.TB, tg *simtest.Telegram, method string, params any) answer {
+func ask(t testing.TB, tg *simtest.Telegram, method string, params any) response {
 	t.Helper()
 	a, err := try(context.Background(), tg.URL+"/bot"+simtest.Token+"/"+method, params)
 	if err != nil {
@@ -48,32 +48,32 @@ func ask(t testing.TB, tg *simtest.Telegram, method string, params any) answer {
 }
 
 // try posts params as JSON on a connection of its own.
-func try(ctx context.Context, url string, params any) (answer, error) {
+func try(ctx context.Context, url string, params any) (response, error) {
 	body, err := json.Marshal(params) // a json.RawMessage goes as it is
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Close = true
 	return do(req)
 }
 
-func do(req *http.Request) (answer, error) {
+func do(req *http.Request) (response, error) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	a := answer{HTTP: resp.StatusCode, Header: resp.Header}
+	a := response{HTTP: resp.StatusCode, Header: resp.Header}
 	if err := json.Unmarshal(b, &a); err != nil {
 		return a, fmt.Errorf("%d %q: %w", resp.StatusCode, b, err)
 	}
@@ -84,8 +84,8 @@ type p = map[string]any
 
 func jsonText(s string) json.RawMessage { return json.RawMessage(s) }
 
-// updates are the ids of an answer to getUpdates.
-func updates(t testing.TB, a answer) []int64 {
+// updates are the ids of a response to getUpdates.
+func updates(t testing.TB, a response) []int64 {
 	t.Helper()
 	if !a.OK {
 		t.Fatalf("getUpdates: %v", a)
@@ -103,7 +103,7 @@ func updates(t testing.TB, a answer) []int64 {
 	return ids
 }
 
-func message(t testing.TB, a answer) simulator.Message {
+func message(t testing.TB, a response) simulator.Message {
 	t.Helper()
 	var m simulator.Message
 	if err := json.Unmarshal(a.Result, &m); err != nil || !a.OK {

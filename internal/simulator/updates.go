@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	maxPollTimeout = 50 * time.Second // Telegram cuts longer ones
-	maxAnswer      = 4 << 20          // bytes of updates in one answer
-	maxQueue       = 1_000_000
-	retention      = 24 * time.Hour
-	callbackLife   = 150 * time.Second
+	maxPollTimeout  = 50 * time.Second // Telegram cuts longer ones
+	maxUpdatesBytes = 4 << 20          // in one response
+	maxQueue        = 1_000_000
+	retention       = 24 * time.Hour
+	callbackLife    = 150 * time.Second
 )
 
 // PollStats count the getUpdates calls of one bot.
@@ -26,7 +26,7 @@ type PollStats struct {
 	Requests  int   `json:"requests"`
 	Waiting   int   `json:"waiting"`     // calls open now
 	MaxOpen   int   `json:"max_open"`    // most calls of live clients that were open at the same time
-	Conflicts int   `json:"conflicts"`   // 409 answers given
+	Conflicts int   `json:"conflicts"`   // 409 responses given
 	Delivered int   `json:"delivered"`   // updates handed out, repeated ones counted again
 	Confirmed int64 `json:"confirmed"`   // highest offset that confirmed; every update below it is acknowledged
 	Pending   int   `json:"pending"`     // updates in the queue
@@ -52,15 +52,15 @@ func (b *bot) pollStats() PollStats {
 
 // poll is a getUpdates call that waits. It is finished once, with the server's lock held.
 type poll struct {
-	offset int64
-	limit  int
-	answer chan reply // has room for one
+	offset   int64
+	limit    int
+	response chan response // has room for one
 }
 
-func (p *poll) finish(r reply) { p.answer <- r }
+func (p *poll) finish(r response) { p.response <- r }
 
 // getUpdates does what is known of process_get_updates_query and do_get_updates in tdlib/telegram-bot-api.
-func (s *Server) getUpdates(ctx context.Context, b *bot, p params) reply {
+func (s *Server) getUpdates(ctx context.Context, b *bot, p params) response {
 	offset := p.int("offset", 0)
 	limit := int(min(max(p.int("limit", 100), 1), 100))
 	timeout := time.Duration(min(max(p.int("timeout", 0), 0), int64(maxPollTimeout/time.Second))) * time.Second
@@ -98,19 +98,19 @@ func (s *Server) getUpdates(ctx context.Context, b *bot, p params) reply {
 	updates := s.take(b, offset, limit)
 	if len(updates) > 0 || timeout == 0 {
 		s.mu.Unlock()
-		return answerUpdates(updates)
+		return updatesResponse(updates)
 	}
 	if b.waiting != nil {
 		b.waiting.finish(displaced)
 	}
-	me := &poll{offset: offset, limit: limit, answer: make(chan reply, 1)}
+	me := &poll{offset: offset, limit: limit, response: make(chan response, 1)}
 	b.waiting = me
 	s.mu.Unlock()
 
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
-	case r := <-me.answer:
+	case r := <-me.response:
 		return s.afterWait(ctx, b, r)
 	case <-timer.C:
 	case <-ctx.Done():
@@ -120,17 +120,17 @@ func (s *Server) getUpdates(ctx context.Context, b *bot, p params) reply {
 	if b.waiting == me {
 		b.waiting = nil
 		s.mu.Unlock()
-		return answerUpdates(nil)
+		return updatesResponse(nil)
 	}
 	s.mu.Unlock()
-	return s.afterWait(ctx, b, <-me.answer)
+	return s.afterWait(ctx, b, <-me.response)
 }
 
 var displaced = failure(http.StatusConflict,
 	"Conflict: terminated by other getUpdates request; make sure that only one bot instance is running")
 
 // afterWait gives a displaced poll its 409, and counts the overlap if its client is still there.
-func (s *Server) afterWait(ctx context.Context, b *bot, r reply) reply {
+func (s *Server) afterWait(ctx context.Context, b *bot, r response) response {
 	if r.status != http.StatusConflict {
 		return r
 	}
@@ -151,7 +151,7 @@ func (s *Server) afterWait(ctx context.Context, b *bot, r reply) reply {
 
 // conflict is fail_query_conflict: the first 409 goes out at once; one that comes less than ConflictHold after
 // such a one is held back for that long, which keeps two spinning bots from seeing thousands of them.
-func (s *Server) conflict(ctx context.Context, b *bot, description string) reply {
+func (s *Server) conflict(ctx context.Context, b *bot, description string) response {
 	s.mu.Lock()
 	b.stats.Conflicts++
 	now := time.Now()
@@ -193,7 +193,7 @@ func (s *Server) take(b *bot, offset int64, limit int) []queued {
 	if len(b.Queue) != before {
 		s.touch()
 	}
-	n, room := 0, maxAnswer
+	n, room := 0, maxUpdatesBytes
 	for n < len(b.Queue) && n < limit {
 		if room -= 50 + len(b.Queue[n].Body); room <= 0 {
 			break
@@ -204,7 +204,7 @@ func (s *Server) take(b *bot, offset int64, limit int) []queued {
 	return slices.Clone(b.Queue[:n])
 }
 
-func answerUpdates(updates []queued) reply {
+func updatesResponse(updates []queued) response {
 	var out bytes.Buffer
 	out.WriteByte('[')
 	for i, u := range updates {
@@ -214,7 +214,7 @@ func answerUpdates(updates []queued) reply {
 		out.Write(u.json())
 	}
 	out.WriteByte(']')
-	return reply{status: http.StatusOK, result: out.Bytes()}
+	return response{status: http.StatusOK, result: out.Bytes()}
 }
 
 // updateKinds are the kinds the server knows, with whether a bot gets them when it did not ask.
@@ -324,7 +324,7 @@ func (s *Server) wake(b *bot) {
 		return
 	}
 	if updates := s.take(b, b.waiting.offset, b.waiting.limit); len(updates) > 0 {
-		b.waiting.finish(answerUpdates(updates))
+		b.waiting.finish(updatesResponse(updates))
 		b.waiting = nil
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 // result of a poll that runs beside the test.
 type result struct {
-	answer
+	response
 	err  error
 	took time.Duration
 }
@@ -48,7 +48,7 @@ func need(t *testing.T, ch <-chan result) result {
 	}
 }
 
-func wantIDs(t *testing.T, a answer, want ...int64) {
+func wantIDs(t *testing.T, a response, want ...int64) {
 	t.Helper()
 	got := updates(t, a)
 	if fmt.Sprint(got) != fmt.Sprint(want) && len(got)+len(want) > 0 {
@@ -62,7 +62,7 @@ func TestOffsetConfirms(t *testing.T) {
 	for i := range 5 {
 		tg.Customer(7, fmt.Sprint("message ", i))
 	}
-	poll := func(params p) answer { return ask(t, tg, "getUpdates", params) }
+	poll := func(params p) response { return ask(t, tg, "getUpdates", params) }
 	wantIDs(t, poll(p{"limit": "2"}), first, first+1)
 	wantIDs(t, poll(p{"limit": 0}), first)                                                       // cut to 1
 	wantIDs(t, poll(p{"offset": first + 1, "limit": "100"}), first+1, first+2, first+3, first+4) // confirms one
@@ -111,7 +111,7 @@ func TestLongPoll(t *testing.T) {
 	next := tg.Polls(0).Next
 	tg.Customer(7, "wakes it up")
 	r := need(t, waiting)
-	wantIDs(t, r.answer, next)
+	wantIDs(t, r.response, next)
 	if r.took > 5*time.Second {
 		t.Errorf("a message woke the poll after %v", r.took)
 	}
@@ -148,8 +148,8 @@ func TestBatchIsOneAnswer(t *testing.T) {
 		}
 		return nil
 	})
-	if r := need(t, waiting); err != nil || len(updates(t, r.answer)) != 30 {
-		t.Errorf("the waiting poll got %d of 30 (%v)", len(updates(t, r.answer)), err)
+	if r := need(t, waiting); err != nil || len(updates(t, r.response)) != 30 {
+		t.Errorf("the waiting poll got %d of 30 (%v)", len(updates(t, r.response)), err)
 	}
 }
 
@@ -162,7 +162,7 @@ func TestAnswerIsCutAt4MiB(t *testing.T) {
 		}
 	}
 	if got := updates(t, ask(t, tg, "getUpdates", p{})); len(got) != 3 {
-		t.Errorf("%d updates of 1 MiB in one answer, want 3", len(got))
+		t.Errorf("%d updates of 1 MiB in one response, want 3", len(got))
 	}
 }
 
@@ -177,7 +177,7 @@ func TestConflictRule(t *testing.T) {
 			t.Errorf("the older poll: %v after %v", r, r.took)
 		}
 		tg.Customer(7, "for the newer")
-		if r := need(t, newer); !r.OK || len(updates(t, r.answer)) != 1 {
+		if r := need(t, newer); !r.OK || len(updates(t, r.response)) != 1 {
 			t.Errorf("the newer poll: %v", r)
 		}
 		if st := tg.Polls(0); st.MaxOpen != 2 || st.Conflicts != 1 {

@@ -6,40 +6,40 @@ import (
 	"strconv"
 )
 
-// reply is an answer of the Bot API. result is JSON; a failure has a description instead.
-type reply struct {
+// response is one of the Bot API. result is JSON; a failure has a description instead.
+type response struct {
 	status      int
 	result      json.RawMessage
 	description string
 	parameters  json.RawMessage
 	retryAfter  string       // the HTTP header, beside what parameters say
-	interrupt   *activeFault // cut a waiting poll short; serves the answer
+	interrupt   *activeFault // cut a waiting poll short; serves the response
 }
 
-func success(result any) reply {
+func success(result any) response {
 	b, err := json.Marshal(result)
 	if err != nil {
 		return failure(http.StatusInternalServerError, "Internal Server Error: "+err.Error())
 	}
-	return reply{status: http.StatusOK, result: b}
+	return response{status: http.StatusOK, result: b}
 }
 
-func failure(status int, description string) reply {
-	return reply{status: status, description: description}
+func failure(status int, description string) response {
+	return response{status: status, description: description}
 }
 
-func badRequest(description string) reply {
+func badRequest(description string) response {
 	return failure(http.StatusBadRequest, "Bad Request: "+description)
 }
 
-func forbidden(description string) reply {
+func forbidden(description string) response {
 	return failure(http.StatusForbidden, "Forbidden: "+description)
 }
 
 // tooMany is a 429 in Telegram's form: the seconds are in the text, in the parameters and in the header.
-func tooMany(seconds int) reply {
+func tooMany(seconds int) response {
 	n := strconv.Itoa(seconds)
-	return reply{
+	return response{
 		status:      http.StatusTooManyRequests,
 		description: "Too Many Requests: retry after " + n,
 		parameters:  json.RawMessage(`{"retry_after":` + n + `}`),
@@ -47,10 +47,10 @@ func tooMany(seconds int) reply {
 	}
 }
 
-func (r reply) ok() bool { return r.status == http.StatusOK }
+func (r response) ok() bool { return r.status == http.StatusOK }
 
 // body is the JSON that is sent.
-func (r reply) body() []byte {
+func (r response) body() []byte {
 	out := struct {
 		OK          bool            `json:"ok"`
 		Result      json.RawMessage `json:"result,omitempty"`
@@ -68,7 +68,7 @@ func (r reply) body() []byte {
 	return b
 }
 
-func (r reply) write(w http.ResponseWriter) {
+func (r response) write(w http.ResponseWriter) {
 	b := r.body()
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
