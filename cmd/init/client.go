@@ -21,8 +21,8 @@ import (
 // notRunning is the status of `init status` when there is nothing to tell of.
 const notRunning = 1
 
-// ask is `init start|stop|restart NAME`: it has a running init do it and waits until it is done.
-func ask(verb string, args []string) int {
+// askInit is `init start|stop|restart NAME`: it has a running init do it and waits until it is done.
+func askInit(verb string, args []string) int {
 	if len(args) != 1 {
 		return misuse("want: init " + verb + " web or bot")
 	}
@@ -79,7 +79,7 @@ func showStatus(args []string) int {
 	case len(found) == 0:
 		return fail(notRunning, err.Error())
 	case !asJSON:
-		fmt.Print(table(found, name, dir, time.Now()))
+		fmt.Print(statusTable(found, name, dir, time.Now()))
 	default:
 		if p, ok := found[0].Process(name); ok {
 			found[0].Processes = []status.Process{p}

@@ -22,16 +22,16 @@ const lockFD = 3
 type lockKeeper struct {
 	path     string
 	reserved func() []lockfile.Reserved // files that must not become the lock
-	group    int                        // of a bot that runs as another user, 0 for none
+	botGroup int                        // of a bot that runs as another user, 0 for none
 	log      *slog.Logger
 	tell     func(supervise.Event)
 	wake     chan struct{}
 
-	mu     sync.Mutex
-	wish   int // the number of the TakeLock that is to be fulfilled, 0 for none
-	cancel context.CancelFunc
-	held   *lockfile.Lock
-	now    string // who holds it
+	mu         sync.Mutex
+	wish       int // the number of the TakeLock that is to be fulfilled, 0 for none
+	cancel     context.CancelFunc
+	held       *lockfile.Lock
+	holderText string // who holds it, for people
 }
 
 func newLockKeeper(
@@ -71,7 +71,7 @@ func (k *lockKeeper) file() *os.File {
 func (k *lockKeeper) holder() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.now
+	return k.holderText
 }
 
 // run is the actor. What may hang runs outside it, so that init's end does not wait for it.
@@ -137,7 +137,7 @@ func (k *lockKeeper) take(ctx context.Context, wish int, lock *lockfile.Lock) (*
 	if err == nil && !got {
 		who := k.whoHolds()
 		k.mu.Lock()
-		k.now = who
+		k.holderText = who
 		k.mu.Unlock()
 		k.tell(supervise.LockBusy{Wish: wish, Reason: "the polling lock is held by " + who})
 		err = lock.Lock(ctx)
@@ -155,7 +155,7 @@ func (k *lockKeeper) take(ctx context.Context, wish int, lock *lockfile.Lock) (*
 		k.log.Debug("the lock file does not say who holds it", "reason", err.Error())
 	}
 	k.mu.Lock()
-	k.now, k.held = who, lock
+	k.holderText, k.held = who, lock
 	k.mu.Unlock()
 	k.shareLock(lock.File())
 	return lock, nil
@@ -195,7 +195,7 @@ func (k *lockKeeper) report(ctx context.Context, wish int, lock *lockfile.Lock, 
 // release closes init's copy. Whoever else has one, such as a process that the bot left behind, keeps the lock.
 func (k *lockKeeper) release(lock *lockfile.Lock) {
 	k.mu.Lock()
-	k.held, k.now = nil, ""
+	k.held, k.holderText = nil, ""
 	k.mu.Unlock()
 	if err := lock.Replaced(); err != nil {
 		k.log.Warn("the polling lock did not guard the bot to its end", "reason", err.Error())
@@ -207,13 +207,13 @@ func (k *lockKeeper) release(lock *lockfile.Lock) {
 // which has another group, must not: whoever can open the file can keep every bot off.
 func (k *lockKeeper) shareLock(f *os.File) {
 	var st syscall.Stat_t
-	if k.group == 0 || f == nil || syscall.Fstat(int(f.Fd()), &st) != nil {
+	if k.botGroup == 0 || f == nil || syscall.Fstat(int(f.Fd()), &st) != nil {
 		return
 	}
-	if int(st.Uid) != os.Getuid() || int(st.Gid) == k.group {
+	if int(st.Uid) != os.Getuid() || int(st.Gid) == k.botGroup {
 		return
 	}
-	if f.Chown(-1, k.group) == nil {
+	if f.Chown(-1, k.botGroup) == nil {
 		_ = f.Chmod(0o660)
 	}
 }

@@ -20,13 +20,13 @@ func main() {
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(8 << 20)
 	runtime.GOMAXPROCS(2)
-	os.Exit(before(func() int { return dispatch(os.Args[1:]) }))
+	os.Exit(whileNothingRuns(func() int { return dispatch(os.Args[1:]) }))
 }
 
 // dispatch chooses what the command line asks for and returns the status to end with.
 func dispatch(args []string) int {
 	if len(args) == 0 {
-		return supervised(pair)
+		return runSupervised(pair)
 	}
 	switch rest := args[1:]; args[0] {
 	case "web", "bot":
@@ -34,20 +34,20 @@ func dispatch(args []string) int {
 			return misuse("init " + args[0] + " takes no arguments; to run another program: init -- COMMAND")
 		}
 		if args[0] == "web" {
-			return supervised(webOnly)
+			return runSupervised(webOnly)
 		}
-		return supervised(botOnly)
+		return runSupervised(botOnly)
 	case "status":
 		return showStatus(rest)
 	case "start", "stop", "restart":
-		return ask(args[0], rest)
+		return askInit(args[0], rest)
 	case "-version", "--version", "version":
 		return printVersion()
 	case "-help", "--help", "-h", "help":
 		return printHelp()
 	}
 	if strings.HasPrefix(args[0], "-") {
-		return runPlain(args)
+		return runCommand(args)
 	}
 	return misuse("unknown argument " + quote(args[0]) + "; to run a program: init -- " + args[0])
 }

@@ -10,27 +10,27 @@ import (
 // How the container's memory is shared out, in percent of its limit. A tenth is left for init, for what Go does not
 // count, such as the kernel's share, and for programs that are not written in Go.
 const (
-	shareAlone = 90
-	shareOfWeb = 50
-	shareOfBot = 40
+	percentAlone = 90
+	percentOfWeb = 50
+	percentOfBot = 40
 )
 
-// minShared is the smallest limit that is shared out: below it a limit would keep a Go program collecting garbage
+// minSharedLimit is the smallest limit that is shared out: below it a limit would keep a Go program collecting garbage
 // rather than alive.
-const minShared = 64 << 20
+const minSharedLimit = 64 << 20
 
 // shareMemory tells the processes how much of the container's memory is theirs, where they have not been told: those
 // written in Go collect garbage before the kernel has to kill somebody, others ignore it. limit is in bytes, 0 for
 // none.
 func (s *settings) shareMemory(limit int64) {
-	if limit < minShared {
+	if limit < minSharedLimit {
 		return
 	}
 	p := &s.policy
 	runs := [2]bool{p.Names[supervise.Web] != "", p.Names[supervise.Bot] != "" && p.Disabled == "" && p.Broken == ""}
-	for id, share := range [2]int64{shareOfWeb, shareOfBot} {
+	for id, share := range [2]int64{percentOfWeb, percentOfBot} {
 		if !runs[1-id] {
-			share = shareAlone
+			share = percentAlone
 		}
 		if runs[id] && config.New(s.env[id]).String("GOMEMLIMIT", "") == "" {
 			s.env[id] = config.Set(s.env[id], "GOMEMLIMIT", strconv.FormatInt(limit*share/100>>20, 10)+"MiB")

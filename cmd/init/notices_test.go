@@ -276,10 +276,10 @@ func FuzzDatagram(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, datagram []byte, own bool) {
 		n, ok := sdnotify.Parse(datagram)
-		if ok == (n == sdnotify.Notice{}) || len(n.Status) > sdnotify.MaxStatus || strings.ContainsAny(n.Status, "\n\r\x1b\x00") || n.Extend < 0 || n.Extend > 24*time.Hour || n.StandBy && n.Works {
+		if ok == (n == sdnotify.Notice{}) || len(n.Status) > sdnotify.MaxStatus || strings.ContainsAny(n.Status, "\n\r\x1b\x00") || n.ExtendBy < 0 || n.ExtendBy > 24*time.Hour || n.StandBy && n.StandByOver {
 			t.Fatalf("%q: %+v", datagram, n)
 		}
-		if again := n.Then(n); again != n || (sdnotify.Notice{}).Then(n) != n {
+		if again := n.Merge(n); again != n || (sdnotify.Notice{}).Merge(n) != n {
 			t.Fatalf("%q: said twice it means %+v", datagram, again)
 		}
 		if again, _ := sdnotify.Parse(bytes.ReplaceAll(datagram, []byte("\n"), []byte("\n\n"))); again != n {

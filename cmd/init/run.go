@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -19,33 +20,31 @@ import (
 	"tandem/internal/supervise"
 )
 
-// supervised runs web and bot, or one of them, and returns the status that init ends with.
-func supervised(m mode) int {
-	caught := signals.Catch(nil, catchFailed)
-	score := confine.OpenOOMScore()
+const (
+	flushTimeout = 200 * time.Millisecond // for a log that nobody takes, at init's end
+	groupTimeout = 300 * time.Millisecond // for the actors, at init's end: a file system that hangs must not keep init
+)
+
+// runSupervised runs web and bot, or one of them, and returns the status that init ends with.
+func runSupervised(m mode) int {
+	caught := signals.Catch(nil, signalsFailed)
+	oomScore := confine.OpenOOMScore()
 	// Before web exists: what init was given, the bot's token included, is then not in a /proc file that web,
 	// which has the same user, can read.
-	prctlErr := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	procErr := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	reap.DropInherited()
 
 	s, err := readSettings(m, os.Environ())
-	log, lines := logging.NewAsync(2, s.log, "init")
-	defer lines.Flush(lastLines)
+	log, logWriter := logging.NewAsync(2, s.log, "init")
+	defer logWriter.Flush(flushTimeout)
 	if err != nil {
-		reason := err.Error()
-		if s.botProblem != "" { // all at once
-			reason += "; " + s.botProblem
-		}
-		log.Error("settings are wrong: nothing was started", "reason", reason)
-		status.WriteLastWords(s.terminationLog,
-			fmt.Sprintf("init ended with %d: settings are wrong: nothing was started: %s", exitcode.Usage, reason))
-		return exitcode.Usage
+		return settingsAreWrong(s, err, log)
 	}
 	if s.botProblem != "" && s.policy.Disabled != "" { // otherwise the policy says it
 		log.Error("the bot's settings are wrong: it is disabled", "reason", s.botProblem)
 	}
-	if prctlErr != nil {
-		log.Warn("init cannot close its own /proc files", "reason", prctlErr.Error())
+	if procErr != nil {
+		log.Warn("init cannot close its own /proc files", "reason", procErr.Error())
 	}
 	if err := reap.Adopt(); err != nil {
 		log.Warn("init cannot collect orphans", "reason", err.Error())
@@ -53,58 +52,78 @@ func supervised(m mode) int {
 
 	memory, processes := cgroup.Own()
 	s.shareMemory(memory.Limit())
-	w := newWorld(s, log, lines.Failed())
-	w.oom, w.oomScore, w.processesLeft = cgroup.NewOOMWatch(memory.OOMKills), score, processes.Left
-	if err := os.Chdir("/"); err != nil { // so that init pins no mount
-		log.Warn("init cannot leave its working directory", "reason", err.Error())
-	}
-	w.claimRunDir()
-	return runGroup(w, caught)
+	x := newExecutor(s, log, logWriter.Failed())
+	x.oomWatch, x.oomScore, x.processesLeft = cgroup.NewOOMWatch(memory.OOMKills), oomScore, processes.Left
+	leaveDirectory(log)
+	x.claimRunDir()
+	return runLoop(x, caught)
 }
 
-// lastLines is how long init's end waits for a log that nobody takes.
-const lastLines = 200 * time.Millisecond
+// settingsAreWrong says all at once what is wrong with the settings.
+func settingsAreWrong(s settings, err error, log *slog.Logger) int {
+	reason := err.Error()
+	if s.botProblem != "" {
+		reason += "; " + s.botProblem
+	}
+	log.Error("settings are wrong: nothing was started", "reason", reason)
+	status.WriteTerminationMessage(s.terminationLog,
+		fmt.Sprintf("init ended with %d: settings are wrong: nothing was started: %s", exitcode.Usage, reason))
+	return exitcode.Usage
+}
 
-// runGroup runs the loop, which alone starts, kills and waits, and beside it a group of
-// actors that only bring it requests. No actor stands for a child: the first one to return ends the group, and
-// the bot's end must end nothing.
-func runGroup(w *world, caught *signals.Caught) int {
+// leaveDirectory goes to /, so that init pins no mount.
+func leaveDirectory(log *slog.Logger) {
+	if err := os.Chdir("/"); err != nil {
+		log.Warn("init cannot leave its working directory", "reason", err.Error())
+	}
+}
+
+// runLoop runs the loop until init is to end, and returns the status for it. The loop alone starts, signals and
+// collects processes. Beside it runs a group of actors, which only bring it requests.
+func runLoop(x *executor, caught *signals.Caught) int {
+	groupEnded := x.prepareGroup()
+	if x.settings.policy.Names[supervise.Web] == "" {
+		x.startGroup() // else web's start does
+	}
+	<-caught.Deadly
+	loop := supervise.Loop{
+		Config: &x.settings.policy, Executor: x, Requests: x.requests,
+		Children: caught.Children, Stop: caught.Stop, Others: caught.Others,
+		OwnGoroutine: !dieWithParent(x.settings.mode),
+	}
+	code := loop.Run()
+
+	code = x.afterTheLoop("last words", code, func() { x.terminationMessage(code) })
+	close(x.done)
+	select {
+	case <-groupEnded:
+	case <-time.After(groupTimeout):
+	}
+	return x.afterTheLoop("end", code, x.owned.Release)
+}
+
+// prepareGroup makes startGroup, which starts the actors. No actor stands for a process: the first actor to return ends
+// the group, and the bot's end must end nothing.
+func (x *executor) prepareGroup() (ended <-chan struct{}) {
 	var g run.Group
 	add := func(name string, actor func(done <-chan struct{})) {
-		g.Add(w.guard(name, actor), func(error) {})
+		g.Add(x.guard(name, actor), func(error) {})
 	}
-	add("log", w.watchLog)
-	add("status", w.status.Run)
-	add("control", w.control.Serve)
-	add("notices", w.listen)
-	if w.lock != nil {
-		add("lock", w.lock.run)
+	add("log", x.watchLog)
+	add("status", x.status.Run)
+	add("control", x.control.Serve)
+	add("notices", x.listen)
+	if x.lock != nil {
+		add("lock", x.lock.run)
 	}
-	group := make(chan struct{})
-	w.begin = sync.OnceFunc(func() {
+	end := make(chan struct{})
+	x.startGroup = sync.OnceFunc(func() {
 		go func() {
-			defer close(group)
-			defer w.caught("group")
+			defer close(end)
+			defer x.panicToLoop("group")
 			_ = g.Run()
 		}()
-		time.AfterFunc(reserveAfter, w.reserveThreads)
+		time.AfterFunc(reserveThreadsAfter, x.reserveThreads)
 	})
-	if w.settings.policy.Names[supervise.Web] == "" {
-		w.begin()
-	}
-
-	<-caught.Deadly
-	code := (&supervise.Loop{
-		Config: &w.settings.policy, World: w, Requests: w.requests,
-		Children: caught.Children, Stop: caught.Stop, Others: caught.Others,
-		Elsewhere: !dieWithParent(w.settings.mode),
-	}).Run()
-
-	code = w.after("last words", code, func() { w.lastWords(code) })
-	close(w.done)
-	select {
-	case <-group:
-	case <-time.After(300 * time.Millisecond): // a file system that hangs must not keep init
-	}
-	return w.after("end", code, w.owned.Release)
+	return end
 }

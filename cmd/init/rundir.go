@@ -27,8 +27,8 @@ func (m mode) files() status.Files {
 
 // claimRunDir makes this init the owner of its files in RUN_DIR and opens the sockets there. What stands in the way is
 // said once and costs the sockets and the file, nothing else.
-func (w *world) claimRunDir() {
-	s := &w.settings
+func (x *executor) claimRunDir() {
+	s := &x.settings
 	files := s.mode.files()
 	_, _, web := s.otherUser(supervise.Web)
 	botUser, _, bot := s.otherUser(supervise.Bot)
@@ -38,36 +38,36 @@ func (w *world) claimRunDir() {
 	err := s.runDirProblem
 	if err == nil {
 		want := rundir.Want{Path: s.runDir, Files: files, Named: s.runDirNamed, Shared: web || bot, BotUser: botUser}
-		w.owned, err = rundir.Claim(want, w.log)
+		x.owned, err = rundir.Claim(want, x.log)
 	}
 	if err != nil {
-		w.log.Warn("init runs without status file and control socket", "reason", err.Error())
+		x.log.Warn("init runs without status file and control socket", "reason", err.Error())
 		return
 	}
 	mode := os.FileMode(0o600)
 	if web {
 		mode = 0o644
 	}
-	w.status.To(w.owned.Dir, files.Status, mode)
-	if err := w.control.Listen(w.owned.Path(files.Socket)); err != nil {
-		w.log.Warn("init runs without control socket", "reason", err.Error())
+	x.status.To(x.owned.Dir, files.Status, mode)
+	if err := x.control.Listen(x.owned.Path(files.Socket)); err != nil {
+		x.log.Warn("init runs without control socket", "reason", err.Error())
 	}
-	w.listenToProcesses(w.owned.Path(files.Notify))
+	x.listenToProcesses(x.owned.Path(files.Notify))
 }
 
 // listenToProcesses gives each process that is to be listened to the address for it. Where there is no socket, a
 // process runs as one that is not listened to.
-func (w *world) listenToProcesses(path string) {
-	s := &w.settings
+func (x *executor) listenToProcesses(path string) {
+	s := &x.settings
 	if s.listens == [2]bool{} {
 		return
 	}
 	listener, err := sdnotify.Listen(path)
 	if err != nil {
-		w.log.Warn("init cannot hear whether its processes are ready and alive", "reason", err.Error())
+		x.log.Warn("init cannot hear whether its processes are ready and alive", "reason", err.Error())
 		return
 	}
-	w.processes = listener
+	x.notices = listener
 	for id, wanted := range s.listens {
 		if wanted {
 			s.policy.Notify[id] = true
@@ -81,15 +81,15 @@ func (w *world) listenToProcesses(path string) {
 }
 
 // lastWords is what `kubectl describe pod` shows of the end.
-func (w *world) lastWords(code int) {
-	s := w.status.Status()
+func (x *executor) terminationMessage(code int) {
+	s := x.status.Status()
 	if s == nil {
 		return
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "init ended with %d.", code)
-	if w.failure != "" {
-		fmt.Fprintf(&text, " %s.", w.failure)
+	if x.failure != "" {
+		fmt.Fprintf(&text, " %s.", x.failure)
 	}
 	for _, p := range s.Processes {
 		fmt.Fprintf(&text, " %s: %s", p.Name, p.State)
@@ -101,5 +101,5 @@ func (w *world) lastWords(code int) {
 		}
 		fmt.Fprintf(&text, ", %d restarts.", p.Restarts)
 	}
-	status.WriteLastWords(w.settings.terminationLog, text.String())
+	status.WriteTerminationMessage(x.settings.terminationLog, text.String())
 }

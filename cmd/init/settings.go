@@ -28,7 +28,7 @@ const (
 	pair mode = iota
 	webOnly
 	botOnly
-	plainCommand
+	commandOnly
 )
 
 // settings are all that init goes by.
@@ -52,15 +52,15 @@ type settings struct {
 	botProblem     string           // what is wrong with the bot's settings; never a reason to stop web
 }
 
-// What a time may be. A day is longer than anybody waits for a start or a stop. Whoever wants no limit says off, where
-// that may be.
+// What a duration may be. A day is longer than anybody waits for a start or a stop. Whoever wants no limit says off,
+// where that may be.
 const (
-	least   = time.Millisecond
-	longest = 24 * time.Hour
+	minDuration = time.Millisecond
+	maxDuration = 24 * time.Hour
 )
 
 func stopTimeout(env *config.Env) time.Duration {
-	return env.Duration("STOP_TIMEOUT", 8*time.Second, least, longest)
+	return env.Duration("STOP_TIMEOUT", 8*time.Second, minDuration, maxDuration)
 }
 
 // readSettings reads the environment. The error has all that is wrong with init's and web's settings; what is
@@ -105,12 +105,12 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 	p.Names[supervise.Bot] = "bot"
 	enabled := env.Bool("ENABLE_TELEGRAM_BOT", true)
 	switchUnreadable := env.Err()
-	p.RestartDelay = env.Duration("BOT_RESTART_DELAY", time.Second, least, longest)
-	p.RestartDelayMax = env.Duration("BOT_RESTART_DELAY_MAX", max(time.Minute, p.RestartDelay), least, longest)
+	p.RestartDelay = env.Duration("BOT_RESTART_DELAY", time.Second, minDuration, maxDuration)
+	p.RestartDelayMax = env.Duration("BOT_RESTART_DELAY_MAX", max(time.Minute, p.RestartDelay), minDuration, maxDuration)
 	if p.RestartDelayMax < p.RestartDelay {
-		env.Reject("BOT_RESTART_DELAY_MAX", "want at least BOT_RESTART_DELAY, which is "+p.RestartDelay.String())
+		env.Reject("BOT_RESTART_DELAY_MAX", "want at minDuration BOT_RESTART_DELAY, which is "+p.RestartDelay.String())
 	}
-	p.ConflictDelay = env.Duration("BOT_CONFLICT_DELAY", 30*time.Second, least, longest)
+	p.ConflictDelay = env.Duration("BOT_CONFLICT_DELAY", 30*time.Second, minDuration, maxDuration)
 	s.args[supervise.Bot] = commandLine(env, "BOT_COMMAND", "bot")
 	s.readNotify(env)
 	pass := names(env, "BOT_PASS_ENV")
@@ -158,12 +158,12 @@ func (s *settings) reserve(environ []string) {
 func (s *settings) readNotify(env *config.Env) {
 	ours := env.String("BOT_COMMAND", "") == ""
 	s.listens[supervise.Bot] = env.Bool("BOT_NOTIFY", ours)
-	s.policy.StartTimeout = env.DurationOrOff("BOT_START_TIMEOUT", 2*time.Minute, least, longest)
+	s.policy.StartTimeout = env.DurationOrOff("BOT_START_TIMEOUT", 2*time.Minute, minDuration, maxDuration)
 	watchdog := 5 * time.Minute // a bot whose poll loop hangs says so itself; this is for one that says nothing any more
 	if !ours {
 		watchdog = 0
 	}
-	s.policy.Watchdog = env.DurationOrOff("BOT_WATCHDOG", watchdog, least, longest)
+	s.policy.Watchdog = env.DurationOrOff("BOT_WATCHDOG", watchdog, minDuration, maxDuration)
 	limits := map[string]time.Duration{"BOT_START_TIMEOUT": s.policy.StartTimeout, "BOT_WATCHDOG": s.policy.Watchdog}
 	for name, value := range limits {
 		if !s.listens[supervise.Bot] && value > 0 && env.String(name, "") != "" {

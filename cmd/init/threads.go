@@ -10,8 +10,8 @@ import (
 // in calls on a file system that hangs, and two for the loop, the clients and the runtime itself.
 const spareThreads = 6
 
-// reserveAfter is how long web has the machine's processors for its own start first.
-const reserveAfter = 20 * time.Millisecond
+// reserveThreadsAfter is how long web has the machine's processors for its own start first.
+const reserveThreadsAfter = 20 * time.Millisecond
 
 // roomForOthers is how many processes and threads a small pids.max must still have room for when init has its reserve:
 // the bot, whoever asks for the status, and what either starts.
@@ -20,19 +20,19 @@ const roomForOthers = 3
 // reserveThreads has the runtime make threads while it can. Without it a bot that fills the container's pids.max takes
 // web along: Go's runtime makes a thread when it needs one, and ends the program when it gets none, which nothing can
 // catch.
-func (w *world) reserveThreads() {
-	defer w.caught("threads")
+func (x *executor) reserveThreads() {
+	defer x.panicToLoop("threads")
 	var all, free sync.WaitGroup
 	release := make(chan struct{})
 	spare := spareThreads
-	if left, ok := w.processesLeft(); ok {
+	if left, ok := x.processesLeft(); ok {
 		spare = min(spare, left-roomForOthers)
 	}
 	for range spare {
 		all.Add(1)
 		free.Add(1)
 		go func() {
-			defer w.caught("threads")
+			defer x.panicToLoop("threads")
 			defer free.Done()
 			runtime.LockOSThread() // a thread of its own, which is idle and kept after that
 			all.Done()
@@ -43,5 +43,5 @@ func (w *world) reserveThreads() {
 	all.Wait()
 	close(release)
 	free.Wait()
-	w.log.Debug("threads are in reserve", "threads", max(0, spare))
+	x.log.Debug("threads are in reserve", "threads", max(0, spare))
 }

@@ -11,9 +11,9 @@ type OOMWatch struct {
 	noticed   time.Time  // when the last of them came
 }
 
-// claimable is how long after a kill was noticed an end may be explained by it: a process that is killed ends within
-// that time, and one that a bot lost without ending itself must not explain another's end much later.
-const claimable = 5 * time.Second
+// claimableFor is how long after a kill was noticed it may explain an end. A process that is killed ends within that
+// time. A kill that a bot outlived must not explain another end much later.
+const claimableFor = 5 * time.Second
 
 // NewOOMWatch makes a watch on kills, which is the kernel's count; what it has counted by now explains nothing.
 func NewOOMWatch(kills func() int) *OOMWatch { return &OOMWatch{kills: kills, seen: kills()} }
@@ -21,13 +21,13 @@ func NewOOMWatch(kills func() int) *OOMWatch { return &OOMWatch{kills: kills, se
 // Killed says whether a child's end by SIGKILL, which just came, was for want of memory.
 func (o *OOMWatch) Killed(now time.Time) bool {
 	if n := o.kills(); n > o.seen {
-		if now.Sub(o.noticed) > claimable {
+		if now.Sub(o.noticed) > claimableFor {
 			o.unclaimed = 0
 		}
 		o.unclaimed += n - o.seen
 		o.seen, o.noticed = n, now
 	}
-	if o.unclaimed == 0 || now.Sub(o.noticed) > claimable {
+	if o.unclaimed == 0 || now.Sub(o.noticed) > claimableFor {
 		return false
 	}
 	o.unclaimed--

@@ -189,8 +189,8 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// maxSecret bounds a secret file: anything longer is not a token or an address.
-const maxSecret = 64 << 10
+// maxSecretBytes bounds a secret file: anything longer is not a token or an address.
+const maxSecretBytes = 64 << 10
 
 // Secret reads name, or the file that name_FILE tells (Docker and Kubernetes secrets), without surrounding
 // white space and byte-order mark. It is "" when neither is set or when it was rejected.
@@ -220,8 +220,8 @@ func readSecret(path string) (string, error) {
 		return "", fmt.Errorf("user %d may not read it: chown it to that user or give it mode 0444", os.Getuid())
 	case err != nil:
 		return "", err
-	case len(b) > maxSecret:
-		return "", fmt.Errorf("the file has more than %d bytes, which is too long for a secret", maxSecret)
+	case len(b) > maxSecretBytes:
+		return "", fmt.Errorf("the file has more than %d bytes, which is too long for a secret", maxSecretBytes)
 	}
 	s := strings.TrimSpace(strings.TrimPrefix(string(b), "\ufeff"))
 	if s == "" {
@@ -253,5 +253,5 @@ func readRegular(path string) ([]byte, error) {
 	} else if !info.Mode().IsRegular() { // another one by now
 		return nil, notRegular
 	}
-	return io.ReadAll(io.LimitReader(f, maxSecret+1))
+	return io.ReadAll(io.LimitReader(f, maxSecretBytes+1))
 }

@@ -131,7 +131,7 @@ func TestSecretFile(t *testing.T) {
 		"binary":           {write("bin", "a\x00b"), "", "not text"},
 		"missing":          {filepath.Join(dir, "none"), "", "no such file"},
 		"directory":        {dir, "", "regular file"},
-		"huge":             {write("huge", strings.Repeat("x", maxSecret+1)), "", "too long"},
+		"huge":             {write("huge", strings.Repeat("x", maxSecretBytes+1)), "", "too long"},
 	} {
 		e := New([]string{"T_FILE=" + c.path})
 		got := e.Secret("T")

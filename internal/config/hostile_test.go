@@ -40,7 +40,7 @@ func TestSecretFromWhatIsNoFile(t *testing.T) {
 	must(t, os.Mkdir(at("dir"), 0o700))
 	must(t, os.WriteFile(at("sparse"), nil, 0o600))
 	must(t, os.Truncate(at("sparse"), 1<<40))
-	must(t, os.WriteFile(at("largest"), []byte(strings.Repeat("x", maxSecret)), 0o600))
+	must(t, os.WriteFile(at("largest"), []byte(strings.Repeat("x", maxSecretBytes)), 0o600))
 	// As Kubernetes mounts them.
 	must(t, os.MkdirAll(at("volume/..2026"), 0o700))
 	must(t, os.WriteFile(at("volume/..2026/token"), []byte("s3cret\n"), 0o600))
@@ -60,7 +60,7 @@ func TestSecretFromWhatIsNoFile(t *testing.T) {
 		"a link to a device":   {at("to zero"), "", "regular file"},
 		"a directory":          {at("dir"), "", "regular file"},
 		"a terabyte":           {at("sparse"), "", "too long"},
-		"the longest":          {at("largest"), strings.Repeat("x", maxSecret), ""},
+		"the longest":          {at("largest"), strings.Repeat("x", maxSecretBytes), ""},
 		"as Kubernetes has it": {at("volume/token"), "s3cret", ""},
 	} {
 		within(t, name, func() {

@@ -13,11 +13,11 @@ type OOMScore struct {
 	own int
 }
 
-// botAbove is by how much the bot is the better one to kill when memory runs out. A process that has all of the
+// botScoreAbove is by how much the bot is the better one to kill when memory runs out. A process that has all of the
 // memory counts 1000, so web would have to have half of it more than the bot to be chosen.
 const (
-	botAbove = 500
-	maxScore = 1000
+	botScoreAbove = 500
+	maxScore      = 1000
 )
 
 // OpenOOMScore opens it; nil where that cannot be.
@@ -42,7 +42,7 @@ func (o *OOMScore) Raise() error {
 	if o == nil {
 		return nil
 	}
-	return o.write(min(o.own+botAbove, maxScore))
+	return o.write(min(o.own+botScoreAbove, maxScore))
 }
 
 func (o *OOMScore) Lower() error {

@@ -11,19 +11,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ProbeLimit is how long a living init may take to tell its status, and how long it may be too busy to be asked
+// ProbeTimeout is how long a living init may take to tell its status, and how long it may be too busy to be asked
 // anything.
-const ProbeLimit = 5 * time.Second
+const ProbeTimeout = 5 * time.Second
 
-// maxReply bounds what is taken of a reply, in bytes: whoever can write RUN_DIR can put a socket of his own there.
-const maxReply = 64 << 10
+// maxReplyBytes bounds what is taken of a reply, in bytes: whoever can write RUN_DIR can put a socket of his own there.
+const maxReplyBytes = 64 << 10
 
 var errMute = errors.New("it does not answer; it hangs, or it is too busy")
 
 // Do has the init at socket carry out verb for the process name, and waits for as long as that takes. It asks only an
 // init that tells its status: for one that hangs, or for a stranger's socket, it would wait for ever.
 func Do(socket, verb, name string) (Outcome, error) {
-	if _, err := Request(socket, "status\n", ProbeLimit); errors.Is(err, syscall.EAGAIN) {
+	if _, err := Request(socket, "status\n", ProbeTimeout); errors.Is(err, syscall.EAGAIN) {
 		return Outcome{}, errMute
 	} else if err != nil {
 		return Outcome{}, err
@@ -42,7 +42,7 @@ func Do(socket, verb, name string) (Outcome, error) {
 
 // Status is the status of the init at socket, as JSON.
 func Status(socket string) ([]byte, error) {
-	reply, err := Request(socket, "status\n", ProbeLimit)
+	reply, err := Request(socket, "status\n", ProbeTimeout)
 	if errors.Is(err, syscall.EAGAIN) || err == nil && reply == "" {
 		return nil, errMute
 	}
@@ -59,7 +59,7 @@ func Status(socket string) ([]byte, error) {
 // was not even asked, because others crowd the socket, is asked again for a while: an operator's word has to get
 // through.
 func Request(socket, line string, limit time.Duration) (reply string, err error) {
-	for until := time.Now().Add(ProbeLimit); ; {
+	for until := time.Now().Add(ProbeTimeout); ; {
 		reply, err = requestOnce(socket, line, limit)
 		crowdedOut := errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) ||
 			err == nil && reply == strings.TrimSpace(tooMany)
@@ -96,8 +96,8 @@ func requestOnce(socket, line string, limit time.Duration) (string, error) {
 			return "", fmt.Errorf("%s: %w", socket, err)
 		case n == 0:
 			return strings.TrimSpace(string(reply)), nil
-		case len(reply) > maxReply:
-			return "", fmt.Errorf("%s: the answer has more than %d bytes", socket, maxReply)
+		case len(reply) > maxReplyBytes:
+			return "", fmt.Errorf("%s: the answer has more than %d bytes", socket, maxReplyBytes)
 		case limit > 0 && time.Since(began) > limit: // it says something now and then, and never all
 			return "", fmt.Errorf("%s: %w", socket, syscall.EAGAIN)
 		default:

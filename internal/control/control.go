@@ -24,12 +24,14 @@ import (
 )
 
 const (
-	maxLine   = 256             // bytes of a request
-	maxSilent = 32              // clients that have not said all they want; for one more the longest silent one has to go
-	maxAsking = 16              // requests that are being carried out; one more is refused
-	maxLooks  = 16              // of the status at once, likewise
-	patience  = 2 * time.Second // for a client to say what it wants and to take the answer, and for the loop to turn
-	backlog   = 64              // clients that wait to be heard
+	maxLineBytes      = 256 // of a request
+	maxSilentClients  = 32  // that have not said all they want; for one more, the one that is silent longest has to go
+	maxRequests       = 16  // that are being carried out at once; one more is refused
+	maxStatusRequests = 16  // the same for the status
+	backlog           = 64  // clients that wait to be heard
+
+	// stepTimeout is for a client to say what it wants, for a client to take the answer, and for the loop to turn.
+	stepTimeout = 2 * time.Second
 )
 
 // tooMany is the reply to a request that was not looked at.
@@ -51,15 +53,15 @@ type Server struct {
 	Status func() []byte
 	// Failed is told of a panic.
 	Failed func(panic any)
-	// Limit is for what was asked for to come to something.
-	Limit time.Duration
+	// DoTimeout is for what was asked for to come to something.
+	DoTimeout time.Duration
 
 	socket *os.File // nil while there is none
 
-	mu     sync.Mutex
-	silent []*os.File // longest first
-	asking int
-	looks  int
+	mu             sync.Mutex
+	silent         []*os.File // longest first
+	requests       int
+	statusRequests int
 }
 
 // Listen makes the socket at path, in place of a stale one.
@@ -109,20 +111,20 @@ func (s *Server) client(f *os.File) {
 			s.Failed(r)
 		}
 	}()
-	_ = f.SetDeadline(time.Now().Add(patience))
+	_ = f.SetDeadline(time.Now().Add(stepTimeout))
 	line, ok := s.hear(f)
 	if !ok {
 		return
 	}
 	reply := s.reply(line)
-	_ = f.SetDeadline(time.Now().Add(patience))
+	_ = f.SetDeadline(time.Now().Add(stepTimeout))
 	send(f, reply)
 }
 
 // hear reads a line, or as much of one as a request may have; false if the client left or took too long.
 func (s *Server) hear(f *os.File) (line string, ok bool) {
 	s.mu.Lock()
-	if len(s.silent) == maxSilent {
+	if len(s.silent) == maxSilentClients {
 		s.silent[0].Close()
 		s.silent = s.silent[1:]
 	}
@@ -133,7 +135,7 @@ func (s *Server) hear(f *os.File) (line string, ok bool) {
 		s.silent = slices.DeleteFunc(s.silent, func(other *os.File) bool { return other == f })
 		s.mu.Unlock()
 	}()
-	buf := make([]byte, maxLine)
+	buf := make([]byte, maxLineBytes)
 	for n := 0; n < len(buf); {
 		more, err := f.Read(buf[n:])
 		if err != nil {
@@ -153,9 +155,9 @@ func (s *Server) reply(line string) []byte {
 	if problem != "" {
 		return say(Outcome{1, problem})
 	}
-	under, most := &s.asking, maxAsking
+	under, most := &s.requests, maxRequests
 	if verb == "status" { // counted apart: a probe must not fail because much is being carried out
-		under, most = &s.looks, maxLooks
+		under, most = &s.statusRequests, maxStatusRequests
 	}
 	s.mu.Lock()
 	free := *under < most
@@ -172,14 +174,14 @@ func (s *Server) reply(line string) []byte {
 		s.mu.Unlock()
 	}()
 	if verb == "status" {
-		if _, ok := within(patience, func(done func(Outcome)) { s.Turn(func() { done(Outcome{}) }) }); !ok {
+		if _, ok := within(stepTimeout, func(done func(Outcome)) { s.Turn(func() { done(Outcome{}) }) }); !ok {
 			return nil
 		}
 		return append(s.Status(), '\n')
 	}
-	o, ok := within(s.Limit, func(done func(Outcome)) { s.Do(verb, name, done) })
+	o, ok := within(s.DoTimeout, func(done func(Outcome)) { s.Do(verb, name, done) })
 	if !ok {
-		o = Outcome{1, "no answer within " + s.Limit.String()}
+		o = Outcome{1, "no answer within " + s.DoTimeout.String()}
 	}
 	return say(o)
 }

@@ -39,7 +39,7 @@ func FuzzControl(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		var asked []string
 		c := &Server{
-			Limit: time.Second, Status: func() []byte { return []byte("{}") },
+			DoTimeout: time.Second, Status: func() []byte { return []byte("{}") },
 			Turn: func(done func()) { asked = append(asked, "status"); done() },
 			Do: func(verb, name string, done func(Outcome)) {
 				asked = append(asked, verb+" "+name)
@@ -74,7 +74,7 @@ func FuzzControl(f *testing.F) {
 		case strings.Count(string(answer), "\n") > 1 || !ok && len(answer) > 0 && answer[0] != '1':
 			t.Fatalf("%q was answered %q", sent, answer)
 		}
-		if len(c.silent) != 0 || c.asking != 0 || c.looks != 0 {
+		if len(c.silent) != 0 || c.requests != 0 || c.statusRequests != 0 {
 			t.Fatalf("%q left its place taken", sent)
 		}
 	})

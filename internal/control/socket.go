@@ -59,20 +59,20 @@ type pacer struct {
 }
 
 const (
-	paceBurst = 16                    // at once
-	paceBreak = 10 * time.Millisecond // after a burst that took no longer
+	maxBurst        = 16                    // at once
+	pauseAfterBurst = 10 * time.Millisecond // after a burst that took no longer
 )
 
 // wait is called after each piece of work.
 func (p *pacer) wait(done <-chan struct{}) {
 	now := time.Now()
-	if now.Sub(p.since) > paceBreak {
+	if now.Sub(p.since) > pauseAfterBurst {
 		p.since, p.count = now, 0
 	}
-	if p.count++; p.count < paceBurst {
+	if p.count++; p.count < maxBurst {
 		return
 	}
-	over := time.NewTimer(paceBreak)
+	over := time.NewTimer(pauseAfterBurst)
 	defer over.Stop()
 	select {
 	case <-over.C:

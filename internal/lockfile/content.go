@@ -16,9 +16,9 @@ import (
 // mark is the second line of a lock file. It says that the file may be written over.
 const mark = "(a lock file of Tandem; its content is for people only)"
 
-// maxContent is how long a lock file can be, in bytes: who holds it and the mark, over what an older one left of a
+// maxContentBytes is how long a lock file can be, in bytes: who holds it and the mark, over what an older one left of a
 // longer text.
-const maxContent = 2*(maxHolder+1) + len(mark) + 1
+const maxContentBytes = 2*(maxHolderBytes+1) + len(mark) + 1
 
 // Reserved is a file that is never taken for a lock file, even while it is empty or not there yet.
 type Reserved struct {
@@ -77,7 +77,7 @@ func usable(fd int, st *syscall.Stat_t, reserved []Reserved) error {
 			return refused(r.For)
 		}
 	}
-	content := make([]byte, maxContent+1)
+	content := make([]byte, maxContentBytes+1)
 	n, err := retry(func() (int, error) { return syscall.Pread(fd, content, 0) })
 	if err != nil {
 		return fmt.Errorf("read what is in it: %w", err)
@@ -98,7 +98,7 @@ func refused(what string) error {
 
 // written says whether content is what a holder wrote, or part of it, or nothing.
 func written(content []byte) bool {
-	if len(content) > maxContent {
+	if len(content) > maxContentBytes {
 		return false
 	}
 	// After a power cut a file can be as long as it was to be, with zeros for what was not written.

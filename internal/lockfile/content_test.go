@@ -38,9 +38,9 @@ func TestAFileThatHoldsSomethingIsLeftAsItIs(t *testing.T) {
 		"the mark further": "one\ntwo\n" + mark + "\n",
 		"JSON":             `{"init":{"pid":1}}`,
 		"zeros and more":   "\x00\x00\x00x",
-		"many zeros":       strings.Repeat("\x00", maxContent+1),
+		"many zeros":       strings.Repeat("\x00", maxContentBytes+1),
 		"large":            strings.Repeat("x", 1<<20),
-		"ours and more":    "pid 17\n" + strings.Repeat("x", maxContent),
+		"ours and more":    "pid 17\n" + strings.Repeat("x", maxContentBytes),
 		"ours and a line":  "pid 17\nport=3\n",
 		"ours and a note":  "the bot under init 7 on host, since 2026-01-01T00:00:00Z\nremember the milk\n",
 		"a bot's and text": "bot a:1 since 20 years ago\nmy diary",
@@ -105,7 +105,7 @@ func TestWhatAHolderWroteIsTaken(t *testing.T) {
 		"any text with the mark":     ours("short"),
 		"with the mark over one":     over(strings.Repeat(long, 2), ours("short")),
 		"an older one over the mark": over(ours(long), "pid 7\n"),
-		"the longest":                ours(strings.Repeat("é", maxHolder/2)),
+		"the longest":                ours(strings.Repeat("é", maxHolderBytes/2)),
 	} {
 		path := filepath.Join(t.TempDir(), "lock")
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {

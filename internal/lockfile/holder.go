@@ -13,8 +13,8 @@ import (
 	"syscall"
 )
 
-// maxHolder bounds what is read of and written into a lock file, in bytes.
-const maxHolder = 200
+// maxHolderBytes bounds what is read of and written into a lock file, in bytes.
+const maxHolderBytes = 200
 
 // SetHolder writes into the locked file who holds it: one line of at most 200 bytes, for people only, and below it that
 // this is a lock file. On a volume that cannot be written it fails, and the lock is as good without it.
@@ -53,7 +53,7 @@ func Holder(path string) string {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return ""
 	}
-	b := make([]byte, maxHolder+1)
+	b := make([]byte, maxHolderBytes+1)
 	n, _ := f.Read(b)
 	line, _, _ := bytes.Cut(b[:n], []byte("\n"))
 	return oneLine(string(line))
@@ -79,8 +79,8 @@ func oneLine(s string) string {
 		}
 		return r
 	}, s)
-	if len(s) > maxHolder {
-		s = strings.ToValidUTF8(s[:maxHolder], "")
+	if len(s) > maxHolderBytes {
+		s = strings.ToValidUTF8(s[:maxHolderBytes], "")
 	}
 	return strings.TrimSpace(s)
 }
@@ -96,8 +96,8 @@ func GuardsNothing(path string) string {
 	return fmt.Sprintf("%s lies in the container's own file system, where no other container sees it: put it on a shared volume if several containers could run a bot with this token", path)
 }
 
-// maxMounts bounds what is read of the list of mounts: / is among the first.
-const maxMounts = 1 << 20
+// maxMountsBytes bounds what is read of the list of mounts: / is among the first.
+const maxMountsBytes = 1 << 20
 
 // rootIsImage says whether / is an image's file system: the kernel's overlay, or the one of rootless Docker and Podman
 // (fuse-overlayfs), which mountinfo alone tells from other FUSE file systems; see proc_pid_mountinfo(5).
@@ -115,7 +115,7 @@ func rootIsImage() bool {
 		return false
 	}
 	defer f.Close()
-	mounts, _ := io.ReadAll(io.LimitReader(f, maxMounts))
+	mounts, _ := io.ReadAll(io.LimitReader(f, maxMountsBytes))
 	kind := ""
 	for line := range strings.Lines(string(mounts)) {
 		mount, about, _ := strings.Cut(line, " - ")

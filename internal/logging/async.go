@@ -27,19 +27,19 @@ type entry struct {
 	done chan struct{}
 }
 
-// maxLines is how many lines wait for a log that stands still.
-const maxLines = 256
+// maxWaitingLines is how many lines wait for a log that stands still.
+const maxWaitingLines = 256
 
 // NewAsync makes a logger for process on the descriptor fd, and what writes its lines.
 func NewAsync(fd int, s Settings, process string) (*slog.Logger, *Async) {
 	a := newAsync(fd)
-	a.direct = newBounded(now{a}, s, process)
+	a.direct = newBounded(directWriter{a}, s, process)
 	a.start()
 	return newBounded(a, s, process), a
 }
 
 func newAsync(fd int) *Async {
-	return &Async{fd: fd, lines: make(chan entry, maxLines), failed: make(chan any, 1)}
+	return &Async{fd: fd, lines: make(chan entry, maxWaitingLines), failed: make(chan any, 1)}
 }
 
 func (a *Async) start() {
@@ -122,11 +122,11 @@ func (a *Async) Flush(limit time.Duration) {
 	}
 }
 
-// now writes at once.
-type now struct{ a *Async }
+// directWriter writes at once.
+type directWriter struct{ a *Async }
 
-func (n now) Write(line []byte) (int, error) {
-	n.a.write(line)
+func (d directWriter) Write(line []byte) (int, error) {
+	d.a.write(line)
 	return len(line), nil
 }
 

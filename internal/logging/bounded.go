@@ -9,10 +9,11 @@ import (
 	"sync"
 )
 
-// maxLine is what a pipe takes in one piece (PIPE_BUF of pipe(7)): a longer line might be split by another process's.
-const maxLine = 4096
+// maxLineBytes is what a pipe takes in one piece (PIPE_BUF of pipe(7)). A longer line might be torn by another
+// process's.
+const maxLineBytes = 4096
 
-// bounded writes lines of at most maxLine bytes: where one would be longer its longest texts are shortened.
+// bounded writes lines of at most maxLineBytes: where one would be longer its longest texts are shortened.
 type bounded struct {
 	lines slog.Handler // writes to line
 	line  *bytes.Buffer
@@ -43,7 +44,7 @@ func (b bounded) Handle(ctx context.Context, event slog.Record) error {
 	defer b.mu.Unlock()
 	b.line.Reset()
 	err := b.lines.Handle(ctx, event)
-	for limit := maxLine / 2; b.line.Len() > maxLine && limit > 0; limit /= 2 {
+	for limit := maxLineBytes / 2; b.line.Len() > maxLineBytes && limit > 0; limit /= 2 {
 		b.line.Reset()
 		err = b.lines.Handle(ctx, shortened(event, limit))
 	}

@@ -31,7 +31,7 @@ type call struct {
 	number  uintptr
 	args    [5]uintptr
 	want    uintptr // what it must return, if not 0
-	lenient bool    // its failure does not matter
+	mayFail bool    // its failure does not matter
 	what    string  // for people
 }
 
@@ -87,7 +87,7 @@ func newScript(path string, c Command) (_ *script, err error) {
 		s.add("working directory "+c.Dir, syscall.SYS_CHDIR, s.text(c.Dir))
 	}
 	if c.Foreground { // with every signal blocked, or SIGTTOU would stop it; a terminal that has gone is none to have
-		s.add("terminal", syscall.SYS_IOCTL, 0, unix.TIOCSPGRP, uintptr(unsafe.Pointer(&s.child))).lenient = true
+		s.add("terminal", syscall.SYS_IOCTL, 0, unix.TIOCSPGRP, uintptr(unsafe.Pointer(&s.child))).mayFail = true
 	}
 	if c.Limits != nil {
 		s.limits(c.Limits)
@@ -171,7 +171,7 @@ func (s *script) limits(l *Limits) {
 				continue
 			}
 			// Who may not do that needs it only against executables that give privileges, and those no_new_privs stops.
-			s.add("capabilities", syscall.SYS_PRCTL, unix.PR_CAPBSET_DROP, n).lenient = l.NoNewPrivs
+			s.add("capabilities", syscall.SYS_PRCTL, unix.PR_CAPBSET_DROP, n).mayFail = l.NoNewPrivs
 		}
 	}
 	if u := l.User; u != nil {
@@ -269,7 +269,7 @@ func fork(calls []call, failed *[2]int32, failedAt, report, childAt uintptr) (pi
 		if errno == 0 && c.want != 0 && r != c.want {
 			errno = syscall.ESRCH
 		}
-		if errno != 0 && !c.lenient {
+		if errno != 0 && !c.mayFail {
 			failed[0], failed[1] = int32(i), int32(errno)
 			_, _, _ = syscall.RawSyscall6(syscall.SYS_WRITE, report, failedAt, 8, 0, 0, 0)
 			break

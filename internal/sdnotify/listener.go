@@ -83,8 +83,8 @@ func (l *Listener) who(pid int) (id, leader int, ok bool) {
 }
 
 const (
-	heedBreak = 50 * time.Millisecond // between two looks at a socket on which much is said
-	heedBatch = 256                   // datagrams read at one look: more than a queue holds
+	pauseBetweenReads  = 50 * time.Millisecond // of a socket on which much is said
+	maxDatagramsAtOnce = 256                   // in one read: more than a queue holds
 )
 
 // Run tells what processes say, until done is closed.
@@ -114,13 +114,13 @@ func (l *Listener) Run(done <-chan struct{}, tell func(id, pid int, n Notice)) {
 			}
 		}
 		// Who says much is heard less often; who says something now and then is heard at once.
-		if now := time.Now(); now.Sub(last) < heedBreak {
-			heed := time.NewTimer(heedBreak)
+		if now := time.Now(); now.Sub(last) < pauseBetweenReads {
+			pause := time.NewTimer(pauseBetweenReads)
 			select {
-			case <-heed.C:
+			case <-pause.C:
 			case <-done:
 			}
-			heed.Stop()
+			pause.Stop()
 		}
 		last = time.Now()
 	}
@@ -142,7 +142,7 @@ func (r *receiver) receive(
 	conn syscall.RawConn, who func(pid int) (id, leader int, ok bool),
 ) (said []heard, err error) {
 	err = conn.Read(func(fd uintptr) bool {
-		for n := range heedBatch {
+		for n := range maxDatagramsAtOnce {
 			datagram, pid, err := r.one(int(fd))
 			switch {
 			case err == unix.EAGAIN:
@@ -170,7 +170,7 @@ func merge(said []heard, h heard) []heard {
 			continue
 		}
 		if said[i].leader == h.leader {
-			h.notice = said[i].notice.Then(h.notice)
+			h.notice = said[i].notice.Merge(h.notice)
 		} // or another one was started meanwhile
 		said[i] = h
 		return said

@@ -41,7 +41,7 @@ func TestListenerHearsWhoItWasToldOf(t *testing.T) {
 		t.Fatalf("%d, %v", pid, err)
 	}
 	sender.Send("READY=1", "STATUS=here")
-	ready := said{7, self, Notice{Ready: true, Says: true, Status: "here"}}
+	ready := said{7, self, Notice{Ready: true, HasStatus: true, Status: "here"}}
 	var have said
 	next := func() bool {
 		select {

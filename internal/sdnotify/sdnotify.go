@@ -23,21 +23,21 @@ const (
 	MaxDatagram = 4096
 	// MaxStatus is how much of a STATUS= is kept, in bytes.
 	MaxStatus = 240
-	// maxExtend bounds EXTEND_TIMEOUT_USEC=, which may name any number.
-	maxExtend = 24 * time.Hour
+	// maxExtendBy bounds EXTEND_TIMEOUT_USEC=, which may name any number.
+	maxExtendBy = 24 * time.Hour
 )
 
 // Notice is what one or more datagrams say. The zero value says nothing.
 type Notice struct {
-	Ready    bool          // READY=1
-	Stopping bool          // STOPPING=1
-	Watchdog bool          // WATCHDOG=1: the process is alive
-	Trigger  bool          // WATCHDOG=trigger: the process asks to be taken for hung
-	StandBy  bool          // X_STANDBY=1, our own: it is well and waits until it may work
-	Works    bool          // X_STANDBY=0: it does not wait any more
-	Extend   time.Duration // EXTEND_TIMEOUT_USEC=: how much longer the start may take, from now; 0 for nothing said
-	Says     bool          // Status counts
-	Status   string        // STATUS=, one line in printable UTF-8; "" takes back an earlier one
+	Ready       bool          // READY=1
+	Stopping    bool          // STOPPING=1
+	Watchdog    bool          // WATCHDOG=1: the process is alive
+	Trigger     bool          // WATCHDOG=trigger: the process asks to be taken for hung
+	StandBy     bool          // X_STANDBY=1, our own: it is well and waits until it may work
+	StandByOver bool          // X_STANDBY=0: it does not wait any more
+	ExtendBy    time.Duration // EXTEND_TIMEOUT_USEC=: how much longer the start may take, from now; 0 for nothing said
+	HasStatus   bool          // Status counts
+	Status      string        // STATUS=, one line in printable UTF-8; "" takes back an earlier one
 }
 
 // Parse reads one datagram: lines NAME=VALUE. What it does not know is no error, since the protocol has more than init
@@ -59,33 +59,33 @@ func Parse(datagram []byte) (Notice, bool) {
 			n.Trigger = n.Trigger || value == "trigger"
 		case "X_STANDBY":
 			if value == "1" || value == "0" {
-				n.StandBy, n.Works = value == "1", value == "0"
+				n.StandBy, n.StandByOver = value == "1", value == "0"
 			}
 		case "EXTEND_TIMEOUT_USEC":
 			if us, err := strconv.ParseUint(value, 10, 64); err == nil {
-				n.Extend = time.Duration(min(us, uint64(maxExtend/time.Microsecond))) * time.Microsecond
+				n.ExtendBy = time.Duration(min(us, uint64(maxExtendBy/time.Microsecond))) * time.Microsecond
 			}
 		case "STATUS":
-			n.Says, n.Status = true, clean(value)
+			n.HasStatus, n.Status = true, clean(value)
 		}
 	}
 	return n, n != Notice{}
 }
 
-// Then is what n and then later say together.
-func (n Notice) Then(later Notice) Notice {
+// Merge is what n and then later say together.
+func (n Notice) Merge(later Notice) Notice {
 	n.Ready = n.Ready || later.Ready
 	n.Stopping = n.Stopping || later.Stopping
 	n.Watchdog = n.Watchdog || later.Watchdog
 	n.Trigger = n.Trigger || later.Trigger
-	if later.StandBy || later.Works {
-		n.StandBy, n.Works = later.StandBy, later.Works
+	if later.StandBy || later.StandByOver {
+		n.StandBy, n.StandByOver = later.StandBy, later.StandByOver
 	}
-	if later.Extend != 0 {
-		n.Extend = later.Extend
+	if later.ExtendBy != 0 {
+		n.ExtendBy = later.ExtendBy
 	}
-	if later.Says {
-		n.Says, n.Status = true, later.Status
+	if later.HasStatus {
+		n.HasStatus, n.Status = true, later.Status
 	}
 	return n
 }

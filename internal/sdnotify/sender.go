@@ -35,14 +35,14 @@ func New(variable func(name string) string) *Sender {
 	if pid := variable(WatchdogPIDVariable); pid != "" && pid != strconv.Itoa(os.Getpid()) {
 		return s // another process is watched
 	}
-	if err == nil && us > 0 && us < int64(maxExtend/time.Microsecond) {
+	if err == nil && us > 0 && us < int64(maxExtendBy/time.Microsecond) {
 		s.Interval = time.Duration(us) * time.Microsecond
 	}
 	return s
 }
 
-// patience is how long a full queue of the supervisor's is waited for.
-const patience = time.Second
+// sendTimeout is how long a full queue of the supervisor's is waited for.
+const sendTimeout = time.Second
 
 // Send sends lines NAME=VALUE as one datagram. What cannot be sent is lost: nobody listening is no reason to fail.
 func (s *Sender) Send(lines ...string) {
@@ -54,7 +54,7 @@ func (s *Sender) Send(lines ...string) {
 		return
 	}
 	defer unix.Close(fd)
-	limit := unix.NsecToTimeval(int64(patience))
+	limit := unix.NsecToTimeval(int64(sendTimeout))
 	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit)
 	for {
 		err := unix.Sendto(fd, []byte(strings.Join(lines, "\n")), unix.MSG_NOSIGNAL, &unix.SockaddrUnix{Name: s.socket})

@@ -44,8 +44,8 @@ func Names() (names []string) {
 // nextOf is the name of the file that is about to replace the one called name.
 func nextOf(name string) string { return name + ".new" }
 
-// maxFile bounds what is read from a file in RUN_DIR and written to one, in bytes.
-const maxFile = 64 << 10
+// maxFileBytes bounds what is read from a file in RUN_DIR and written to one, in bytes.
+const maxFileBytes = 64 << 10
 
 // Dir is RUN_DIR, opened. Whoever can write it can put anything under any name in it. So nothing in it is opened but a
 // regular file, no link is followed, nothing waits, and nothing that is there is written to. What is done goes to the
@@ -112,8 +112,8 @@ func (d *Dir) Read(name string) ([]byte, error) {
 		if n == 0 {
 			return b, nil
 		}
-		if b = append(b, buf[:n]...); len(b) > maxFile { // it may grow while it is read
-			return nil, d.failed("read", name, fmt.Errorf("it has more than %d bytes", maxFile))
+		if b = append(b, buf[:n]...); len(b) > maxFileBytes { // it may grow while it is read
+			return nil, d.failed("read", name, fmt.Errorf("it has more than %d bytes", maxFileBytes))
 		}
 	}
 }
@@ -151,7 +151,7 @@ func (d *Dir) open(name string, flags int) (fd int, err error) {
 // Write gives the file called name its new content at one instant. It needs no fsync: after a power cut there is nobody
 // of whom the file could tell.
 func (d *Dir) Write(name string, content []byte, mode os.FileMode) error {
-	if len(content) > maxFile {
+	if len(content) > maxFileBytes {
 		return d.failed("write", name, fmt.Errorf("%d bytes are more than are read of it", len(content)))
 	}
 	next := nextOf(name)

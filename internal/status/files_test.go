@@ -126,7 +126,7 @@ func TestReadIsBounded(t *testing.T) {
 	dir := t.TempDir()
 	d := openDir(t, dir)
 	path := filepath.Join(dir, "file")
-	for size, ok := range map[int]bool{0: true, 1: true, maxFile: true, maxFile + 1: false, 10 * maxFile: false} {
+	for size, ok := range map[int]bool{0: true, 1: true, maxFileBytes: true, maxFileBytes + 1: false, 10 * maxFileBytes: false} {
 		must(t, os.WriteFile(path, bytes.Repeat([]byte("x"), size), 0o600))
 		if b, err := d.Read("file"); (err == nil) != ok || ok && len(b) != size {
 			t.Errorf("%d bytes: read %d, %v", size, len(b), err)
@@ -155,7 +155,7 @@ func TestReadIsBounded(t *testing.T) {
 		}
 	})
 	within(t, "a file that grows", func() {
-		if b, err := d.Read("file"); len(b) > maxFile {
+		if b, err := d.Read("file"); len(b) > maxFileBytes {
 			t.Errorf("read %d bytes, %v", len(b), err)
 		}
 	})
@@ -202,7 +202,7 @@ func TestWriteOverWhatIsThere(t *testing.T) {
 	if err := openDir(t, dir).Write("status.json", nil, 0o600); err == nil || !strings.Contains(err.Error(), "status.json.new") {
 		t.Errorf("a directory that is not empty: %v", err)
 	}
-	if err := openDir(t, dir).Write("status.json", make([]byte, maxFile+1), 0o600); err == nil {
+	if err := openDir(t, dir).Write("status.json", make([]byte, maxFileBytes+1), 0o600); err == nil {
 		t.Error("more was written than is read")
 	}
 }
@@ -300,7 +300,7 @@ func TestLongWordsAreRead(t *testing.T) {
 	for _, reason := range []string{strings.Repeat("\x01", 1<<20), strings.Repeat("é", 1<<20), strings.Repeat("\xff", 1<<20)} {
 		must(t, WriteWords(dir, "bot", Words{At: now, Code: 1, Reason: reason}))
 		p := Process{Name: "bot", LastEnd: &End{At: now, Code: 1}}
-		if have := p.Words(dir); !strings.HasSuffix(have, "...") || len(have) > maxReason+3 {
+		if have := p.Words(dir); !strings.HasSuffix(have, "...") || len(have) > maxReasonBytes+3 {
 			t.Errorf("%q: read %d bytes", reason[:2], len(have))
 		}
 	}

@@ -18,14 +18,14 @@ type Words struct {
 }
 
 const (
-	maxWords  = 16 << 10 // bytes of the file
-	maxReason = 2 << 10  // bytes of a reason: as JSON it has at most six times as many
+	maxWordsBytes  = 16 << 10 // bytes of the file
+	maxReasonBytes = 2 << 10  // bytes of a reason: as JSON it has at most six times as many
 )
 
 // WriteWords replaces the words of the process name in dir.
 func WriteWords(dir, name string, w Words) error {
-	if len(w.Reason) > maxReason {
-		w.Reason = strings.ToValidUTF8(w.Reason[:maxReason], "") + "..."
+	if len(w.Reason) > maxReasonBytes {
+		w.Reason = strings.ToValidUTF8(w.Reason[:maxReasonBytes], "") + "..."
 	}
 	d, err := OpenDir(dir)
 	if err != nil {
@@ -52,7 +52,7 @@ func (p Process) Words(dir string) string {
 	}
 	defer d.Close()
 	b, err := d.Read(WordsOf(p.Name))
-	if err != nil || len(b) > maxWords {
+	if err != nil || len(b) > maxWordsBytes {
 		return ""
 	}
 	var w Words

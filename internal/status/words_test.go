@@ -40,7 +40,7 @@ func TestWordsCountOnlyForTheEndTheyAreOf(t *testing.T) {
 func TestWordsThatCannotBeRead(t *testing.T) {
 	p := Process{Name: "bot", LastEnd: &End{At: time.Now()}}
 	dir := t.TempDir()
-	for _, content := range []string{"", "{", `{"reason":"` + strings.Repeat("x", maxWords) + `"}`} {
+	for _, content := range []string{"", "{", `{"reason":"` + strings.Repeat("x", maxWordsBytes) + `"}`} {
 		if err := os.WriteFile(filepath.Join(dir, "bot.words"), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -27,9 +27,9 @@ type Writer struct {
 	warned bool
 }
 
-// collectAfter is after how many changes of the state garbage is collected: nearly all of PID 1's comes with them, and
+// collectEvery is after how many changes of the state garbage is collected: nearly all of PID 1's comes with them, and
 // no clock does it.
-const collectAfter = 8
+const collectEvery = 8
 
 // NewWriter makes a Writer that has no file yet, and says to log, once, that it cannot write.
 func NewWriter(log *slog.Logger) *Writer { return &Writer{log: log, wake: make(chan struct{}, 1)} }
@@ -99,7 +99,7 @@ func (w *Writer) write(s *Status) {
 	err := w.dir.Write(w.name, append(b, '\n'), w.mode)
 	if err == nil {
 		w.last = b
-		if w.writes++; w.writes%collectAfter == 0 {
+		if w.writes++; w.writes%collectEvery == 0 {
 			debug.FreeOSMemory()
 		}
 		return

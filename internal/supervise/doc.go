@@ -3,7 +3,7 @@
 //
 // The policy is one pure function, State.Step: a state, an event and the time go in, the next state and a list of
 // actions come out. It knows no process, file or clock, so that every order of events can be tried in fake time.
-// The loop (Loop.Run) is the only one that calls it: it turns what happens into events and has a World carry the
+// The loop (Loop.Run) is the only one that calls it: it turns what happens into events and has an Executor carry the
 // actions out, on the goroutine that called Run and on no other.
 //
 //	             ┌────────────────────── operator: start ──────────────────────┐
@@ -14,7 +14,7 @@
 //	 │                                                         ▼
 //	 └───────────────────── the delay is over ───────────── Waiting
 //
-// An Alive process that the World listens to is starting until it says that it is ready; a bot that is late with that
+// An Alive process that the Executor listens to is starting until it says that it is ready; a bot that is late with that
 // or silent is taken for hung: it goes the way of Ending, and counts as crashed. What becomes of an operator's request
 // is another pure function, State.Outcome.
 //
@@ -24,5 +24,5 @@
 //   - a stop ends at its deadline, whatever the processes do, and within half a second of it;
 //   - the bot's end never changes the status that init ends with.
 //
-// It leaves to the World how a process is started, signalled and waited for, and to cmd/init what the settings are.
+// It leaves to the Executor how a process is started, signalled and waited for, and to cmd/init what the settings are.
 package supervise

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// World carries out what Step decides. The Loop calls it from one goroutine only.
-type World interface {
+// Executor carries out what Step decides. The Loop calls it from one goroutine only.
+type Executor interface {
 	// Start starts the process and returns Started or StartFailed.
 	Start(ID) Event
 	// Send, SendGroup, Suspend, SendStrays and KillAll are the actions of these names. Whoever has gone is no error.
@@ -53,61 +53,61 @@ type Request struct {
 // Loop is the one owner of the state.
 type Loop struct {
 	Config   *Config
-	World    World
+	Executor Executor
 	Requests <-chan Request   // from control and lock
 	Children <-chan os.Signal // SIGCHLD
 	Stop     <-chan os.Signal // those that mean stop beside web and bot: a burst of others must not hold them up
 	Others   <-chan os.Signal
-	// Elsewhere has the loop go on in a goroutine of its own after Begin. The caller's, where that is locked to the main
-	// thread, then keeps this thread from all calls: the kernel gives it the signals, also while it hangs in one.
-	Elsewhere bool
+	// OwnGoroutine has the loop go on in a goroutine of its own after Begin. The caller, which is locked to the main
+	// thread, then makes no more calls there. The kernel gives signals to that thread first, also while it hangs in a call.
+	OwnGoroutine bool
 
 	state   State
 	queue   []Event
 	reply   func(Outcome) // of the request that is under way
-	grant   Grant         // of the Ask that is under way
+	asked   PendingAsk    // the Ask that is under way
 	waiters []waiter
 	orphans int
 	code    int
 
-	shown        State // what was published last
-	shownOrphans int
+	published        State // what others were told last
+	publishedOrphans int
 }
 
-// waiter is an operator's request that was granted and is not fulfilled yet; look is when that may change without an
+// waiter is an operator's request that was granted and is not fulfilled yet. At lookAgainAt that may change without an
 // event.
 type waiter struct {
-	Grant
-	look  time.Time
-	reply func(Outcome)
+	PendingAsk
+	lookAgainAt time.Time
+	reply       func(Outcome)
 }
 
-// maxReap bounds what is collected at one go, so that a storm of orphans cannot keep init from a signal.
-const maxReap = 4096
+// maxReapsAtOnce bounds what is collected at one go, so that a storm of orphans cannot keep init from a signal.
+const maxReapsAtOnce = 4096
 
 // Run runs until init is to end and returns the status for it. Where a process is to die with its parent, Run must be
-// called on a goroutine that is locked to the main thread, and not go on Elsewhere.
+// called on a goroutine that is locked to the main thread, without OwnGoroutine.
 func (l *Loop) Run() (code int) {
 	defer func() {
 		if r := recover(); r != nil {
-			code = l.World.Emergency(fmt.Sprint("panic: ", r))
+			code = l.Executor.Emergency(fmt.Sprint("panic: ", r))
 		}
 	}()
 	l.handle(Begin{})
 	end := make(chan int, 1)
-	if l.Elsewhere {
-		go l.rest(end)
+	if l.OwnGoroutine {
+		go l.goOn(end)
 	} else {
-		l.rest(end)
+		l.goOn(end)
 	}
 	return <-end
 }
 
-// rest is all that comes after Begin. It puts the status into end.
-func (l *Loop) rest(end chan<- int) {
+// goOn is all that comes after Begin. It puts the status into end.
+func (l *Loop) goOn(end chan<- int) {
 	defer func() {
 		if r := recover(); r != nil {
-			l.code = l.World.Emergency(fmt.Sprint("panic: ", r))
+			l.code = l.Executor.Emergency(fmt.Sprint("panic: ", r))
 		}
 		end <- l.code
 	}()
@@ -148,7 +148,7 @@ func (l *Loop) loop() {
 func (l *Loop) handle(e Event) {
 	l.queue = append(l.queue, e)
 	if ask, ok := e.(Ask); ok {
-		l.grant = l.state.Grant(ask, time.Now()) // what it is measured by is what was before it
+		l.asked = l.state.Pending(ask, time.Now())
 	}
 	for len(l.queue) > 0 {
 		e, l.queue = l.queue[0], l.queue[1:]
@@ -163,30 +163,30 @@ func (l *Loop) handle(e Event) {
 func (l *Loop) carryOut(a Action, e Event) {
 	switch a := a.(type) {
 	case Start:
-		l.queue = append(l.queue, l.World.Start(a.ID))
+		l.queue = append(l.queue, l.Executor.Start(a.ID))
 	case Send:
-		l.World.Send(l.state.Procs[a.ID].PID, a)
+		l.Executor.Send(l.state.Procs[a.ID].PID, a)
 	case SendGroup:
-		l.World.SendGroup(l.state.Procs[a.ID].PID, a)
+		l.Executor.SendGroup(l.state.Procs[a.ID].PID, a)
 	case Suspend:
-		l.World.Suspend()
+		l.Executor.Suspend()
 	case SendStrays:
-		l.World.SendStrays()
+		l.Executor.SendStrays()
 	case KillAll:
-		l.World.KillAll()
+		l.Executor.KillAll()
 	case TakeLock:
-		l.World.TakeLock(a.Wish)
+		l.Executor.TakeLock(a.Wish)
 	case ReleaseLock:
-		l.World.ReleaseLock()
-	case Answer:
-		if a.Refused != "" {
-			l.answer(refused(a.Refused))
-		} else if l.reply != nil {
-			l.waiters = append(l.waiters, waiter{Grant: l.grant, reply: l.reply})
+		l.Executor.ReleaseLock()
+	case GrantAsk:
+		if l.reply != nil {
+			l.waiters = append(l.waiters, waiter{PendingAsk: l.asked, reply: l.reply})
 			l.reply = nil
 		}
+	case RefuseAsk:
+		l.answer(refused(a.Reason))
 	case Say:
-		l.World.Say(a)
+		l.Executor.Say(a)
 	case Exit:
 		l.code = a.Code
 	}
@@ -203,8 +203,8 @@ func (l *Loop) answer(o Outcome) {
 // settle takes in what happened to the processes and tells others. True says that there is more at once.
 func (l *Loop) settle() (again bool) {
 	again = true
-	for range maxReap {
-		child, ok := l.World.Peek()
+	for range maxReapsAtOnce {
+		child, ok := l.Executor.Peek()
 		if !ok {
 			again = false
 			break
@@ -215,23 +215,23 @@ func (l *Loop) settle() (again bool) {
 		} else {
 			l.orphans++
 		}
-		l.World.Collect(child.PID)
+		l.Executor.Collect(child.PID)
 	}
 	l.lookAtGroups()
-	if l.state.Stopping && !again && l.World.Childless() {
+	if l.state.Stopping && !again && l.Executor.Childless() {
 		l.handle(Childless{})
 	}
 	// Signals that are passed on and words that say nothing new wake nobody.
-	shown, then := l.state.shown(), l.fulfilled()
-	if then != nil || shown != l.shown || l.orphans != l.shownOrphans {
-		l.shown, l.shownOrphans = shown, l.orphans
-		l.World.Publish(l.state, l.orphans, then)
+	visible, then := l.state.visible(), l.fulfilled()
+	if then != nil || visible != l.published || l.orphans != l.publishedOrphans {
+		l.published, l.publishedOrphans = visible, l.orphans
+		l.Executor.Publish(l.state, l.orphans, then)
 	}
 	return again
 }
 
-// shown is s without what View does not show.
-func (s State) shown() State {
+// visible is s without what View does not show and what changes often.
+func (s State) visible() State {
 	for id := range s.Procs {
 		s.Procs[id].AliveBy = time.Time{}
 	}
@@ -240,7 +240,7 @@ func (s State) shown() State {
 
 func (l *Loop) lookAtGroups() {
 	for id := range l.state.Procs {
-		if p := l.state.Procs[id]; p.Phase == Emptying && l.World.GroupEmpty(p.PID) {
+		if p := l.state.Procs[id]; p.Phase == Emptying && l.Executor.GroupEmpty(p.PID) {
 			l.handle(GroupEmpty{ID(id)})
 		}
 	}
@@ -260,9 +260,9 @@ func (l *Loop) fulfilled() func() {
 	var done []func()
 	var left []waiter
 	for _, w := range l.waiters {
-		o, look := l.state.Outcome(l.Config, w.Grant, time.Now())
+		o, lookAgainAt := l.state.Outcome(l.Config, w.PendingAsk, time.Now())
 		if o == (Outcome{}) {
-			w.look = look
+			w.lookAgainAt = lookAgainAt
 			left = append(left, w)
 			continue
 		}
@@ -283,8 +283,8 @@ func (l *Loop) fulfilled() func() {
 func (l *Loop) next() time.Time {
 	next := l.state.Next()
 	for _, w := range l.waiters {
-		if next.IsZero() || w.look.Before(next) {
-			next = w.look
+		if next.IsZero() || w.lookAgainAt.Before(next) {
+			next = w.lookAgainAt
 		}
 	}
 	return next

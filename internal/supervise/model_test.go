@@ -170,7 +170,7 @@ func (m *model) begin(kind byte) {
 	case 4:
 		m.c.Names[Web] = ""
 	case 5:
-		m.c.Names[Bot], m.c.PlainCommand, m.c.SingleChild = "", true, kind&16 != 0
+		m.c.Names[Bot], m.c.CommandOnly, m.c.SingleChild = "", true, kind&16 != 0
 	case 6:
 		m.c.SuccessExit = []int{143}
 	case 7:
@@ -228,8 +228,8 @@ var likely = [40]int{
 }
 
 var (
-	notices = []sdnotify.Notice{{Ready: true}, {Ready: true}, {Watchdog: true}, {Watchdog: true}, {Stopping: true}, {StandBy: true, Says: true, Status: "waits"},
-		{Works: true}, {Trigger: true}, {Extend: 20 * time.Second}, {Ready: true, StandBy: true}, {Says: true, Status: "works"}}
+	notices = []sdnotify.Notice{{Ready: true}, {Ready: true}, {Watchdog: true}, {Watchdog: true}, {Stopping: true}, {StandBy: true, HasStatus: true, Status: "waits"},
+		{StandByOver: true}, {Trigger: true}, {ExtendBy: 20 * time.Second}, {Ready: true, StandBy: true}, {HasStatus: true, Status: "works"}}
 	endings  = []int{0, 1, 75, 78, 2, 255, -15, -9}
 	signals  = []syscall.Signal{15, 15, 2, 3, 1, 10, 20, 21, 28, 40}
 	requests = []Ask{{"start", Bot}, {"stop", Bot}, {"restart", Bot}, {"restart", Web}, {"stop", Web}, {"start", Web}}
@@ -257,7 +257,7 @@ func (m *model) happen(what, how byte) {
 		m.settle()
 	case operatorAsks:
 		ask := requests[n%len(requests)]
-		if m.c.PlainCommand { // it has no control socket
+		if m.c.CommandOnly { // it has no control socket
 			return
 		}
 		m.note("operator: %s %d", ask.Verb, ask.ID)
@@ -324,8 +324,8 @@ func (m *model) hear(l *life, n sdnotify.Notice) {
 	if !l.asked.IsZero() {
 		return
 	}
-	l.waits = l.id == Bot && (l.waits || n.StandBy) && !n.Works
-	wasReady, extended := l.ready, m.now.Add(n.Extend)
+	l.waits = l.id == Bot && (l.waits || n.StandBy) && !n.StandByOver
+	wasReady, extended := l.ready, m.now.Add(n.ExtendBy)
 	l.ready = l.ready || n.Ready
 	switch {
 	case n.Stopping && !l.leaves:
@@ -480,7 +480,7 @@ func (m *model) pass(d time.Duration) {
 	for ticks := 0; ; ticks++ {
 		m.rest()
 		m.check()
-		if bot := m.lives[Bot]; !m.granted.IsZero() && (bot == nil || bot.empty()) && m.free() && !m.lock.hangs && m.now.Sub(m.granted) > handOver {
+		if bot := m.lives[Bot]; !m.granted.IsZero() && (bot == nil || bot.empty()) && m.free() && !m.lock.hangs && m.now.Sub(m.granted) > handOverWait {
 			m.fail(10, "the start granted %s ago has not come", m.now.Sub(m.granted))
 		}
 		next := m.s.Next()
@@ -522,10 +522,10 @@ func (m *model) kindly() {
 	if m.exit >= 0 {
 		return
 	}
-	for end := m.now.Add(m.c.RestartDelayMax + conflictMax + 2*m.c.StopTimeout); m.exit < 0 && m.now.Before(end); {
+	for end := m.now.Add(m.c.RestartDelayMax + maxConflictDelay + 2*m.c.StopTimeout); m.exit < 0 && m.now.Before(end); {
 		step := end.Sub(m.now)
 		if m.c.Notify[Bot] {
-			m.speak(Bot, sdnotify.Notice{Ready: true, Watchdog: true, Works: true}, false)
+			m.speak(Bot, sdnotify.Notice{Ready: true, Watchdog: true, StandByOver: true}, false)
 			step = 4 * time.Second
 		}
 		if m.exit < 0 {
@@ -534,7 +534,7 @@ func (m *model) kindly() {
 	}
 	if m.exit < 0 && m.c.Names[Bot] != "" {
 		if p := m.s.Procs[Bot]; p.Phase != Resting && p.Phase != Alive {
-			m.fail(7, "the bot is %s (%s) for ever", p.word(false), p.Reason)
+			m.fail(7, "the bot is %s (%s) for ever", p.state(false), p.Reason)
 		}
 	}
 	if m.exit < 0 && !m.granted.IsZero() {
@@ -544,7 +544,7 @@ func (m *model) kindly() {
 		m.note("SIGTERM")
 		from := m.now
 		m.handle(Signal{syscall.SIGTERM})
-		if m.pass(0); m.exit < 0 && m.c.PlainCommand { // it is the command's, which may take its time
+		if m.pass(0); m.exit < 0 && m.c.CommandOnly { // it is the command's, which may take its time
 			m.pass(m.c.StopTimeout)
 		}
 		if m.exit < 0 || m.now != from {
@@ -603,7 +603,7 @@ func (m *model) childless() bool {
 	return len(m.strays) == 0
 }
 
-// carryOut is the World.
+// carryOut is the Executor.
 func (m *model) carryOut(a Action) Event {
 	if _, ok := a.(Say); !ok {
 		m.note("    %T%v", a, a)
@@ -616,7 +616,7 @@ func (m *model) carryOut(a Action) Event {
 		if l == nil || !l.alive && !l.zombie || m.s.Procs[a.ID].PID != l.pid {
 			m.fail(11, "%s to the leader of %d, which is nobody", SignalName(a.Signal), a.ID)
 		}
-		if a.Signal == m.c.StopWith(a.ID) && l.asked.IsZero() && (m.s.Stopping || !m.c.PlainCommand) {
+		if a.Signal == m.c.StopWith(a.ID) && l.asked.IsZero() && (m.s.Stopping || !m.c.CommandOnly) {
 			l.asked = m.now
 			l.hung = m.hung
 		}
@@ -777,7 +777,7 @@ func (m *model) remember(before State, e Event, actions []Action, wish int) {
 			m.scheduled = false
 		}
 	case Ask:
-		if granted := slices.Contains(actions, Action(Answer{})); granted && e.ID == Bot {
+		if granted := slices.Contains(actions, Action(GrantAsk{})); granted && e.ID == Bot {
 			m.rememberAsk(e.Verb, bot, over)
 		}
 	}
@@ -899,7 +899,7 @@ func (m *model) checkStep(before State, e Event, actions []Action) {
 				attr(a, "pid") != strconv.Itoa(m.lives[end.ID].pid) {
 				m.fail(4, "%T%v is reported as %s %v", e, e, a.Text, a.Attrs)
 			}
-		case Answer:
+		case GrantAsk, RefuseAsk:
 			answers++
 		}
 		if touched == Web && !mayTouchWeb {
@@ -921,7 +921,7 @@ func (m *model) check() {
 	}
 	m.checkOverdue()
 	next := m.s.Next()
-	if m.s.Stopping && !(m.c.PlainCommand && m.lives[Web] != nil && m.lives[Web].alive) &&
+	if m.s.Stopping && !(m.c.CommandOnly && m.lives[Web] != nil && m.lives[Web].alive) &&
 		(next.IsZero() || next.After(m.stopFrom.Add(m.c.StopTimeout+500*time.Millisecond))) {
 		m.fail(7, "init stops, and nothing is due before the stop must be over (%s)", next)
 	}
@@ -935,7 +935,7 @@ func (m *model) checkOverdue() {
 	if !m.stopFrom.IsZero() && m.now.Sub(m.stopFrom) > m.c.StopTimeout+500*time.Millisecond {
 		m.fail(6, "the stop has taken %s", m.now.Sub(m.stopFrom))
 	}
-	if m.c.PlainCommand || m.s.Stopping {
+	if m.c.CommandOnly || m.s.Stopping {
 		return // then the deadline of the whole counts
 	}
 	for id, l := range m.lives {
@@ -1014,7 +1014,7 @@ func (m *model) checkExit() {
 	if m.exit != want {
 		m.fail(9, "init ends with %d, want %d", m.exit, want)
 	}
-	if !m.childless() && m.now.Sub(m.stopFrom) < m.c.StopTimeout+afterKill {
+	if !m.childless() && m.now.Sub(m.stopFrom) < m.c.StopTimeout+waitAfterKill {
 		m.fail(6, "init ends before what it could still wait for")
 	}
 	for id, l := range m.lives {

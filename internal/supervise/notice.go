@@ -5,23 +5,23 @@ import (
 	"time"
 )
 
-// slept is by how much init may notice late that a time is over. Beyond it, init did not run itself (a container that
-// was paused), so the process had no chance to show life either.
-const slept = time.Second
+// maxLateness is how late init may notice that a time is over. Later than that, init itself did not run, as in a
+// container that was paused. Then the process had no chance to show life either.
+const maxLateness = time.Second
 
-// listen begins to listen to a process that was just started, or takes it for ready where nobody does.
-func (m *stepper) listen(id ID) {
+// expectNotices begins to listen to a process that was just started, or takes it for ready where nobody does.
+func (m *stepper) expectNotices(id ID) {
 	p := &m.Procs[id]
-	p.silence()
+	p.forgetNotices()
 	p.Ready = !m.c.Notify[id]
 	if id == Bot && !p.Ready && m.c.StartTimeout > 0 {
 		p.StartBy = m.now.Add(m.c.StartTimeout)
 	}
 }
 
-// silence forgets what a process said: it counts for one run only.
-func (p *Proc) silence() {
-	p.Ready, p.Leaving, p.StandsBy, p.Text, p.Hung = false, false, false, "", ""
+// forgetNotices forgets what a process said: it counts for one run only.
+func (p *Proc) forgetNotices() {
+	p.Ready, p.Leaving, p.StandsBy, p.StatusText, p.HungReason = false, false, false, "", ""
 	p.StartBy, p.AliveBy = time.Time{}, time.Time{}
 }
 
@@ -32,16 +32,16 @@ func (m *stepper) noticed(e Noticed) {
 	if !m.c.Notify[e.ID] || p.PID != e.PID || p.Phase != Alive && p.Phase != Ending {
 		return
 	}
-	if e.Says {
-		p.Text = e.Status
+	if e.HasStatus {
+		p.StatusText = e.Status
 	}
 	if p.Phase == Ending {
 		return
 	}
 	if e.ID == Bot && e.StandBy && !p.StandsBy {
-		m.say(slog.LevelInfo, "process stands by", m.name(e.ID), slog.String("reason", p.Text))
+		m.say(slog.LevelInfo, "process stands by", m.name(e.ID), slog.String("reason", p.StatusText))
 	}
-	p.StandsBy = e.ID == Bot && (p.StandsBy || e.StandBy) && !e.Works
+	p.StandsBy = e.ID == Bot && (p.StandsBy || e.StandBy) && !e.StandByOver
 	if e.Ready && !p.Ready {
 		p.Ready, p.StartBy = true, time.Time{}
 		m.say(slog.LevelInfo, "process is ready", m.name(e.ID), slog.String("after", m.now.Sub(p.StartedAt).Round(time.Millisecond).String()))
@@ -55,36 +55,36 @@ func (m *stepper) noticed(e Noticed) {
 		p.Leaving, p.StartBy = true, time.Time{}
 		p.AliveBy = m.now.Add(m.c.StopTimeout)
 	case p.Leaving:
-		p.AliveBy = later(p.AliveBy, m.now.Add(e.Extend))
+		p.AliveBy = later(p.AliveBy, m.now.Add(e.ExtendBy))
 	case p.Ready && m.c.Watchdog > 0:
 		if e.Watchdog || e.Ready || p.AliveBy.IsZero() {
 			p.AliveBy = m.now.Add(m.c.Watchdog)
 		}
 	case !p.StartBy.IsZero():
-		p.StartBy = later(p.StartBy, m.now.Add(e.Extend))
+		p.StartBy = later(p.StartBy, m.now.Add(e.ExtendBy))
 	}
 	if e.Trigger {
 		reason := "hung: it says so itself"
-		if p.Text != "" {
-			reason += " (" + p.Text + ")"
+		if p.StatusText != "" {
+			reason += " (" + p.StatusText + ")"
 		}
-		m.hangs(Bot, reason)
+		m.endHung(Bot, reason)
 	}
 }
 
-// watch ends a bot that has not shown life in time.
-func (m *stepper) watch() {
+// endIfHung ends a bot that has not shown life in time.
+func (m *stepper) endIfHung() {
 	p := &m.Procs[Bot]
 	if p.Phase != Alive {
 		return
 	}
 	switch {
 	case m.overdue(&p.StartBy, m.c.StartTimeout):
-		m.hangs(Bot, "hung at its start: it has not said READY=1 within "+m.now.Sub(p.StartedAt).Round(time.Millisecond).String())
+		m.endHung(Bot, "hung at its start: it has not said READY=1 within "+m.now.Sub(p.StartedAt).Round(time.Millisecond).String())
 	case p.Leaving && m.overdue(&p.AliveBy, m.c.StopTimeout):
-		m.hangs(Bot, "hung at its end: it said STOPPING=1 and runs on")
+		m.endHung(Bot, "hung at its end: it said STOPPING=1 and runs on")
 	case !p.Leaving && m.overdue(&p.AliveBy, m.c.Watchdog):
-		m.hangs(Bot, "hung: no WATCHDOG=1 from it for "+m.c.Watchdog.String())
+		m.endHung(Bot, "hung: no WATCHDOG=1 from it for "+m.c.Watchdog.String())
 	}
 }
 
@@ -93,21 +93,21 @@ func (m *stepper) overdue(by *time.Time, again time.Duration) bool {
 	if by.IsZero() || m.now.Before(*by) {
 		return false
 	}
-	if m.now.Sub(*by) > slept {
+	if m.now.Sub(*by) > maxLateness {
 		*by = m.now.Add(again)
 		return false
 	}
 	return true
 }
 
-func (m *stepper) hangs(id ID, reason string) {
+func (m *stepper) endHung(id ID, reason string) {
 	p := &m.Procs[id]
 	attrs := []slog.Attr{m.name(id), slog.Int("pid", p.PID), slog.String("reason", reason)}
 	if !p.Ready && !p.Leaving {
 		attrs = append(attrs, slog.String("next", "if it does not speak sd_notify(3), set BOT_NOTIFY=false; if it needs longer, BOT_START_TIMEOUT"))
 	}
 	m.say(slog.LevelError, "process hangs: it is ended and started again", attrs...)
-	p.Hung = reason
+	p.HungReason = reason
 	p.because(reason)
 	m.terminate(id)
 }

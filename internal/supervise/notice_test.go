@@ -41,7 +41,7 @@ func TestReadiness(t *testing.T) {
 	m.want(Bot, status.Starting)
 	m.says(Web, ready)
 	m.want(Web, status.Running)
-	m.says(Bot, sdnotify.Notice{Says: true, Status: "reads the book"})
+	m.says(Bot, sdnotify.Notice{HasStatus: true, Status: "reads the book"})
 	m.want(Bot, status.Starting)
 	m.says(Bot, ready)
 	m.want(Bot, status.Running)
@@ -51,10 +51,10 @@ func TestReadiness(t *testing.T) {
 	m.wantActions() // what is said moves nothing
 
 	m.do(Ask{"restart", Bot}) // what one run said is not the next one's
-	m.says(Bot, sdnotify.Notice{Says: true, Status: "last words"})
+	m.says(Bot, sdnotify.Notice{HasStatus: true, Status: "last words"})
 	m.want(Bot, status.Stopping)
 	m.end(Bot, 0, 0)
-	m.after(handOver)
+	m.after(handOverWait)
 	m.do(LockTaken{m.s.Wish})
 	m.want(Bot, status.Starting)
 	if text := m.s.View(m.c)[Bot].StatusText; text != "" {
@@ -66,7 +66,7 @@ func TestReadiness(t *testing.T) {
 func TestWhoIsNotListenedTo(t *testing.T) {
 	m := running(t)
 	before := m.s
-	all := sdnotify.Notice{Ready: true, Stopping: true, Watchdog: true, Trigger: true, StandBy: true, Extend: time.Hour, Says: true, Status: "x"}
+	all := sdnotify.Notice{Ready: true, Stopping: true, Watchdog: true, Trigger: true, StandBy: true, ExtendBy: time.Hour, HasStatus: true, Status: "x"}
 	m.says(Web, all)
 	m.says(Bot, all)
 	if m.s != before || !m.s.Next().IsZero() {
@@ -82,12 +82,12 @@ func TestWhoIsNotListenedTo(t *testing.T) {
 
 func TestStandbyThatTheBotSays(t *testing.T) {
 	m := listening(t, nil)
-	m.says(Bot, sdnotify.Notice{Ready: true, StandBy: true, Says: true, Status: "another bot has the lock"})
+	m.says(Bot, sdnotify.Notice{Ready: true, StandBy: true, HasStatus: true, Status: "another bot has the lock"})
 	m.want(Bot, status.Standby)
 	if p := m.s.View(m.c)[Bot]; p.Reason != "another bot has the lock" || p.PID == 0 {
 		t.Errorf("have %+v", p)
 	}
-	m.says(Bot, sdnotify.Notice{Works: true, Says: true, Status: "polls"})
+	m.says(Bot, sdnotify.Notice{StandByOver: true, HasStatus: true, Status: "polls"})
 	m.want(Bot, status.Running)
 	m.says(Web, sdnotify.Notice{Ready: true, StandBy: true})
 	m.want(Web, status.Running) // only the bot can stand by
@@ -101,8 +101,8 @@ func TestStartTimeout(t *testing.T) {
 	}{
 		"says nothing":         {nil, func(*sim) {}, time.Minute},
 		"only signs of life":   {nil, func(m *sim) { m.says(Bot, alive) }, time.Minute},
-		"wants longer":         {nil, func(m *sim) { m.says(Bot, sdnotify.Notice{Extend: 3 * time.Minute}) }, 3 * time.Minute},
-		"wants less":           {nil, func(m *sim) { m.says(Bot, sdnotify.Notice{Extend: time.Second}) }, time.Minute},
+		"wants longer":         {nil, func(m *sim) { m.says(Bot, sdnotify.Notice{ExtendBy: 3 * time.Minute}) }, 3 * time.Minute},
+		"wants less":           {nil, func(m *sim) { m.says(Bot, sdnotify.Notice{ExtendBy: time.Second}) }, time.Minute},
 		"no limit":             {func(c *Config) { c.StartTimeout = 0 }, func(*sim) {}, 0},
 		"ready, no watchdog":   {func(c *Config) { c.Watchdog = 0 }, func(m *sim) { m.says(Bot, ready) }, 0},
 		"ready, then silent":   {nil, func(m *sim) { m.says(Bot, ready) }, 2 * time.Minute},
@@ -195,7 +195,7 @@ func TestInitThatDidNotRunItself(t *testing.T) {
 func TestWebsSilence(t *testing.T) {
 	m := listening(t, nil)
 	m.says(Bot, ready)
-	m.says(Web, sdnotify.Notice{Ready: true, Watchdog: true, Extend: time.Second})
+	m.says(Web, sdnotify.Notice{Ready: true, Watchdog: true, ExtendBy: time.Second})
 	for range 100 {
 		m.says(Bot, alive)
 		m.after(time.Minute)
@@ -226,7 +226,7 @@ func TestOperatorAndAHungBot(t *testing.T) {
 	m = hung()
 	m.do(Ask{"start", Bot})
 	m.end(Bot, 0, 0)
-	m.after(handOver)
+	m.after(handOverWait)
 	m.wantPhase(Bot, Locking)
 	m = hung()
 	m.do(Signal{syscall.SIGTERM})
@@ -250,7 +250,7 @@ func TestOutcome(t *testing.T) {
 			m.end(Bot, 0, 0)
 			m.again()
 		}, 1, "bot: stopped, and started again by another request"},
-		"start":     {false, stopped, Ask{"start", Bot}, func(m *sim) { m.again(); m.after(startsWell) }, 0, "bot: started, pid 13"},
+		"start":     {false, stopped, Ask{"start", Bot}, func(m *sim) { m.again(); m.after(startCountsAfter) }, 0, "bot: started, pid 13"},
 		"start one": {false, nil, Ask{"start", Bot}, nil, 0, "bot: runs already, pid 12"},
 		"start one that says so": {true, stopped, Ask{"start", Bot}, func(m *sim) {
 			m.again()
@@ -258,12 +258,12 @@ func TestOutcome(t *testing.T) {
 		}, 0, "bot: started, pid 13"},
 		"start one that never does": {true, stopped, Ask{"start", Bot}, func(m *sim) {
 			m.again()
-			m.says(Bot, sdnotify.Notice{Says: true, Status: "thinks"})
+			m.says(Bot, sdnotify.Notice{HasStatus: true, Status: "thinks"})
 			m.after(38 * time.Second)
 		}, 75, "bot: still starting: thinks; look again with: init status bot"},
 		"start one that stands by": {true, stopped, Ask{"start", Bot}, func(m *sim) {
 			m.again()
-			m.says(Bot, sdnotify.Notice{Ready: true, StandBy: true, Says: true, Status: "another has it"})
+			m.says(Bot, sdnotify.Notice{Ready: true, StandBy: true, HasStatus: true, Status: "another has it"})
 		}, 75, "bot: standby, pid 13: another has it"},
 		"start into standby": {false, stopped, Ask{"start", Bot}, func(m *sim) { m.do(LockBusy{m.s.Wish, "held by x"}) }, 75,
 			"bot: standby: held by x; it starts by itself once the lock is free"},
@@ -281,8 +281,8 @@ func TestOutcome(t *testing.T) {
 			m.do(Ask{"stop", Bot})
 			m.end(Bot, 0, 0)
 		}, 1, "bot: stopped: stopped by an operator"},
-		"restart": {false, nil, Ask{"restart", Bot}, func(m *sim) { m.end(Bot, 0, 0); m.again(); m.after(startsWell) }, 0, "bot: restarted, pid 13"},
-		"restart web": {false, nil, Ask{"restart", Web}, func(m *sim) { m.end(Web, 1, 0); m.after(startsWell) }, 0,
+		"restart": {false, nil, Ask{"restart", Bot}, func(m *sim) { m.end(Bot, 0, 0); m.again(); m.after(startCountsAfter) }, 0, "bot: restarted, pid 13"},
+		"restart web": {false, nil, Ask{"restart", Web}, func(m *sim) { m.end(Web, 1, 0); m.after(startCountsAfter) }, 0,
 			"web: restarted, pid 13"},
 		"restart web, and it ends": {false, nil, Ask{"restart", Web}, func(m *sim) { m.end(Web, 0, 0); m.end(Web, 1, 0) }, 1, "init is stopping"},
 		"stop of the container":    {false, nil, Ask{"stop", Bot}, func(m *sim) { m.do(Signal{syscall.SIGTERM}) }, 1, "init is stopping"},
@@ -296,15 +296,15 @@ func TestOutcome(t *testing.T) {
 			if c.before != nil {
 				c.before(m)
 			}
-			g := m.s.Grant(c.ask, m.now)
+			asked := m.s.Pending(c.ask, m.now)
 			m.do(c.ask)
 			if c.then != nil {
-				if o, look := m.s.Outcome(m.c, g, m.now); o != (Outcome{}) || !look.After(m.now) {
-					t.Errorf("too early: %+v, to be looked at %s from now", o, look.Sub(m.now))
+				if o, lookAgainAt := m.s.Outcome(m.c, asked, m.now); o != (Outcome{}) || !lookAgainAt.After(m.now) {
+					t.Errorf("too early: %+v, to be looked at %s from now", o, lookAgainAt.Sub(m.now))
 				}
 				c.then(m)
 			}
-			if o, _ := m.s.Outcome(m.c, g, m.now); o != (Outcome{c.code, c.text}) {
+			if o, _ := m.s.Outcome(m.c, asked, m.now); o != (Outcome{c.code, c.text}) {
 				t.Errorf("have %d %q, want %d %q", o.Code, o.Text, c.code, c.text)
 			}
 		})

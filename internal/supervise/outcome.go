@@ -1,6 +1,8 @@
 package supervise
 
 import (
+	"cmp"
+	"strconv"
 	"time"
 
 	"tandem/internal/exitcode"
@@ -17,40 +19,40 @@ type Outcome struct {
 
 func refused(reason string) Outcome { return Outcome{exitcode.Failure, reason} }
 
-// Grant is a granted Ask, with what was known when it was asked.
-type Grant struct {
+// PendingAsk is an Ask with what was known just before Step got it. What came of it is measured by that.
+type PendingAsk struct {
 	Ask
-	At     time.Time
-	Starts int
-	Ran    bool // the process was running
+	At       time.Time
+	Starts   int
+	WasAlive bool
 }
 
-// Grant makes a Grant of an Ask that is about to be put to Step.
-func (s State) Grant(a Ask, now time.Time) Grant {
+// Pending makes a PendingAsk of an Ask that is about to be put to Step.
+func (s State) Pending(a Ask, now time.Time) PendingAsk {
 	p := s.Procs[a.ID]
-	return Grant{Ask: a, At: now, Starts: p.Starts, Ran: p.Phase == Alive}
+	return PendingAsk{Ask: a, At: now, Starts: p.Starts, WasAlive: p.Phase == Alive}
 }
 
 const (
-	// startsWell is how long a process that cannot say that it is ready must run until its start counts as one: most of
+	// startCountsAfter is how long a process that cannot say that it is ready must run until its start counts as one: most of
 	// those that cannot run have ended by then.
-	startsWell = time.Second
-	// askLimit is how long a request is waited for beyond the time that a stop takes.
-	askLimit = 30 * time.Second
+	startCountsAfter = time.Second
+	// maxAskWait is how long a request is waited for beyond the time that a stop takes.
+	maxAskWait = 30 * time.Second
 )
 
-// Outcome is what has come of a granted request by now, zero while it is being carried out; then look says when to ask
-// again if nothing happens before.
-func (s State) Outcome(c *Config, g Grant, now time.Time) (o Outcome, look time.Time) {
-	p, name := s.Procs[g.ID], c.Names[g.ID]
+// Outcome is what has come of a granted request by now. While the request is being carried out, it is zero, and
+// lookAgainAt says when to ask again if nothing happens before.
+func (s State) Outcome(c *Config, a PendingAsk, now time.Time) (o Outcome, lookAgainAt time.Time) {
+	p, name := s.Procs[a.ID], c.Names[a.ID]
 	say := func(code int, text string) (Outcome, time.Time) {
 		return Outcome{code, name + ": " + text}, time.Time{}
 	}
-	limit := g.At.Add(c.StopTimeout + askLimit)
+	limit := a.At.Add(c.StopTimeout + maxAskWait)
 	wait := func(at time.Time) (Outcome, time.Time) {
 		if !now.Before(limit) {
-			text := "still " + string(p.word(s.Stopping))
-			if why := or(p.Reason, p.Text); why != "" {
+			text := "still " + string(p.state(s.Stopping))
+			if why := cmp.Or(p.Reason, p.StatusText); why != "" {
 				text += ": " + why
 			}
 			return say(exitcode.TempFail, text+"; look again with: init status "+name)
@@ -64,13 +66,13 @@ func (s State) Outcome(c *Config, g Grant, now time.Time) (o Outcome, look time.
 	switch {
 	case s.Stopping:
 		return refused("init is stopping"), time.Time{}
-	case p.Phase == Ending, p.Phase == Emptying, p.Phase == Waiting && p.Again:
+	case p.Phase == Ending, p.Phase == Emptying, p.Phase == Waiting && p.StartAgain:
 		return wait(time.Time{})
-	case g.Verb == "stop" && p.Phase != Resting:
+	case a.Verb == "stop" && p.Phase != Resting:
 		return say(exitcode.Failure, "stopped, and started again by another request")
-	case g.Verb == "stop" && p.Rest == status.Disabled:
+	case a.Verb == "stop" && p.RestState == status.Disabled:
 		return say(exitcode.OK, "not running: "+p.Reason)
-	case g.Verb == "stop":
+	case a.Verb == "stop":
 		return say(exitcode.OK, "stopped")
 	}
 	switch p.Phase {
@@ -80,32 +82,25 @@ func (s State) Outcome(c *Config, g Grant, now time.Time) (o Outcome, look time.
 		}
 		return wait(time.Time{})
 	case Alive:
-		pid := ", pid " + itoa(p.PID)
+		pid := ", pid " + strconv.Itoa(p.PID)
 		switch {
 		case p.StandsBy:
-			return say(exitcode.TempFail, "standby"+pid+": "+p.Text)
+			return say(exitcode.TempFail, "standby"+pid+": "+p.StatusText)
 		case !p.Ready, p.Leaving:
 			return wait(time.Time{})
-		case g.Ran && p.Starts == g.Starts:
+		case a.WasAlive && p.Starts == a.Starts:
 			return say(exitcode.OK, "runs already"+pid)
-		case !c.Notify[g.ID] && now.Before(p.StartedAt.Add(startsWell)):
-			return wait(p.StartedAt.Add(startsWell))
-		case g.Verb == "restart":
+		case !c.Notify[a.ID] && now.Before(p.StartedAt.Add(startCountsAfter)):
+			return wait(p.StartedAt.Add(startCountsAfter))
+		case a.Verb == "restart":
 			return say(exitcode.OK, "restarted"+pid)
 		}
 		return say(exitcode.OK, "started"+pid)
 	case Waiting:
 		return say(exitcode.TempFail, p.Reason+"; next start at "+p.NextStart.UTC().Format("15:04:05 UTC"))
 	}
-	if p.Rest == status.Failed {
+	if p.RestState == status.Failed {
 		return say(exitcode.Config, "failed: "+p.Reason)
 	}
-	return say(exitcode.Failure, or(string(p.Rest), "not running")+": "+p.Reason)
-}
-
-func or(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
+	return say(exitcode.Failure, cmp.Or(string(p.RestState), "not running")+": "+p.Reason)
 }

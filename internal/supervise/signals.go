@@ -26,11 +26,11 @@ func SignalName(sig syscall.Signal) string {
 	case down == 0:
 		return "SIGRTMAX"
 	case up > 0 && up <= 15:
-		return "SIGRTMIN+" + itoa(int(up))
+		return "SIGRTMIN+" + strconv.Itoa(int(up))
 	case up > 0 && down > 0:
-		return "SIGRTMAX-" + itoa(int(down))
+		return "SIGRTMAX-" + strconv.Itoa(int(down))
 	}
-	return "signal " + itoa(int(sig))
+	return "signal " + strconv.Itoa(int(sig))
 }
 
 // ParseSignal reads a signal as people write it: its number, or its name in any case, with or without SIG, real-time

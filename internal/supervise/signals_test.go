@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,12 +14,12 @@ func TestSignalNames(t *testing.T) {
 	for sig := syscall.Signal(1); sig <= 64; sig++ {
 		name := SignalName(sig)
 		if sig == 32 || sig == 33 {
-			if _, err := ParseSignal(itoa(int(sig))); err == nil || name != "signal "+itoa(int(sig)) {
+			if _, err := ParseSignal(strconv.Itoa(int(sig))); err == nil || name != "signal "+strconv.Itoa(int(sig)) {
 				t.Errorf("%d: %s, %v", sig, name, err)
 			}
 			continue
 		}
-		for _, written := range []string{name, strings.ToLower(name), strings.TrimPrefix(name, "SIG"), itoa(int(sig))} {
+		for _, written := range []string{name, strings.ToLower(name), strings.TrimPrefix(name, "SIG"), strconv.Itoa(int(sig))} {
 			if have, err := ParseSignal(written); have != sig || err != nil {
 				t.Errorf("%s: %d, %v; want %d", written, have, err, sig)
 			}
@@ -46,7 +47,7 @@ func TestSignalNamesAreThoseOfBash(t *testing.T) {
 		if sig == 32 || sig == 33 {
 			continue
 		}
-		out, err := exec.Command(bash, "-c", "kill -l "+itoa(int(sig))).Output()
+		out, err := exec.Command(bash, "-c", "kill -l "+strconv.Itoa(int(sig))).Output()
 		if have := SignalName(sig); err != nil || have != "SIG"+strings.TrimSpace(string(out)) {
 			t.Errorf("%d: %s, bash says %s (%v)", sig, have, out, err)
 		}

@@ -55,9 +55,9 @@ func (s State) Step(c *Config, now time.Time, e Event) (State, []Action) {
 	case Fault:
 		m.fault(e.Reason)
 	}
-	m.finish()
+	m.askStrays()
 	for id := range m.Procs {
-		if p := &m.Procs[id]; p.Since.IsZero() || p.word(m.Stopping) != s.Procs[id].word(s.Stopping) {
+		if p := &m.Procs[id]; p.Since.IsZero() || p.state(m.Stopping) != s.Procs[id].state(s.Stopping) {
 			p.Since = now
 		}
 	}
@@ -70,9 +70,9 @@ func (m *stepper) say(level slog.Level, text string, attrs ...slog.Attr) {
 	m.do(Say{Level: level, Text: text, Attrs: attrs})
 }
 
-// quiet is debug where init is a plain PID 1, which has nothing to say while all goes well.
-func (m *stepper) quiet(level slog.Level) slog.Level {
-	if m.c.PlainCommand {
+// debugIfCommandOnly is level, but debug where init is a plain PID 1: that has nothing to say while all goes well.
+func (m *stepper) debugIfCommandOnly(level slog.Level) slog.Level {
+	if m.c.CommandOnly {
 		return slog.LevelDebug
 	}
 	return level
@@ -89,7 +89,7 @@ func (m *stepper) begin() {
 	}
 	switch p := &m.Procs[Bot]; {
 	case m.c.Disabled != "":
-		p.Rest = status.Disabled
+		p.RestState = status.Disabled
 		p.because(m.c.Disabled)
 		m.say(slog.LevelInfo, "process is disabled", m.name(Bot), slog.String("reason", p.Reason))
 	case m.c.Broken != "":
@@ -102,7 +102,7 @@ func (m *stepper) begin() {
 // launch brings a process on its way that does not run: the bot by way of the lock.
 func (m *stepper) launch(id ID) {
 	p := &m.Procs[id]
-	p.NextStart, p.Again = time.Time{}, false
+	p.NextStart, p.StartAgain = time.Time{}, false
 	if id == Web {
 		m.do(Start{Web})
 		return
@@ -118,8 +118,8 @@ func (m *stepper) started(e Started) {
 	p.Phase, p.PID, p.StartedAt, p.KillAt, p.PollAt = Alive, e.PID, m.now, time.Time{}, time.Time{}
 	p.because("")
 	p.Starts++
-	m.listen(e.ID)
-	m.say(m.quiet(slog.LevelInfo), "process started", m.name(e.ID), slog.Int("pid", e.PID), slog.Int("restarts", p.Starts-1))
+	m.expectNotices(e.ID)
+	m.say(m.debugIfCommandOnly(slog.LevelInfo), "process started", m.name(e.ID), slog.Int("pid", e.PID), slog.Int("restarts", p.Starts-1))
 	if m.Stopping {
 		m.terminate(e.ID)
 	}
@@ -127,10 +127,10 @@ func (m *stepper) started(e Started) {
 
 func (m *stepper) startFailed(e StartFailed) {
 	p := &m.Procs[e.ID]
-	p.Ended = true
+	p.HasEnded = true
 	p.LastEnd = End{At: m.now, Code: e.Code, Reason: e.Reason}
 	if e.ID == Web {
-		p.Phase, p.Rest = Resting, status.Failed
+		p.Phase, p.RestState = Resting, status.Failed
 		p.becauseItEnded(e.Reason, 0)
 		m.say(slog.LevelError, "process cannot be started: init ends", m.name(Web), slog.String("reason", e.Reason), slog.Int("code", e.Code))
 		m.stop("cannot start "+m.c.Names[Web]+": "+e.Reason, e.Code)
@@ -144,13 +144,13 @@ func (m *stepper) startFailed(e StartFailed) {
 		return
 	}
 	m.fail(Bot, "cannot be started: "+e.Reason, "mend it and say: init start "+m.c.Names[Bot])
-	p.OfEnd = true
+	p.ReasonOfEnd = true
 }
 
 // fail lays a process to rest that will not be started again by itself, in one line.
 func (m *stepper) fail(id ID, reason, next string) {
 	p := &m.Procs[id]
-	p.Phase, p.Rest = Resting, status.Failed
+	p.Phase, p.RestState = Resting, status.Failed
 	p.because(reason)
 	m.say(slog.LevelError, "process failed: it will not be started again by itself", m.name(id),
 		slog.String("reason", reason), slog.String("next", next))
@@ -167,20 +167,20 @@ func (m *stepper) leaderEnded(e LeaderEnded) {
 	}
 	reason := meaning(e.Code, e.Signal)
 	if e.ID == Web && e.Code != exitcode.OK && slices.Contains(m.c.SuccessExit, e.Code) {
-		reason = itoa(e.Code) + ": counts as 0"
+		reason = strconv.Itoa(e.Code) + ": counts as 0"
 	}
 	if e.Detail != "" {
 		reason += " (" + e.Detail + ")"
 	}
-	hung := p.Hung != ""
+	hung := p.HungReason != ""
 	if hung {
-		reason = p.Hung + " (" + reason + ")"
+		reason = p.HungReason + " (" + reason + ")"
 	}
-	p.silence()
-	p.Phase, p.Ended = Emptying, true
+	p.forgetNotices()
+	p.Phase, p.HasEnded = Emptying, true
 	ran := m.now.Sub(p.StartedAt)
 	p.LastEnd = End{At: m.now, Code: e.Code, Signal: e.Signal, Reason: reason, Ran: ran, OOM: e.OOM}
-	p.PollAt = m.now.Add(pollGroup)
+	p.PollAt = m.now.Add(pollGroupEvery)
 	if p.KillAt.IsZero() {
 		p.KillAt = m.now.Add(m.c.StopTimeout)
 	}
@@ -194,13 +194,13 @@ func (m *stepper) leaderEnded(e LeaderEnded) {
 	case e.ID == Web:
 		m.webEnded(e, reason, attrs)
 	case m.Stopping:
-		p.Rest = status.Stopped
+		p.RestState = status.Stopped
 		p.because("init stops")
 		m.say(slog.LevelInfo, "process ended", attrs...)
-	case wasEnding && p.Again:
+	case wasEnding && p.StartAgain:
 		m.say(slog.LevelInfo, "process ended", append(attrs, slog.String("next", "starts again, as an operator asked"))...)
 	case wasEnding && !hung:
-		p.Rest = status.Stopped
+		p.RestState = status.Stopped
 		p.because("stopped by an operator")
 		m.say(slog.LevelInfo, "process ended", append(attrs, slog.String("next", "stays stopped until told: init start "+m.c.Names[Bot]))...)
 	default:
@@ -210,11 +210,11 @@ func (m *stepper) leaderEnded(e LeaderEnded) {
 
 func (m *stepper) webEnded(e LeaderEnded, reason string, attrs []slog.Attr) {
 	p := &m.Procs[Web]
-	if p.Again && !m.Stopping {
+	if p.StartAgain && !m.Stopping {
 		m.say(slog.LevelInfo, "process ended", append(attrs, slog.String("next", "starts again, as an operator asked"))...)
 		return
 	}
-	p.Again, p.Rest = false, status.Stopped
+	p.StartAgain, p.RestState = false, status.Stopped
 	p.because("init stops")
 	code := e.Code
 	if slices.Contains(m.c.SuccessExit, code) {
@@ -224,7 +224,7 @@ func (m *stepper) webEnded(e LeaderEnded, reason string, attrs []slog.Attr) {
 	if code != 0 {
 		level = slog.LevelError
 	}
-	m.say(m.quiet(level), "process ended: init ends with its status", append(attrs, slog.Int("status", code))...)
+	m.say(m.debugIfCommandOnly(level), "process ended: init ends with its status", append(attrs, slog.Int("status", code))...)
 	if m.Stopping {
 		if !m.Fault {
 			m.Code = code
@@ -237,24 +237,24 @@ func (m *stepper) webEnded(e LeaderEnded, reason string, attrs []slog.Attr) {
 // botEnded is the exit-code contract for a bot that ended by itself. One that hung has crashed, whatever its code.
 func (m *stepper) botEnded(e LeaderEnded, hung bool, ran time.Duration, reason string, attrs []slog.Attr) {
 	p := &m.Procs[Bot]
-	if ran >= goodRun {
+	if ran >= longRun {
 		p.Failures, p.Conflicts = 0, 0
 	}
 	switch {
 	case hung:
 		m.crashed(p, reason, attrs)
 	case e.Signal == 0 && e.Code == exitcode.OK:
-		p.Rest = status.Finished
+		p.RestState = status.Finished
 		p.becauseItEnded("it ended with 0", 0)
 		m.say(slog.LevelInfo, "process finished", append(attrs, slog.String("next", "stays so until told: init start "+m.c.Names[Bot]))...)
 	case e.Signal == 0 && e.Code == exitcode.Config:
-		p.Rest = status.Failed
+		p.RestState = status.Failed
 		p.becauseItEnded(reason+"; its own last lines in the log say why", 0)
 		m.say(slog.LevelError, "process failed: it will not be started again by itself", append(attrs, slog.String("next",
 			"mend what its last lines complain of, then start a new container, or say: init start "+m.c.Names[Bot]))...)
 	case e.Signal == 0 && e.Code == exitcode.TempFail:
 		p.Failures = 0
-		d := double(m.c.ConflictDelay, p.Conflicts, max(conflictMax, m.c.ConflictDelay))
+		d := double(m.c.ConflictDelay, p.Conflicts, max(maxConflictDelay, m.c.ConflictDelay))
 		p.Conflicts++
 		p.NextStart = m.now.Add(d)
 		p.becauseItEnded(reason+status.InARow(p.Conflicts, false), p.Conflicts)
@@ -280,7 +280,7 @@ func (m *stepper) backoff(p *Proc) time.Duration {
 
 // double is d doubled n times, at most limit.
 func double(d time.Duration, n int, limit time.Duration) time.Duration {
-	for range min(n, maxDelayDoubles) {
+	for range n {
 		if d *= 2; d >= limit || d <= 0 {
 			return limit
 		}
@@ -314,11 +314,11 @@ func (m *stepper) groupEmpty(id ID) {
 	}
 	switch {
 	case m.Stopping:
-	case p.Again && id == Web:
+	case p.StartAgain && id == Web:
 		m.launch(id)
-	case p.Again || !p.NextStart.IsZero():
+	case p.StartAgain || !p.NextStart.IsZero():
 		p.Phase = Waiting
-		if first := m.now.Add(handOver); p.NextStart.Before(first) {
+		if first := m.now.Add(handOverWait); p.NextStart.Before(first) {
 			p.NextStart = first
 		}
 	}
@@ -361,5 +361,3 @@ func (m *stepper) lockFailed(e LockFailed) {
 		m.fail(Bot, "the polling lock cannot be had: "+e.Reason, "mend it and say: init start "+m.c.Names[Bot])
 	}
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }

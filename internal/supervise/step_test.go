@@ -161,9 +161,9 @@ func TestBackoff(t *testing.T) {
 		for _, s := range []int{1, 2, 4, 8, 16, 32, 60, 60, 60} {
 			crash(time.Duration(s) * time.Second)
 		}
-		m.after(goodRun - 1)
+		m.after(longRun - 1)
 		crash(time.Minute)
-		m.after(goodRun)
+		m.after(longRun)
 		crash(time.Second)
 	}
 }
@@ -180,7 +180,7 @@ func TestCrashLoop(t *testing.T) {
 		m.after(time.Minute)
 		m.do(LockTaken{m.s.Wish})
 	}
-	m.after(goodRun)
+	m.after(longRun)
 	m.end(Bot, 1, 0)
 	if have := m.s.View(m.c)[Bot].Reason; have != "crashed with 1" {
 		t.Errorf("after a good run: %q", have)
@@ -267,7 +267,7 @@ func TestConflictDelay(t *testing.T) {
 		m.after(want)
 		m.do(LockTaken{m.s.Wish})
 	}
-	m.after(goodRun)
+	m.after(longRun)
 	m.end(Bot, 75, 0)
 	if have := m.s.Procs[Bot].NextStart.Sub(m.now); have != 30*time.Second {
 		t.Errorf("after a good run: have %s", have)
@@ -317,7 +317,7 @@ func TestLockIsKeptUntilTheGroupIsEmpty(t *testing.T) {
 	m.wantActions()
 	m.do(GroupEmpty{Bot})
 	m.wantActions("ReleaseLock{}")
-	m.after(handOver)
+	m.after(handOverWait)
 	m.wantActions("TakeLock{2}")
 	m.do(LockTaken{1}) // an answer to the wish before
 	m.wantActions()
@@ -346,7 +346,7 @@ func TestStopEndsAtItsDeadline(t *testing.T) {
 	m.wantActions()
 	m.after(1)
 	m.wantActions("KillAll{}")
-	m.after(afterKill + pollKilled) // nobody goes: a process in state D
+	m.after(waitAfterKill + killEvery) // nobody goes: a process in state D
 	if m.exit != 137 {
 		t.Errorf("exit: %d", m.exit)
 	}
@@ -355,7 +355,7 @@ func TestStopEndsAtItsDeadline(t *testing.T) {
 func TestSecondSignalKills(t *testing.T) {
 	m := running(t)
 	m.do(Signal{syscall.SIGTERM})
-	m.after(secondSignal - 1)
+	m.after(secondSignalAfter - 1)
 	m.actions = nil
 	m.do(Signal{syscall.SIGTERM})
 	m.wantActions()
@@ -455,7 +455,7 @@ func TestSignalsToWeb(t *testing.T) {
 	m.wantActions()
 	m.do(Signal{syscall.SIGHUP})
 	m.wantActions("Send{0 hangup}")
-	plain := newSim(t, func(c *Config) { c.PlainCommand, c.Names = true, [count]string{"sh", ""} })
+	plain := newSim(t, func(c *Config) { c.CommandOnly, c.Names = true, [count]string{"sh", ""} })
 	plain.actions = nil
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGTERM, syscall.SIGTSTP} {
 		plain.do(Signal{sig})
@@ -475,24 +475,24 @@ func TestOperator(t *testing.T) {
 	m.do(Ask{"stop", Web})
 	m.do(Ask{"start", Web})
 	for _, a := range m.actions {
-		if a == "Answer{}" {
+		if a == "GrantAsk{}" {
 			t.Errorf("granted: %q", m.actions)
 		}
 	}
 	m.actions = nil
 	m.do(Ask{"stop", Bot})
-	m.wantActions("Answer{}", "Send{1 terminated}")
+	m.wantActions("GrantAsk{}", "Send{1 terminated}")
 	m.end(Bot, 1, 0)
 	m.want(Bot, status.Stopped)
 	m.after(time.Hour)
 	m.want(Bot, status.Stopped)
 	m.actions = nil
 	m.do(Ask{"start", Bot})
-	m.wantActions("Answer{}", "TakeLock{2}")
+	m.wantActions("GrantAsk{}", "TakeLock{2}")
 	m.do(LockTaken{2})
 	m.do(Ask{"restart", Bot})
 	m.end(Bot, 78, 0)
-	m.after(handOver)
+	m.after(handOverWait)
 	m.wantPhase(Bot, Locking)
 	m.do(LockTaken{3})
 	m.want(Bot, status.Running)
@@ -506,7 +506,7 @@ func TestOperator(t *testing.T) {
 	disabled := newSim(t, func(c *Config) { c.Disabled = "switched off" })
 	disabled.actions = nil
 	disabled.do(Ask{"start", Bot})
-	disabled.wantActions("Answer{it is disabled: switched off}")
+	disabled.wantActions("RefuseAsk{it is disabled: switched off}")
 }
 
 func TestFault(t *testing.T) {
@@ -528,6 +528,6 @@ func TestOperatorsStartWaitsForNoDelay(t *testing.T) {
 	m.do(Ask{"start", Bot})
 	m.want(Bot, status.Stopping)
 	m.do(GroupEmpty{Bot})
-	m.after(handOver)
+	m.after(handOverWait)
 	m.wantPhase(Bot, Locking)
 }

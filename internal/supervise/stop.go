@@ -10,8 +10,8 @@ import (
 )
 
 func (m *stepper) signal(sig syscall.Signal) {
-	if m.c.PlainCommand {
-		m.passPlainly(sig)
+	if m.c.CommandOnly {
+		m.passToCommand(sig)
 		return
 	}
 	switch sig {
@@ -24,7 +24,7 @@ func (m *stepper) signal(sig syscall.Signal) {
 			m.StopAt = m.now
 		case m.StopAt.IsZero(): // web's end had begun the stop: this is the first one
 			m.StopAt = m.now
-		case m.now.Sub(m.StopAt) >= secondSignal && !m.Killed:
+		case m.now.Sub(m.StopAt) >= secondSignalAfter && !m.Killed:
 			m.say(slog.LevelWarn, "stop asked for again: everything is killed", slog.String("signal", SignalName(sig)))
 			m.Deadline = m.now
 			m.kill()
@@ -42,9 +42,9 @@ func (m *stepper) pass(sig syscall.Signal) {
 	}
 }
 
-// passPlainly is what `init -- COMMAND` does with a signal. One of job control stops init as well, or the shell that it
+// passToCommand is what `init -- COMMAND` does with a signal. One of job control stops init as well, or the shell that it
 // was started from would not see its job stopped; one that was rewritten is no longer one of these.
-func (m *stepper) passPlainly(sig syscall.Signal) {
+func (m *stepper) passToCommand(sig syscall.Signal) {
 	as, rewritten := m.c.Rewrite[sig]
 	if !rewritten {
 		as = sig
@@ -69,23 +69,23 @@ func (m *stepper) stop(cause string, code int) {
 	if m.Stopping {
 		return
 	}
-	m.Stopping, m.Cause, m.Code = true, cause, code
+	m.Stopping, m.StopCause, m.Code = true, cause, code
 	m.Deadline = m.now.Add(m.c.StopTimeout)
 	for id := range m.Procs {
 		p := &m.Procs[id]
-		p.Again, p.NextStart = false, time.Time{}
+		p.StartAgain, p.NextStart = false, time.Time{}
 		switch p.Phase {
 		case Waiting:
-			p.Phase, p.Rest = Resting, status.Stopped
+			p.Phase, p.RestState = Resting, status.Stopped
 			p.because("init stops")
 		case Locking:
-			p.Phase, p.Rest = Resting, status.Stopped
+			p.Phase, p.RestState = Resting, status.Stopped
 			p.because("init stops")
 			m.release()
 		case Alive:
 			m.terminate(ID(id))
 		case Emptying:
-			p.Rest = status.Stopped
+			p.RestState = status.Stopped
 			p.because("init stops")
 		}
 	}
@@ -119,19 +119,19 @@ func (m *stepper) kill() {
 	if !m.Killed {
 		m.Killed, m.KilledAt = true, m.now
 	}
-	m.KillAt = m.now.Add(pollKilled)
+	m.KillAt = m.now.Add(killEvery)
 	m.do(KillAll{})
 }
 
 func (m *stepper) fault(reason string) {
 	m.say(slog.LevelError, "init failed: both processes are asked to end", slog.String("reason", reason))
 	m.stop("init failed: "+reason, exitcode.Software)
-	m.Fault, m.Code, m.Cause = true, exitcode.Software, "init failed: "+reason
+	m.Fault, m.Code, m.StopCause = true, exitcode.Software, "init failed: "+reason
 }
 
-// finish is what may be due after any event while init stops.
-func (m *stepper) finish() {
-	if !m.Stopping || m.Strays || m.Exited {
+// askStrays asks what left its group to end, once, when web and bot have ended while init stops.
+func (m *stepper) askStrays() {
+	if !m.Stopping || m.StraysAsked || m.Exited {
 		return
 	}
 	for _, p := range m.Procs {
@@ -139,7 +139,7 @@ func (m *stepper) finish() {
 			return
 		}
 	}
-	m.Strays = true
+	m.StraysAsked = true
 	m.do(SendStrays{})
 }
 
@@ -161,7 +161,7 @@ func (m *stepper) exit() {
 
 func (m *stepper) tick() {
 	if m.Stopping && !m.now.Before(m.Deadline) {
-		if m.Killed && m.now.Sub(m.KilledAt) >= afterKill {
+		if m.Killed && m.now.Sub(m.KilledAt) >= waitAfterKill {
 			m.say(slog.LevelError, "processes are left that SIGKILL has not ended: init ends without them")
 			if p := &m.Procs[Web]; !m.Fault && (p.Phase == Alive || p.Phase == Ending) {
 				m.Code = exitcode.Signal + int(syscall.SIGKILL)
@@ -176,7 +176,7 @@ func (m *stepper) tick() {
 	for id := range m.Procs {
 		p := &m.Procs[id]
 		if p.Phase == Emptying && !m.now.Before(p.PollAt) {
-			p.PollAt = m.now.Add(pollGroup) // the World looks at the group after each event
+			p.PollAt = m.now.Add(pollGroupEvery) // the Executor looks at the group after each event
 		}
 		if (p.Phase == Ending || p.Phase == Emptying) && !p.KillAt.IsZero() && !m.now.Before(p.KillAt) && !m.Stopping {
 			m.say(slog.LevelWarn, "killed at the deadline of its stop", m.name(ID(id)), slog.Int("pid", p.PID))
@@ -185,7 +185,7 @@ func (m *stepper) tick() {
 		}
 		m.startIfDue(ID(id))
 	}
-	m.watch()
+	m.endIfHung()
 }
 
 // Next is when a Tick is due; zero while nothing is, so that init sleeps until something happens.
@@ -229,7 +229,7 @@ func (s State) Next() time.Time {
 func (m *stepper) ask(e Ask) {
 	p := &m.Procs[e.ID]
 	name := m.c.Names[e.ID]
-	refuse := func(reason string) { m.do(Answer{Refused: reason}) }
+	refuse := func(reason string) { m.do(RefuseAsk{reason}) }
 	switch {
 	case m.Stopping:
 		refuse("init is stopping")
@@ -251,7 +251,7 @@ func (m *stepper) ask(e Ask) {
 		p.Failures, p.Conflicts = 0, 0
 	}
 	m.say(slog.LevelInfo, "operator asks", m.name(e.ID), slog.String("verb", e.Verb))
-	m.do(Answer{})
+	m.do(GrantAsk{})
 	switch e.Verb {
 	case "stop":
 		m.askStop(e.ID)
@@ -278,19 +278,19 @@ func (m *stepper) ask(e Ask) {
 // askAgain has a process that is about to end started as soon as it has, whatever delay its end had brought.
 func (m *stepper) askAgain(id ID) {
 	p := &m.Procs[id]
-	p.Again, p.NextStart = true, time.Time{}
+	p.StartAgain, p.NextStart = true, time.Time{}
 }
 
 func (m *stepper) askStop(id ID) {
 	p := &m.Procs[id]
-	p.Again, p.NextStart, p.Hung = false, time.Time{}, ""
+	p.StartAgain, p.NextStart, p.HungReason = false, time.Time{}, ""
 	rest := func() {
-		p.Phase, p.Rest = Resting, status.Stopped
+		p.Phase, p.RestState = Resting, status.Stopped
 		p.because("stopped by an operator")
 	}
 	switch p.Phase {
 	case Resting:
-		if p.Rest != status.Disabled {
+		if p.RestState != status.Disabled {
 			rest()
 		}
 	case Waiting:
@@ -301,7 +301,7 @@ func (m *stepper) askStop(id ID) {
 	case Alive:
 		m.terminate(id)
 	case Emptying:
-		p.Rest = status.Stopped
+		p.RestState = status.Stopped
 		p.because("stopped by an operator")
 	}
 }

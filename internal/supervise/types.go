@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"log/slog"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -39,24 +40,23 @@ type Config struct {
 	StartTimeout time.Duration // for the bot to say so; 0 for any time
 	Watchdog     time.Duration // within which the bot must show life once it is ready; 0 for no watchdog
 
-	// PlainCommand is for `init -- COMMAND`: no signal means stop, all go to the command's group.
-	PlainCommand bool
-	SingleChild  bool                              // they go to the command alone
-	Rewrite      map[syscall.Signal]syscall.Signal // what is passed on in place of a signal, 0 for nothing
+	// CommandOnly is for `init -- COMMAND`: no signal means stop, all go to the command's group.
+	CommandOnly bool
+	SingleChild bool                              // they go to the command alone
+	Rewrite     map[syscall.Signal]syscall.Signal // what is passed on in place of a signal, 0 for nothing
 	// Jitter returns a number from [0,1). It is the only thing from outside that Step asks for.
 	Jitter func() float64
 }
 
 // Times that no setting changes.
 const (
-	goodRun         = 60 * time.Second // after it a process counts as well: the next delay is the first one again
-	conflictMax     = 5 * time.Minute
-	secondSignal    = 250 * time.Millisecond // docker and the kubelet may send the first one twice
-	handOver        = 25 * time.Millisecond  // from the lock's release until we compete for it: whoever waits is first
-	pollGroup       = 100 * time.Millisecond // while a group empties, whose members may be another's children
-	pollKilled      = 20 * time.Millisecond  // between rounds of SIGKILL, against those who fork meanwhile
-	afterKill       = 400 * time.Millisecond // how long init waits for what SIGKILL did not end yet
-	maxDelayDoubles = 32
+	longRun           = 60 * time.Second       // after a run as long as this the delays begin anew
+	maxConflictDelay  = 5 * time.Minute        // unless BOT_CONFLICT_DELAY is longer
+	secondSignalAfter = 250 * time.Millisecond // docker and the kubelet may send the first one twice
+	handOverWait      = 25 * time.Millisecond  // from the lock's release until we compete for it: whoever waits is first
+	pollGroupEvery    = 100 * time.Millisecond // while a group empties, whose members may be another's children
+	killEvery         = 20 * time.Millisecond  // SIGKILL is repeated, against those who fork meanwhile
+	waitAfterKill     = 400 * time.Millisecond // for what SIGKILL has not ended yet
 )
 
 // Phase is where a process is in its life; see the drawing in the package comment.
@@ -75,35 +75,41 @@ const (
 type Proc struct {
 	Phase     Phase
 	Since     time.Time    // when it came into the state that View shows
-	Rest      status.State // what a Resting one is called
-	Reason    string       // why it does not run; set by because and becauseItEnded
-	OfEnd     bool         // Reason tells of LastEnd, and not of what came later
-	InARow    int          // with OfEnd: how many such ends there were in a row; 0 where they are not counted
-	PID       int          // of the leader while Alive or Ending, and of the group while Emptying
-	StartedAt time.Time
-	Starts    int
-	Failures  int // crashes in a row
-	Conflicts int // ends with 75 in a row
-	NextStart time.Time
-	KillAt    time.Time // when what is left of its group is killed; zero for never
-	PollAt    time.Time // when to look at its group again
-	Again     bool      // start it once it has ended: an operator's restart
-	StandsBy  bool      // another has the lock: init waits for it (Locking), or the process says so of another one (Alive)
-	Ready     bool      // Alive, and it has said so or is not listened to
-	Leaving   bool      // Alive, and it has said that it stops
-	Text      string    // what it said last that it is doing
-	StartBy   time.Time // when it must be ready; zero for never
-	AliveBy   time.Time // when it must have shown life, or be gone if Leaving; zero for never
-	Hung      string    // why init ends it although nobody asked for that; "" for no such end
-	Ended     bool      // LastEnd counts
-	LastEnd   End
+	RestState status.State // what a Resting one is called
+
+	Reason      string // why it does not run; set by because and becauseItEnded
+	ReasonOfEnd bool   // Reason tells of LastEnd, and not of what came later
+	InARow      int    // with ReasonOfEnd: how many such ends there were in a row; 0 where they are not counted
+
+	PID        int // of the leader while Alive or Ending, and of the group while Emptying
+	StartedAt  time.Time
+	Starts     int
+	Failures   int // crashes in a row, and starts that failed for now
+	Conflicts  int // ends with 75 in a row
+	NextStart  time.Time
+	StartAgain bool      // once it has ended: an operator's restart
+	KillAt     time.Time // when what is left of its group is killed; zero for never
+	PollAt     time.Time // when to look at its group again
+
+	StandsBy   bool      // another has the lock: init waits for it (Locking), or the process says so of another one (Alive)
+	Ready      bool      // Alive, and it has said so or is not listened to
+	Leaving    bool      // Alive, and it has said that it stops
+	StatusText string    // what it said last that it is doing
+	StartBy    time.Time // when it must be ready; zero for never
+	AliveBy    time.Time // when it must have shown life, or be gone if Leaving; zero for never
+	HungReason string    // why init ends it although nobody asked for that; "" for no such end
+
+	HasEnded bool // LastEnd counts
+	LastEnd  End
 }
 
 // because says why it does not run.
-func (p *Proc) because(reason string) { p.Reason, p.OfEnd, p.InARow = reason, false, 0 }
+func (p *Proc) because(reason string) { p.Reason, p.ReasonOfEnd, p.InARow = reason, false, 0 }
 
 // becauseItEnded says that it does not run because of its last end, which was one of n in a row.
-func (p *Proc) becauseItEnded(reason string, n int) { p.Reason, p.OfEnd, p.InARow = reason, true, n }
+func (p *Proc) becauseItEnded(reason string, n int) {
+	p.Reason, p.ReasonOfEnd, p.InARow = reason, true, n
+}
 
 // End is how a process ended.
 type End struct {
@@ -118,20 +124,20 @@ type End struct {
 // State is everything that the policy remembers.
 type State struct {
 	Procs    [count]Proc
-	LockHeld bool // the World has the polling lock for us
+	LockHeld bool // the Executor has the polling lock for us
 	Wish     int  // of the last TakeLock
 
-	Stopping bool
-	StopAt   time.Time // when the stop began
-	Deadline time.Time
-	Killed   bool      // SIGKILL to everything was sent
-	KilledAt time.Time // when it was sent first
-	KillAt   time.Time // the next round of it
-	Strays   bool      // what left its group was asked to end
-	Code     int       // what init will end with
-	Cause    string    // why init stops
-	Fault    bool      // init itself failed: Code is fixed
-	Exited   bool
+	Stopping    bool
+	StopAt      time.Time // when a signal asked for the stop first; zero while none has
+	Deadline    time.Time // of the stop
+	Killed      bool      // SIGKILL to everything was sent
+	KilledAt    time.Time // when it was sent first
+	KillAt      time.Time // the next round of it
+	StraysAsked bool      // what left its group was asked to end
+	Code        int       // what init will end with
+	StopCause   string    // why init stops
+	Fault       bool      // init itself failed: Code is fixed
+	Exited      bool
 }
 
 // Event is something that happened. Each is a struct of its own below.
@@ -185,7 +191,8 @@ type (
 	}
 	// Signal is one that init received.
 	Signal struct{ Signal syscall.Signal }
-	// Ask is an operator's request; Answer says whether it is granted, State.Outcome what becomes of it.
+	// Ask is an operator's request. GrantAsk or RefuseAsk is the action that follows; State.Outcome says what becomes of
+	// a granted one.
 	Ask struct {
 		Verb string // start, stop, restart
 		ID   ID
@@ -209,7 +216,7 @@ func (Signal) event()      {}
 func (Ask) event()         {}
 func (Fault) event()       {}
 
-// Action is something that the World is to do, in the order given.
+// Action is something that the Executor is to do, in the order given.
 type Action interface{ action() }
 
 type (
@@ -235,8 +242,10 @@ type (
 	TakeLock struct{ Wish int }
 	// ReleaseLock gives up the polling lock, or the wait for it.
 	ReleaseLock struct{}
-	// Answer answers an Ask. Refused is "" for yes.
-	Answer struct{ Refused string }
+	// GrantAsk says that the Ask under way is being carried out.
+	GrantAsk struct{}
+	// RefuseAsk says that the Ask under way is not.
+	RefuseAsk struct{ Reason string }
 	// Say is a line for the log.
 	Say struct {
 		Level slog.Level
@@ -255,7 +264,8 @@ func (SendStrays) action()  {}
 func (KillAll) action()     {}
 func (TakeLock) action()    {}
 func (ReleaseLock) action() {}
-func (Answer) action()      {}
+func (GrantAsk) action()    {}
+func (RefuseAsk) action()   {}
 func (Say) action()         {}
 func (Exit) action()        {}
 
@@ -272,5 +282,5 @@ func meaning(code int, sig syscall.Signal) string {
 	case exitcode.Config:
 		return "78: cannot run as configured"
 	}
-	return "crashed with " + itoa(code)
+	return "crashed with " + strconv.Itoa(code)
 }

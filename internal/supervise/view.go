@@ -6,7 +6,7 @@ import (
 	"tandem/internal/status"
 )
 
-// View is the state as status.json shows it: the processes only, the rest is the World's to add.
+// View is the state as status.json shows it: the processes only, the rest is the Executor's to add.
 func (s State) View(c *Config) []status.Process {
 	var list []status.Process
 	for id, p := range s.Procs {
@@ -14,23 +14,23 @@ func (s State) View(c *Config) []status.Process {
 			continue
 		}
 		v := status.Process{
-			Name: c.Names[id], Critical: ID(id) == Web, State: p.word(s.Stopping), Reason: p.Reason,
+			Name: c.Names[id], Critical: ID(id) == Web, State: p.state(s.Stopping), Reason: p.Reason,
 			Since: wall(p.Since), Restarts: max(0, p.Starts-1),
 		}
 		if p.Phase == Alive || p.Phase == Ending {
-			v.PID, v.StatusText = p.PID, p.Text
+			v.PID, v.StatusText = p.PID, p.StatusText
 		}
 		if p.Phase == Alive && p.StandsBy {
-			v.Reason = p.Text
+			v.Reason = p.StatusText
 		}
 		if p.InARow >= status.ManyInARow {
 			v.InARow = p.InARow
 		}
-		v.ReasonSinceEnd = p.Ended && v.Reason != "" && !p.OfEnd
+		v.ReasonSinceEnd = p.HasEnded && v.Reason != "" && !p.ReasonOfEnd
 		if p.Starts > 0 {
 			v.StartedAt = wall(p.StartedAt)
 		}
-		if p.Ended {
+		if p.HasEnded {
 			v.LastEnd = &status.End{At: *wall(p.LastEnd.At), Code: p.LastEnd.Code, Reason: p.LastEnd.Reason, RanMS: int(p.LastEnd.Ran.Milliseconds()), OOMKilled: p.LastEnd.OOM}
 			if p.LastEnd.Signal != 0 {
 				v.LastEnd.Signal = SignalName(p.LastEnd.Signal)
@@ -44,7 +44,7 @@ func (s State) View(c *Config) []status.Process {
 	return list
 }
 
-func (p *Proc) word(stopping bool) status.State {
+func (p *Proc) state(stopping bool) status.State {
 	switch p.Phase {
 	case Waiting:
 		return status.Waiting
@@ -71,10 +71,10 @@ func (p *Proc) word(stopping bool) status.State {
 		}
 		return status.Stopping
 	}
-	if p.Rest == "" { // before its first start
+	if p.RestState == "" { // before its first start
 		return status.Waiting
 	}
-	return p.Rest
+	return p.RestState
 }
 
 // wall is t for people: without the monotonic part, in UTC, to the microsecond.

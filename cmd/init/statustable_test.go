@@ -92,7 +92,7 @@ lock  /run/tandem/bot.lock: held by this bot
 `},
 		"only web": {of(status.Process{}, status.Lock{}), "web", runs},
 	} {
-		if d := cmp.Diff(c.want, table([]*status.Status{c.s}, c.only, dir, now)); d != "" {
+		if d := cmp.Diff(c.want, statusTable([]*status.Status{c.s}, c.only, dir, now)); d != "" {
 			t.Errorf("%s (-want +have):\n%s", name, d)
 		}
 	}
@@ -116,7 +116,7 @@ lock  /run/tandem/bot.lock: kept for this bot, which waits for another lock
 init  v1, pid 1, up 1h0m, 2 orphans reaped (of web)
 init  v2, pid 1, up 1h0m, 0 orphans reaped (of bot)
 `
-	if d := cmp.Diff(want, table([]*status.Status{web, bot}, "", "", now)); d != "" {
+	if d := cmp.Diff(want, statusTable([]*status.Status{web, bot}, "", "", now)); d != "" {
 		t.Errorf("(-want +have):\n%s", d)
 	}
 }
@@ -147,7 +147,7 @@ func TestStatusTableLooksIntoNoWords(t *testing.T) {
 				{State: status.Stopped, Reason: reason, ReasonSinceEnd: true},
 			} {
 				p.Name, p.LastEnd = "bot", &status.End{At: ended, Code: 1, Reason: ofEnd}
-				all.WriteString(table([]*status.Status{{Processes: []status.Process{p}}}, "bot", dir, now))
+				all.WriteString(statusTable([]*status.Status{{Processes: []status.Process{p}}}, "bot", dir, now))
 			}
 		}
 		return all.String()

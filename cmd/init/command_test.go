@@ -16,8 +16,8 @@ import (
 	"tandem/internal/proctest"
 )
 
-// plainInit starts `init` with the words given.
-func plainInit(t *testing.T, under proctest.Under, words []string, settings ...string) *tandem {
+// commandInit starts `init` with the words given.
+func commandInit(t *testing.T, under proctest.Under, words []string, settings ...string) *tandem {
 	t.Helper()
 	o := proctest.Options{Path: proctest.Bin(t, "init"), Under: under, Args: words, Env: settings}
 	return &tandem{proctest.Start(t, o), t, ""}
@@ -27,7 +27,7 @@ func plainInit(t *testing.T, under proctest.Under, words []string, settings ...s
 func TestPlainCommand(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
-		i := plainInit(t, under, []string{"--", "sh", "-c", `setsid sh -c "trap '' TERM; while :; do sleep 1000; done" & exec ` + proctest.Command("reports")},
+		i := commandInit(t, under, []string{"--", "sh", "-c", `setsid sh -c "trap '' TERM; while :; do sleep 1000; done" & exec ` + proctest.Command("reports")},
 			"TELEGRAM_X=1", "WEB_X=2", "STOP_TIMEOUT=200ms")
 		i.WaitLine(soon, "reporter ready 12")
 		i.Signal(syscall.SIGTERM)
@@ -48,7 +48,7 @@ func TestPlainSignals(t *testing.T) {
 			if flag != "" {
 				words = append([]string{flag}, words...)
 			}
-			i := plainInit(t, under, words)
+			i := commandInit(t, under, words)
 			i.WaitLine(soon, "command ready")
 			i.WaitLine(soon, "child ready")
 			n := 0
@@ -77,7 +77,7 @@ func TestPlainSignals(t *testing.T) {
 func TestPlainRewrite(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
-		i := plainInit(t, under, []string{"--rewrite", "TERM:QUIT", "-r", "10:0", "--rewrite=SIGTSTP:RTMIN+3", "--", "sh", "-c", "exec " + proctest.Command("hears", "command")})
+		i := commandInit(t, under, []string{"--rewrite", "TERM:QUIT", "-r", "10:0", "--rewrite=SIGTSTP:RTMIN+3", "--", "sh", "-c", "exec " + proctest.Command("hears", "command")})
 		i.WaitLine(soon, "command ready")
 		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGTSTP, syscall.SIGUSR2} {
 			i.Signal(sig)
@@ -109,7 +109,7 @@ func TestPlainStatus(t *testing.T) {
 		{[]string{"-g", "--", "--no-flag-of-init"}, 127},
 	} {
 		both(t, func(t *testing.T, under proctest.Under) {
-			i := plainInit(t, under, c.words)
+			i := commandInit(t, under, c.words)
 			i.ends(c.code)
 		})
 	}
@@ -119,7 +119,7 @@ func TestPlainStatus(t *testing.T) {
 func TestPlainJobControl(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
-		i := plainInit(t, under, []string{"--", "sh", "-c", "exec " + proctest.Command("good", "web")})
+		i := commandInit(t, under, []string{"--", "sh", "-c", "exec " + proctest.Command("good", "web")})
 		i.WaitLine(soon, "web ready")
 		states := func() string {
 			s := ""
@@ -219,7 +219,7 @@ func TestPlainDirectory(t *testing.T) {
 func TestPlainFlags(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
-		i := plainInit(t, under, []string{"-w", "-s", "--", "sh", "-c", `sh -c "sleep 0.01 &"; echo command ready; exec sleep 1000`})
+		i := commandInit(t, under, []string{"-w", "-s", "--", "sh", "-c", `sh -c "sleep 0.01 &"; echo command ready; exec sleep 1000`})
 		i.WaitLine(soon, "collected an orphan")
 		i.WaitLine(soon, "command ready")
 		i.Signal(syscall.SIGTERM)
@@ -242,8 +242,8 @@ func TestParentDeath(t *testing.T) {
 
 func TestParsePlain(t *testing.T) {
 	t.Parallel()
-	all, err := parsePlain([]string{"-c", "-g", "--subreaper", "-w", "-p", "KILL", "-r", "15:3", "--rewrite=HUP:0", "-e=1", "-e", "2", "a", "-c", "--"})
-	want := plain{args: []string{"a", "-c", "--"}, singleChild: true, subreaper: true, warnOnReap: true, parentDeath: syscall.SIGKILL,
+	all, err := parseCommandFlags([]string{"-c", "-g", "--subreaper", "-w", "-p", "KILL", "-r", "15:3", "--rewrite=HUP:0", "-e=1", "-e", "2", "a", "-c", "--"})
+	want := commandFlags{args: []string{"a", "-c", "--"}, singleChild: true, subreaper: true, warnOnReap: true, parentDeath: syscall.SIGKILL,
 		rewrite: map[syscall.Signal]syscall.Signal{15: 3, 1: 0}, success: []int{1, 2}}
 	if err != nil || !reflect.DeepEqual(all, want) {
 		t.Errorf("have %+v, %v", all, err)
@@ -253,7 +253,7 @@ func TestParsePlain(t *testing.T) {
 		"-r TERM:X -- a": "want the name or the number", "-r X:1 -- a": "want the name or the number", "-r KILL:TERM -- a": "SIGKILL", "-r CHLD:0 -- a": "SIGCHLD", "-r URG:0 -- a": "SIGURG",
 		"-r RTMIN:0 -- a": "SIGRTMIN", "-e 256 -- a": "0 to 255", "-e x -- a": "0 to 255", "-p x -- a": "want the name", "-c=1 -- a": "takes no value", "--single-child=no a": "takes no value",
 	} {
-		if p, err := parsePlain(strings.Fields(words)); err == nil || !strings.Contains(err.Error(), says) {
+		if p, err := parseCommandFlags(strings.Fields(words)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %+v, %v; want %q", words, p, err, says)
 		}
 	}

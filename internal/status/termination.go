@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// WriteLastWords puts what init has to say of its end, shortened to what Kubernetes takes, into the file at path if it
+// WriteTerminationMessage puts what init has to say of its end, shortened to what Kubernetes takes, into the file at path if it
 // is there and is one for words: it may be a link or a pipe that somebody put there, or by a slip a file that holds
 // something else.
-func WriteLastWords(path, words string) {
+func WriteTerminationMessage(path, words string) {
 	if info, err := os.Lstat(path); path == "" || err != nil || !info.Mode().IsRegular() {
 		return
 	}
-	if len(words) > maxLastWords {
-		words = words[:maxLastWords]
+	if len(words) > maxTerminationBytes {
+		words = words[:maxTerminationBytes]
 	}
 	written := make(chan any, 1)
 	go func() {
@@ -29,7 +29,7 @@ func WriteLastWords(path, words string) {
 			return
 		}
 		defer f.Close()
-		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > maxLastWords+1 {
+		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > maxTerminationBytes+1 {
 			return
 		}
 		if f.Truncate(0) == nil {
@@ -45,5 +45,5 @@ func WriteLastWords(path, words string) {
 	}
 }
 
-// maxLastWords is how much is written: Kubernetes takes 4096 bytes. A file that has more holds something else.
-const maxLastWords = 4000
+// maxTerminationBytes is how much is written: Kubernetes takes 4096 bytes. A file that has more holds something else.
+const maxTerminationBytes = 4000

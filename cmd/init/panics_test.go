@@ -26,45 +26,45 @@ import (
 
 // faulty is an init with a bug, which shows when the file RUN_DIR/go is there.
 func faulty(args []string) {
-	code := before(func() int {
-		caught := signals.Catch(nil, catchFailed)
+	code := whileNothingRuns(func() int {
+		caught := signals.Catch(nil, signalsFailed)
 		s, err := readSettings(pair, os.Environ())
 		if err != nil {
 			panic(err)
 		}
 		log, lines := logging.NewAsync(2, s.log, "init")
-		w := newWorld(s, log, lines.Failed())
+		x := newExecutor(s, log, lines.Failed())
 		memory, _ := cgroup.Own()
-		w.oom = cgroup.NewOOMWatch(memory.OOMKills)
+		x.oomWatch = cgroup.NewOOMWatch(memory.OOMKills)
 		switch args[0] {
 		case "policy":
-			w.settings.policy.Jitter = func() float64 { panic("a bug") }
+			x.settings.policy.Jitter = func() float64 { panic("a bug") }
 		case "loop":
-			w.oom = nil
+			x.oomWatch = nil
 		case "lock":
-			w.lock.tell = func(supervise.Event) { awaitGo(); panic("a bug") }
+			x.lock.tell = func(supervise.Event) { awaitGo(); panic("a bug") }
 		case "client":
-			w.control.Do = func(string, string, func(control.Outcome)) { panic("a bug") }
+			x.control.Do = func(string, string, func(control.Outcome)) { panic("a bug") }
 		case "status":
 			go func() {
 				awaitGo()
-				w.status.Put(func() *status.Status { panic("a bug") }, nil)
+				x.status.Put(func() *status.Status { panic("a bug") }, nil)
 			}()
 		case "signals":
 			go func() { awaitGo(); close(caught.Others) }()
 		case "log":
 			failed := make(chan any, 1)
-			w.logFailed = failed
+			x.logFailed = failed
 			go func() { awaitGo(); failed <- "a bug" }()
 		}
 		if err := reap.Adopt(); err != nil {
 			panic(err)
 		}
-		w.claimRunDir()
+		x.claimRunDir()
 		if args[0] == "end" {
-			w.owned = &rundir.Owned{} // which has no directory to clear
+			x.owned = &rundir.Owned{} // which has no directory to clear
 		}
-		code := runGroup(w, caught)
+		code := runLoop(x, caught)
 		lines.Flush(time.Second)
 		return code
 	})
@@ -135,14 +135,14 @@ func TestFault(t *testing.T) {
 			})
 		})
 	}
-	if code := before(func() int { panic("a bug") }); code != 70 {
+	if code := whileNothingRuns(func() int { panic("a bug") }); code != 70 {
 		t.Errorf("a panic before the loop: %d", code)
 	}
-	w := &world{log: logging.New(os.Stderr, logging.Settings{Level: slog.LevelError}, "init")}
-	if code := w.after("test", 3, func() { panic("a bug") }); code != 70 {
+	x := &executor{log: logging.New(os.Stderr, logging.Settings{Level: slog.LevelError}, "init")}
+	if code := x.afterTheLoop("test", 3, func() { panic("a bug") }); code != 70 {
 		t.Errorf("a panic after the loop: %d", code)
 	}
-	if code := w.after("test", 3, func() {}); code != 3 {
+	if code := x.afterTheLoop("test", 3, func() {}); code != 3 {
 		t.Errorf("no panic after the loop: %d", code)
 	}
 }
@@ -249,7 +249,7 @@ func recovers(body *ast.BlockStmt) bool {
 		if !ok {
 			continue
 		}
-		if sel, ok := d.Call.Fun.(*ast.SelectorExpr); ok && sel.Sel.Name == "caught" {
+		if sel, ok := d.Call.Fun.(*ast.SelectorExpr); ok && sel.Sel.Name == "panicToLoop" {
 			return true
 		}
 		if lit, ok := d.Call.Fun.(*ast.FuncLit); ok {

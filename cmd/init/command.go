@@ -21,8 +21,8 @@ import (
 	"tandem/internal/tty"
 )
 
-// plain is what the command line of `init [FLAGS] -- COMMAND [ARG...]` says.
-type plain struct {
+// commandFlags are what the command line of `init [FLAGS] -- COMMAND [ARG...]` says.
+type commandFlags struct {
 	args        []string // the command
 	singleChild bool
 	rewrite     map[syscall.Signal]syscall.Signal
@@ -32,9 +32,9 @@ type plain struct {
 	warnOnReap  bool
 }
 
-// parsePlain reads the words after init. Flags end at the first word that is not one.
-func parsePlain(words []string) (plain, error) {
-	p := plain{rewrite: map[syscall.Signal]syscall.Signal{}}
+// parseCommandFlags reads the words after init. Flags end at the first word that is not one.
+func parseCommandFlags(words []string) (commandFlags, error) {
+	p := commandFlags{rewrite: map[syscall.Signal]syscall.Signal{}}
 	for len(words) > 0 && strings.HasPrefix(words[0], "-") {
 		word := words[0]
 		words = words[1:]
@@ -86,7 +86,7 @@ func parsePlain(words []string) (plain, error) {
 }
 
 // addRewrite reads FROM:TO.
-func (p *plain) addRewrite(rule string) error {
+func (p *commandFlags) addRewrite(rule string) error {
 	from, to, ok := strings.Cut(rule, ":")
 	if !ok {
 		return errors.New("want FROM:TO, like TERM:QUIT, or HUP:0 to drop it")
@@ -108,9 +108,9 @@ func (p *plain) addRewrite(rule string) error {
 	return nil
 }
 
-// runPlain runs one program as a plain PID 1 would. See docs/adr/0005.
-func runPlain(words []string) int {
-	p, err := parsePlain(words)
+// runCommand runs one program as a plain PID 1 would. See docs/adr/0005.
+func runCommand(words []string) int {
+	p, err := parseCommandFlags(words)
 	if err != nil {
 		return misuse(err.Error())
 	}
@@ -122,11 +122,11 @@ func runPlain(words []string) int {
 			keep, ignored = append(keep, sig), append(ignored, sig)
 		}
 	}
-	caught := signals.Catch(keep, catchFailed)
+	caught := signals.Catch(keep, signalsFailed)
 	s, err := p.settings(os.Environ())
 	s.ignored = ignored
 	log, lines := logging.NewAsync(2, s.log, "init")
-	defer lines.Flush(lastLines)
+	defer lines.Flush(flushTimeout)
 	if err != nil {
 		log.Error("settings are wrong: nothing was started", "reason", err.Error())
 		return exitcode.Usage
@@ -142,17 +142,15 @@ func runPlain(words []string) int {
 		}
 		log.Warn("init cannot collect orphans", "reason", err.Error())
 	}
-	w := newWorld(s, log, lines.Failed())
-	w.tty = tty.Open()
-	if err := os.Chdir("/"); err != nil {
-		log.Warn("init cannot leave its working directory", "reason", err.Error())
-	}
+	x := newExecutor(s, log, lines.Failed())
+	x.tty = tty.Open()
+	leaveDirectory(log)
 	<-caught.All // every signal is the command's, from its first moment on
-	return runGroup(w, caught)
+	return runLoop(x, caught)
 }
 
 // adopt makes orphans come to init: by itself where it is not PID 1, and on demand also where it is.
-func (p *plain) adopt() error {
+func (p *commandFlags) adopt() error {
 	if p.subreaper {
 		return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	}
@@ -160,17 +158,17 @@ func (p *plain) adopt() error {
 }
 
 // settings are what counts for one command, which gets the environment as it is.
-func (p *plain) settings(environ []string) (settings, error) {
+func (p *commandFlags) settings(environ []string) (settings, error) {
 	env := config.New(environ)
-	s := settings{mode: plainCommand, log: logging.Read(env), warnOnReap: p.warnOnReap}
+	s := settings{mode: commandOnly, log: logging.Read(env), warnOnReap: p.warnOnReap}
 	s.dir, _ = os.Getwd()
 	s.policy = supervise.Config{
-		StopTimeout:  stopTimeout(env),
-		SuccessExit:  p.success,
-		PlainCommand: true,
-		SingleChild:  p.singleChild,
-		Rewrite:      p.rewrite,
-		Jitter:       rand.Float64,
+		StopTimeout: stopTimeout(env),
+		SuccessExit: p.success,
+		CommandOnly: true,
+		SingleChild: p.singleChild,
+		Rewrite:     p.rewrite,
+		Jitter:      rand.Float64,
 	}
 	s.policy.Names[supervise.Web] = filepath.Base(p.args[0])
 	s.args[supervise.Web], s.env[supervise.Web] = p.args, environ

@@ -10,10 +10,10 @@ import (
 	"tandem/internal/status"
 )
 
-// table is the status of one or several inits for people: a line for each process, with why, the last end and the next
+// statusTable is the status of one or several inits for people: a line for each process, with why, the last end and the next
 // start below it where there is something to say; dir is where it may have left its last words. It is short enough for
 // 80 columns but for the reasons.
-func table(all []*status.Status, name, dir string, now time.Time) string {
+func statusTable(all []*status.Status, name, dir string, now time.Time) string {
 	var t lines
 	fmt.Fprintf(&t, "%-6s%-11s%-8s%-8s%s\n", "", "STATE", "FOR", "PID", "RESTARTS")
 	for _, s := range all {

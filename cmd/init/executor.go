@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+
+	"tandem/internal/buildinfo"
+	"tandem/internal/cgroup"
+	"tandem/internal/confine"
+	"tandem/internal/control"
+	"tandem/internal/exitcode"
+	"tandem/internal/reap"
+	"tandem/internal/rundir"
+	"tandem/internal/sdnotify"
+	"tandem/internal/status"
+	"tandem/internal/supervise"
+	"tandem/internal/tty"
+)
+
+// executor carries out what the policy decides. The loop calls its methods, and nobody else does, but for those in
+// actors.go and panics.go.
+type executor struct {
+	settings  settings
+	log       *slog.Logger
+	logFailed <-chan any             // has the panic of the log's writer
+	requests  chan supervise.Request // to the loop
+	done      chan struct{}          // closed when the loop has ended
+
+	// What runs beside the loop. startGroup starts it all, once web is started: web waits for none of it.
+	startGroup func()
+	status     *status.Writer
+	control    *control.Server
+	notices    *sdnotify.Listener // nil for nobody to be listened to
+	lock       *lockKeeper        // nil where no bot is supervised
+
+	owned   *rundir.Owned // nil for none
+	tty     *tty.Terminal // nil but for `init -- COMMAND` on a terminal
+	devNull *os.File      // the processes' standard input, nil for init's own
+
+	startedAt  time.Time
+	leaders    [2]int // numbers of web and bot, for Emergency
+	lastKilled int    // what init itself sent SIGKILL last: a process, -n for a group, -1 for all
+	failure    string // why init itself failed, if it did
+
+	oomWatch *cgroup.OOMWatch
+	oomScore *confine.OOMScore
+	// processesLeft is how many more the container may have; false where there is no limit.
+	processesLeft func() (int, bool)
+}
+
+func newExecutor(s settings, log *slog.Logger, logFailed <-chan any) *executor {
+	x := &executor{
+		settings: s, log: log, logFailed: logFailed, startedAt: time.Now(),
+		requests: make(chan supervise.Request, 16), done: make(chan struct{}),
+		status:        status.NewWriter(log),
+		oomWatch:      cgroup.NewOOMWatch(func() int { return 0 }),
+		processesLeft: func() (int, bool) { return 0, false },
+	}
+	x.control = &control.Server{
+		Do: x.askLoop, Turn: x.turnLoop, Status: x.status.JSON, DoTimeout: s.policy.StopTimeout + time.Minute,
+		Failed: func(r any) { x.reportPanic("control", r) },
+	}
+	if s.policy.Names[supervise.Bot] != "" && s.lockFile != "" {
+		tell := func(e supervise.Event) { x.post(supervise.Request{Event: e}) }
+		x.lock = newLockKeeper(s.lockFile, s.reserved, log, tell)
+		_, x.lock.botGroup, _ = s.otherUser(supervise.Bot)
+	}
+	if f, err := os.Open(os.DevNull); err == nil {
+		x.devNull = f
+	} else { // an image without /dev: the processes get what init got
+		log.Warn("the processes inherit init's standard input", "reason", err.Error())
+	}
+	return x
+}
+
+func (x *executor) Start(id supervise.ID) supervise.Event {
+	c := reap.Command{
+		Args: x.settings.args[id], Env: x.settings.env[id], Dir: x.settings.dir,
+		DieWithParent: dieWithParent(x.settings.mode), Limits: x.settings.limits[id],
+		Foreground: x.tty.Foreground(), Ignored: x.settings.ignored,
+	}
+	if x.devNull != nil && x.settings.mode != commandOnly {
+		c.Stdin = x.devNull.Fd()
+	}
+	if id == supervise.Bot {
+		file := x.lock.file()
+		if file == nil {
+			return supervise.StartFailed{
+				ID: id, Code: exitcode.Software, Temporary: true, Reason: "the polling lock is gone",
+			}
+		}
+		c.Extra = []uintptr{file.Fd()}
+		x.setOOMScore(x.oomScore.Raise)
+		defer x.setOOMScore(x.oomScore.Lower)
+	}
+	pid, err := x.notices.Started(int(id), func() (int, error) { return reap.Start(c) })
+	x.startGroup()
+	if err != nil {
+		f := supervise.StartFailed{ID: id, Code: exitcode.NotExecutable, Reason: err.Error()}
+		var e *reap.StartError
+		if errors.As(err, &e) {
+			f.Code, f.Temporary = e.Code, e.Temporary
+		}
+		return f
+	}
+	x.leaders[id], x.lastKilled = pid, 0
+	return supervise.Started{ID: id, PID: pid}
+}
+
+// dieWithParent says whether the kernel is to end what init starts when init ends. PID 1 needs no such thing: the
+// kernel ends all of its namespace with it.
+func dieWithParent(m mode) bool { return os.Getpid() != 1 && m != commandOnly }
+
+func (x *executor) setOOMScore(set func() error) {
+	if err := set(); err != nil {
+		x.log.Warn("the bot's oom_score_adj cannot be set apart from web's", "reason", err.Error())
+	}
+}
+
+func (x *executor) Send(pid int, a supervise.Send) {
+	x.log.Debug("signal sent", "name", x.settings.policy.Names[a.ID], "signal", supervise.SignalName(a.Signal))
+	if a.Signal == syscall.SIGCONT && x.tty != nil { // it was the group that Ctrl-Z stopped
+		x.SendGroup(pid, supervise.SendGroup(a))
+		return
+	}
+	x.kill(pid, a.Signal)
+}
+
+func (x *executor) SendGroup(pgid int, a supervise.SendGroup) {
+	if a.Signal == syscall.SIGCONT {
+		x.tty.HandOver(pgid)
+	}
+	x.kill(-pgid, a.Signal)
+}
+
+func (x *executor) Suspend() { x.tty.Suspend() }
+
+func (x *executor) kill(pid int, sig syscall.Signal) {
+	if sig == syscall.SIGKILL {
+		x.lastKilled = pid
+	}
+	if err := syscall.Kill(pid, sig); err != nil && err != syscall.ESRCH {
+		x.log.Warn("signal cannot be sent", "pid", pid, "signal", supervise.SignalName(sig), "reason", err.Error())
+	}
+}
+
+func (x *executor) SendStrays() { x.sendAll(syscall.SIGTERM) }
+func (x *executor) KillAll()    { x.sendAll(syscall.SIGKILL) }
+
+// sendAll reaches every descendant, those in sessions of their own too. PID 1 of a container may say "all but
+// me"; elsewhere that would be the whole machine.
+func (x *executor) sendAll(sig syscall.Signal) {
+	if _, _, childless := reap.Peek(); childless {
+		return
+	}
+	if os.Getpid() == 1 && sig == syscall.SIGKILL {
+		x.kill(-1, sig)
+		return
+	}
+	if sig == syscall.SIGKILL {
+		defer func() { x.lastKilled = -1 }()
+	}
+	pids, err := reap.Descendants()
+	if err != nil && os.Getpid() == 1 {
+		x.kill(-1, sig)
+		return
+	}
+	for _, pid := range pids {
+		x.kill(pid, sig)
+	}
+	if err != nil {
+		for _, pid := range x.leaders {
+			if pid != 0 {
+				x.kill(-pid, sig)
+			}
+		}
+	}
+}
+
+func (x *executor) TakeLock(wish int) { x.lock.want(wish) }
+func (x *executor) ReleaseLock()      { x.lock.want(0) }
+
+func (x *executor) Say(s supervise.Say) {
+	x.log.LogAttrs(context.Background(), s.Level, s.Text, s.Attrs...)
+}
+
+func (x *executor) Peek() (supervise.Child, bool) {
+	c, found, _ := reap.Peek()
+	if !found {
+		x.tty.Follow(x.leaders[supervise.Web])
+		return supervise.Child{}, false
+	}
+	e := supervise.LeaderEnded{Code: c.Code, Signal: c.Signal}
+	switch {
+	case c.Core:
+		e.Detail = "it left a core dump"
+	case c.Code != exitcode.Signal+int(syscall.SIGKILL), x.lastKilled == -1, x.lastKilled == -c.PID: // the last two: init did it
+	case !x.oomWatch.Killed(time.Now()):
+	case c.Signal == 0: // how a shell and many a launcher pass on what became of their child
+		e.Detail = "out of memory: the kernel lastKilled a process of its; raise the container's memory limit"
+	default:
+		e.OOM, e.Detail = true, "out of memory: the kernel lastKilled it; raise the container's memory limit"
+	}
+	return supervise.Child{PID: c.PID, LeaderEnded: e}, true
+}
+
+func (x *executor) Collect(pid int) {
+	x.notices.Ended(pid)
+	reap.Collect(pid)
+	x.tty.TakeBack(pid)
+	switch {
+	case pid == x.leaders[supervise.Web] && x.settings.mode == commandOnly:
+		x.leaders[supervise.Web] = 0
+	case x.settings.warnOnReap:
+		x.log.Warn("collected an orphan", "pid", pid)
+	}
+}
+
+func (x *executor) Childless() bool {
+	_, _, childless := reap.Peek()
+	return childless
+}
+
+func (x *executor) GroupEmpty(pgid int) bool { return reap.GroupEmpty(pgid) }
+
+func (x *executor) Publish(s supervise.State, orphans int, then func()) {
+	if s.Fault {
+		x.failure = s.StopCause
+	}
+	x.status.Put(x.view(s, orphans), then)
+}
+
+func (x *executor) view(s supervise.State, orphans int) func() *status.Status {
+	startedAt := x.startedAt.Round(0).UTC().Truncate(time.Microsecond)
+	return func() *status.Status {
+		v := &status.Status{
+			Init:      status.Init{PID: os.Getpid(), StartedAt: startedAt, Version: buildinfo.Version},
+			Processes: s.View(&x.settings.policy), OrphansReaped: orphans,
+		}
+		if x.lock != nil {
+			v.Lock = &status.Lock{Path: x.settings.lockFile, Held: s.LockHeld}
+			if p := s.Procs[supervise.Bot].Phase; s.LockHeld || p == supervise.Locking {
+				v.Lock.Holder = x.lock.holder()
+			}
+		}
+		return v
+	}
+}
+
+// Emergency is for a policy that failed: it knows no state but the processes themselves.
+func (x *executor) Emergency(reason string) int {
+	x.failure = "init failed: " + reason
+	x.log.Error("init failed: both processes are asked to end", "reason", reason)
+	deadline := time.Now().Add(x.settings.policy.StopTimeout)
+	for id, pid := range x.leaders {
+		if pid != 0 {
+			x.kill(pid, x.settings.policy.StopWith(supervise.ID(id)))
+		}
+	}
+	for now := time.Now(); now.Before(deadline.Add(500 * time.Millisecond)); now = time.Now() {
+		c, found, childless := reap.Peek()
+		switch {
+		case childless:
+			return exitcode.Software
+		case found:
+			for i, pid := range x.leaders {
+				if pid == c.PID {
+					x.kill(-pid, syscall.SIGTERM)
+					x.leaders[i] = 0
+				}
+			}
+			reap.Collect(c.PID)
+			continue
+		case now.After(deadline):
+			x.sendAll(syscall.SIGKILL)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return exitcode.Software
+}
