@@ -168,7 +168,7 @@ func (v botView) initBanner() *banner {
 			return &banner{Level: "info", Title: "The bot is starting", Text: "It has not reported yet."}
 		}
 		title := "The bot ended and is started again"
-		if p.LastEnd != nil && p.LastEnd.Code == 75 {
+		if p.LastEnd.Code == 75 {
 			title = "The bot cannot run now and tries again"
 			if v.word != nil && v.word.State == inbox.BotConflict {
 				title = "Another program takes this bot's messages"
