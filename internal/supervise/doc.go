@@ -3,8 +3,8 @@
 //
 // The policy is one pure function, State.Step: a state, an event and the time go in, the next state and a list of
 // actions come out. It knows no process, file or clock, so that every order of events can be tried in fake time.
-// The loop (Loop.Run) is the only one that calls it: it turns what happens into events and has an Executor carry the
-// actions out, on the goroutine that called Run and on no other.
+// The loop (Loop.Run) is the only one that calls it. It turns what happens into events, and has an Executor carry the
+// actions out, all in one goroutine.
 //
 //	             ┌────────────────────── operator: start ──────────────────────┐
 //	             ▼                                                             │
@@ -14,8 +14,8 @@
 //	 │                                                         ▼
 //	 └───────────────────── the delay is over ───────────── Waiting
 //
-// An Alive process that the Executor listens to is starting until it says that it is ready; a bot that is late with that
-// or silent is taken for hung: it goes the way of Ending, and counts as crashed. What becomes of an operator's request
+// An Alive process that the Executor listens to is starting until it says that it is ready. A bot that is late with that,
+// or silent, is taken for hung: it goes the way of Ending, and counts as crashed. What became of an operator's request
 // is another pure function, State.Outcome.
 //
 // What it promises:

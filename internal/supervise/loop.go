@@ -56,10 +56,11 @@ type Loop struct {
 	Executor Executor
 	Requests <-chan Request   // from control and lock
 	Children <-chan os.Signal // SIGCHLD
-	Stop     <-chan os.Signal // those that mean stop beside web and bot: a burst of others must not hold them up
+	Stop     <-chan os.Signal // SIGTERM, SIGINT and SIGQUIT: a burst of others must not hold them up
 	Others   <-chan os.Signal
 	// OwnGoroutine has the loop go on in a goroutine of its own after Begin. The caller, which is locked to the main
-	// thread, then makes no more calls there. The kernel gives signals to that thread first, also while it hangs in a call.
+	// thread, then makes no more calls there. The kernel gives signals to that thread first, also while a call of it
+	// hangs.
 	OwnGoroutine bool
 
 	state   State
@@ -82,7 +83,7 @@ type waiter struct {
 	reply       func(Outcome)
 }
 
-// maxReapsAtOnce bounds what is collected at one go, so that a storm of orphans cannot keep init from a signal.
+// maxReapsAtOnce is how many children are collected before the loop looks at signals again, in a storm of orphans.
 const maxReapsAtOnce = 4096
 
 // Run runs until init is to end and returns the status for it. Where a process is to die with its parent, Run must be
@@ -135,7 +136,7 @@ func (l *Loop) loop() {
 		case sig := <-l.Others:
 			l.handle(Signal{sig.(syscall.Signal)})
 		case <-timer.C:
-			l.lookAtGroups() // before a signal for one whose last member another has collected
+			l.lookAtGroups() // first: a group that is empty by now must get no signal
 			l.handle(Tick{})
 		}
 	}
@@ -200,7 +201,8 @@ func (l *Loop) answer(o Outcome) {
 	}
 }
 
-// settle takes in what happened to the processes and tells others. True says that there is more at once.
+// settle looks for ended children and empty groups, and tells others what has changed. True says that there is more to
+// be looked at.
 func (l *Loop) settle() (again bool) {
 	again = true
 	for range maxReapsAtOnce {
@@ -221,7 +223,7 @@ func (l *Loop) settle() (again bool) {
 	if l.state.Stopping && !again && l.Executor.Childless() {
 		l.handle(Childless{})
 	}
-	// Signals that are passed on and words that say nothing new wake nobody.
+	// A signal that is passed on changes nothing to be seen, and many a notice does not. So they cost no writing.
 	visible, then := l.state.visible(), l.fulfilled()
 	if then != nil || visible != l.published || l.orphans != l.publishedOrphans {
 		l.published, l.publishedOrphans = visible, l.orphans

@@ -9,7 +9,7 @@ import (
 // container that was paused. Then the process had no chance to show life either.
 const maxLateness = time.Second
 
-// expectNotices begins to listen to a process that was just started, or takes it for ready where nobody does.
+// expectNotices begins to listen to a process that was just started. A process that nobody listens to counts as ready.
 func (m *stepper) expectNotices(id ID) {
 	p := &m.Procs[id]
 	p.forgetNotices()
@@ -25,8 +25,8 @@ func (p *Proc) forgetNotices() {
 	p.StartBy, p.AliveBy = time.Time{}, time.Time{}
 }
 
-// noticed takes in what a process says of itself. Only the bot is held to it: web's hang is for the container's health
-// check to see, because to end web is to end the container (docs/adr/0045).
+// noticed takes in what a process says of itself. Only a bot that says too little is ended. A web that hangs is for
+// the container's health check to see, because to end web is to end the container (docs/adr/0045).
 func (m *stepper) noticed(e Noticed) {
 	p := &m.Procs[e.ID]
 	if !m.c.Notify[e.ID] || p.PID != e.PID || p.Phase != Alive && p.Phase != Ending {
@@ -44,7 +44,7 @@ func (m *stepper) noticed(e Noticed) {
 	p.StandsBy = e.ID == Bot && (p.StandsBy || e.StandBy) && !e.StandByOver
 	if e.Ready && !p.Ready {
 		p.Ready, p.StartBy = true, time.Time{}
-		m.say(slog.LevelInfo, "process is ready", m.name(e.ID), slog.String("after", m.now.Sub(p.StartedAt).Round(time.Millisecond).String()))
+		m.say(slog.LevelInfo, "process is ready", m.name(e.ID), slog.String("after", m.sinceStart(p)))
 	}
 	if e.ID == Web {
 		p.Leaving = p.Leaving || e.Stopping
@@ -68,7 +68,7 @@ func (m *stepper) noticed(e Noticed) {
 		if p.StatusText != "" {
 			reason += " (" + p.StatusText + ")"
 		}
-		m.endHung(Bot, reason)
+		m.endHung(reason)
 	}
 }
 
@@ -80,36 +80,43 @@ func (m *stepper) endIfHung() {
 	}
 	switch {
 	case m.overdue(&p.StartBy, m.c.StartTimeout):
-		m.endHung(Bot, "hung at its start: it has not said READY=1 within "+m.now.Sub(p.StartedAt).Round(time.Millisecond).String())
+		m.endHung("hung at its start: it has not said READY=1 within " + m.sinceStart(p))
 	case p.Leaving && m.overdue(&p.AliveBy, m.c.StopTimeout):
-		m.endHung(Bot, "hung at its end: it said STOPPING=1 and runs on")
+		m.endHung("hung at its end: it said STOPPING=1 and runs on")
 	case !p.Leaving && m.overdue(&p.AliveBy, m.c.Watchdog):
-		m.endHung(Bot, "hung: no WATCHDOG=1 from it for "+m.c.Watchdog.String())
+		m.endHung("hung: no WATCHDOG=1 from it for " + m.c.Watchdog.String())
 	}
 }
 
-// overdue says whether by is over. One that is noticed too late is put off once more by again.
-func (m *stepper) overdue(by *time.Time, again time.Duration) bool {
+// overdue says whether the time by is over. If init notices that too late, by is put off by extension.
+func (m *stepper) overdue(by *time.Time, extension time.Duration) bool {
 	if by.IsZero() || m.now.Before(*by) {
 		return false
 	}
 	if m.now.Sub(*by) > maxLateness {
-		*by = m.now.Add(again)
+		*by = m.now.Add(extension)
 		return false
 	}
 	return true
 }
 
-func (m *stepper) endHung(id ID, reason string) {
-	p := &m.Procs[id]
-	attrs := []slog.Attr{m.name(id), slog.Int("pid", p.PID), slog.String("reason", reason)}
+// endHung asks a bot to end that hangs.
+func (m *stepper) endHung(reason string) {
+	p := &m.Procs[Bot]
+	attrs := []slog.Attr{m.name(Bot), slog.Int("pid", p.PID), slog.String("reason", reason)}
 	if !p.Ready && !p.Leaving {
-		attrs = append(attrs, slog.String("next", "if it does not speak sd_notify(3), set BOT_NOTIFY=false; if it needs longer, BOT_START_TIMEOUT"))
+		attrs = append(attrs, slog.String("next",
+			"if it does not speak sd_notify(3), set BOT_NOTIFY=false; if it needs longer, BOT_START_TIMEOUT"))
 	}
 	m.say(slog.LevelError, "process hangs: it is ended and started again", attrs...)
 	p.HungReason = reason
 	p.because(reason)
-	m.terminate(id)
+	m.terminate(Bot)
+}
+
+// sinceStart is how long ago a process was started.
+func (m *stepper) sinceStart(p *Proc) string {
+	return m.now.Sub(p.StartedAt).Round(time.Millisecond).String()
 }
 
 func later(a, b time.Time) time.Time {

@@ -10,8 +10,8 @@ import (
 )
 
 // Outcome is what came of an operator's request: a line for people, and the status for `init start|stop|restart` to end
-// with: 0 if the process is as it was asked to be, 75 if it is not yet but will try by itself, 78 if it cannot run as
-// configured, 1 otherwise.
+// with. That is 0 if the process is as it was asked to be, 75 if it is not yet but will try by itself, 78 if it cannot
+// run as configured, and else 1.
 type Outcome struct {
 	Code int
 	Text string
@@ -34,10 +34,10 @@ func (s State) Pending(a Ask, now time.Time) PendingAsk {
 }
 
 const (
-	// startCountsAfter is how long a process that cannot say that it is ready must run until its start counts as one: most of
-	// those that cannot run have ended by then.
+	// startCountsAfter is how long a process that cannot say that it is ready must run until its start counts as one.
+	// Most of those that cannot run have ended by then.
 	startCountsAfter = time.Second
-	// maxAskWait is how long a request is waited for beyond the time that a stop takes.
+	// maxAskWait is how long an operator waits beyond the time that a stop takes.
 	maxAskWait = 30 * time.Second
 )
 

@@ -93,13 +93,13 @@ func (m *stepper) begin() {
 		p.because(m.c.Disabled)
 		m.say(slog.LevelInfo, "process is disabled", m.name(Bot), slog.String("reason", p.Reason))
 	case m.c.Broken != "":
-		m.fail(Bot, m.c.Broken, "mend the setting and start a new container")
+		m.failBot(m.c.Broken, "mend the setting and start a new container")
 	default:
 		m.launch(Bot)
 	}
 }
 
-// launch brings a process on its way that does not run: the bot by way of the lock.
+// launch begins the start of a process that does not run. The bot takes the polling lock first.
 func (m *stepper) launch(id ID) {
 	p := &m.Procs[id]
 	p.NextStart, p.StartAgain = time.Time{}, false
@@ -119,7 +119,8 @@ func (m *stepper) started(e Started) {
 	p.because("")
 	p.Starts++
 	m.expectNotices(e.ID)
-	m.say(m.debugIfCommandOnly(slog.LevelInfo), "process started", m.name(e.ID), slog.Int("pid", e.PID), slog.Int("restarts", p.Starts-1))
+	m.say(m.debugIfCommandOnly(slog.LevelInfo), "process started", m.name(e.ID),
+		slog.Int("pid", e.PID), slog.Int("restarts", p.Starts-1))
 	if m.Stopping {
 		m.terminate(e.ID)
 	}
@@ -132,34 +133,36 @@ func (m *stepper) startFailed(e StartFailed) {
 	if e.ID == Web {
 		p.Phase, p.RestState = Resting, status.Failed
 		p.becauseItEnded(e.Reason, 0)
-		m.say(slog.LevelError, "process cannot be started: init ends", m.name(Web), slog.String("reason", e.Reason), slog.Int("code", e.Code))
+		m.say(slog.LevelError, "process cannot be started: init ends", m.name(Web),
+			slog.String("reason", e.Reason), slog.Int("code", e.Code))
 		m.stop("cannot start "+m.c.Names[Web]+": "+e.Reason, e.Code)
 		return
 	}
 	m.release()
 	if e.Temporary && !m.Stopping {
-		m.wait(Bot, m.backoff(p), "")
+		p.Phase, p.NextStart = Waiting, m.now.Add(m.backoff(p))
 		p.becauseItEnded("cannot be started: "+e.Reason, 0)
-		m.say(slog.LevelError, "process cannot be started now", m.name(Bot), slog.String("reason", e.Reason), m.next(Bot), m.delay(Bot))
+		m.say(slog.LevelError, "process cannot be started now", m.name(Bot),
+			slog.String("reason", e.Reason), m.nextStart(), m.delay())
 		return
 	}
-	m.fail(Bot, "cannot be started: "+e.Reason, "mend it and say: init start "+m.c.Names[Bot])
+	m.failBot("cannot be started: "+e.Reason, "mend it and say: init start "+m.c.Names[Bot])
 	p.ReasonOfEnd = true
 }
 
-// fail lays a process to rest that will not be started again by itself, in one line.
-func (m *stepper) fail(id ID, reason, next string) {
-	p := &m.Procs[id]
+// failBot lays the bot to rest, which will not be started again by itself. next is what a person should do.
+func (m *stepper) failBot(reason, next string) {
+	p := &m.Procs[Bot]
 	p.Phase, p.RestState = Resting, status.Failed
 	p.because(reason)
-	m.say(slog.LevelError, "process failed: it will not be started again by itself", m.name(id),
+	m.say(slog.LevelError, "process failed: it will not be started again by itself", m.name(Bot),
 		slog.String("reason", reason), slog.String("next", next))
 }
 
 func (m *stepper) leaderEnded(e LeaderEnded) {
 	p := &m.Procs[e.ID]
 	wasEnding := p.Phase == Ending
-	// Its number is still pinned by the zombie, so that this cannot hit a stranger.
+	// The zombie keeps its number, so that this cannot hit a stranger.
 	if m.Killed || !p.KillAt.IsZero() && !m.now.Before(p.KillAt) {
 		m.do(SendGroup{e.ID, syscall.SIGKILL})
 	} else {
@@ -202,7 +205,8 @@ func (m *stepper) leaderEnded(e LeaderEnded) {
 	case wasEnding && !hung:
 		p.RestState = status.Stopped
 		p.because("stopped by an operator")
-		m.say(slog.LevelInfo, "process ended", append(attrs, slog.String("next", "stays stopped until told: init start "+m.c.Names[Bot]))...)
+		m.say(slog.LevelInfo, "process ended",
+			append(attrs, slog.String("next", "stays stopped until told: init start "+m.c.Names[Bot]))...)
 	default:
 		m.botEnded(e, hung, ran, reason, attrs)
 	}
@@ -224,7 +228,8 @@ func (m *stepper) webEnded(e LeaderEnded, reason string, attrs []slog.Attr) {
 	if code != 0 {
 		level = slog.LevelError
 	}
-	m.say(m.debugIfCommandOnly(level), "process ended: init ends with its status", append(attrs, slog.Int("status", code))...)
+	m.say(m.debugIfCommandOnly(level), "process ended: init ends with its status",
+		append(attrs, slog.Int("status", code))...)
 	if m.Stopping {
 		if !m.Fault {
 			m.Code = code
@@ -234,7 +239,8 @@ func (m *stepper) webEnded(e LeaderEnded, reason string, attrs []slog.Attr) {
 	m.stop(m.c.Names[Web]+" ended: "+reason, code)
 }
 
-// botEnded is the exit-code contract for a bot that ended by itself. One that hung has crashed, whatever its code.
+// botEnded keeps the contract of the exit codes for a bot that ended by itself. One that hung has crashed, whatever its
+// code.
 func (m *stepper) botEnded(e LeaderEnded, hung bool, ran time.Duration, reason string, attrs []slog.Attr) {
 	p := &m.Procs[Bot]
 	if ran >= longRun {
@@ -246,19 +252,22 @@ func (m *stepper) botEnded(e LeaderEnded, hung bool, ran time.Duration, reason s
 	case e.Signal == 0 && e.Code == exitcode.OK:
 		p.RestState = status.Finished
 		p.becauseItEnded("it ended with 0", 0)
-		m.say(slog.LevelInfo, "process finished", append(attrs, slog.String("next", "stays so until told: init start "+m.c.Names[Bot]))...)
+		m.say(slog.LevelInfo, "process finished",
+			append(attrs, slog.String("next", "stays so until told: init start "+m.c.Names[Bot]))...)
 	case e.Signal == 0 && e.Code == exitcode.Config:
 		p.RestState = status.Failed
 		p.becauseItEnded(reason+"; its own last lines in the log say why", 0)
-		m.say(slog.LevelError, "process failed: it will not be started again by itself", append(attrs, slog.String("next",
-			"mend what its last lines complain of, then start a new container, or say: init start "+m.c.Names[Bot]))...)
+		m.say(slog.LevelError, "process failed: it will not be started again by itself",
+			append(attrs, slog.String("next", "mend what its last lines complain of, then start a new container, "+
+				"or say: init start "+m.c.Names[Bot]))...)
 	case e.Signal == 0 && e.Code == exitcode.TempFail:
 		p.Failures = 0
 		d := double(m.c.ConflictDelay, p.Conflicts, max(maxConflictDelay, m.c.ConflictDelay))
 		p.Conflicts++
 		p.NextStart = m.now.Add(d)
 		p.becauseItEnded(reason+status.InARow(p.Conflicts, false), p.Conflicts)
-		m.say(slog.LevelWarn, "process cannot run now", append(attrs, slog.Int("in_a_row", p.Conflicts), m.next(Bot), m.delay(Bot))...)
+		m.say(slog.LevelWarn, "process cannot run now",
+			append(attrs, slog.Int("in_a_row", p.Conflicts), m.nextStart(), m.delay())...)
 	default:
 		m.crashed(p, reason, attrs)
 	}
@@ -268,7 +277,8 @@ func (m *stepper) crashed(p *Proc, reason string, attrs []slog.Attr) {
 	p.Conflicts = 0
 	p.NextStart = m.now.Add(m.backoff(p))
 	p.becauseItEnded(reason+status.InARow(p.Failures, true), p.Failures)
-	m.say(slog.LevelError, "process crashed", append(attrs, slog.Int("in_a_row", p.Failures), m.next(Bot), m.delay(Bot))...)
+	m.say(slog.LevelError, "process crashed",
+		append(attrs, slog.Int("in_a_row", p.Failures), m.nextStart(), m.delay())...)
 }
 
 // backoff is the delay after one more crash in a row.
@@ -288,21 +298,16 @@ func double(d time.Duration, n int, limit time.Duration) time.Duration {
 	return min(d, limit)
 }
 
-func (m *stepper) wait(id ID, d time.Duration, reason string) {
-	p := &m.Procs[id]
-	p.Phase, p.NextStart = Waiting, m.now.Add(d)
-	p.because(reason)
+// nextStart and delay say when the bot is started again.
+func (m *stepper) nextStart() slog.Attr {
+	return slog.String("next_start_at", m.Procs[Bot].NextStart.UTC().Format("2006-01-02T15:04:05.000Z"))
 }
 
-func (m *stepper) next(id ID) slog.Attr {
-	return slog.String("next_start_at", m.Procs[id].NextStart.UTC().Format("2006-01-02T15:04:05.000Z"))
+func (m *stepper) delay() slog.Attr {
+	return slog.String("delay", m.Procs[Bot].NextStart.Sub(m.now).Round(time.Millisecond).String())
 }
 
-func (m *stepper) delay(id ID) slog.Attr {
-	return slog.String("delay", m.Procs[id].NextStart.Sub(m.now).Round(time.Millisecond).String())
-}
-
-// groupEmpty is where an end is over: only now may the process be started again or the lock go to another.
+// groupEmpty is the end of an end. Only now may the process be started again, or the lock go to another.
 func (m *stepper) groupEmpty(id ID) {
 	p := &m.Procs[id]
 	if p.Phase != Emptying {
@@ -351,13 +356,14 @@ func (m *stepper) lockBusy(e LockBusy) {
 	if m.waitsForLock(e.Wish) {
 		m.Procs[Bot].because(e.Reason)
 		m.Procs[Bot].StandsBy = true
-		m.say(slog.LevelInfo, "process stands by until the polling lock is free", m.name(Bot), slog.String("reason", e.Reason))
+		m.say(slog.LevelInfo, "process stands by until the polling lock is free", m.name(Bot),
+			slog.String("reason", e.Reason))
 	}
 }
 
 func (m *stepper) lockFailed(e LockFailed) {
 	if m.waitsForLock(e.Wish) {
 		m.release()
-		m.fail(Bot, "the polling lock cannot be had: "+e.Reason, "mend it and say: init start "+m.c.Names[Bot])
+		m.failBot("the polling lock cannot be had: "+e.Reason, "mend it and say: init start "+m.c.Names[Bot])
 	}
 }

@@ -42,8 +42,8 @@ func (m *stepper) pass(sig syscall.Signal) {
 	}
 }
 
-// passToCommand is what `init -- COMMAND` does with a signal. One of job control stops init as well, or the shell that it
-// was started from would not see its job stopped; one that was rewritten is no longer one of these.
+// passToCommand is what `init -- COMMAND` does with a signal. One of job control stops init as well: else the shell that
+// init was started from would not see its job stopped. One that is rewritten is no longer one of these.
 func (m *stepper) passToCommand(sig syscall.Signal) {
 	as, rewritten := m.c.Rewrite[sig]
 	if !rewritten {
@@ -107,7 +107,7 @@ func (c *Config) StopWith(id ID) syscall.Signal {
 	return syscall.SIGTERM
 }
 
-// kill ends everything that is left, and is repeated: who forks meanwhile must not win.
+// kill ends everything that is left. It is repeated, so that nobody wins who forks meanwhile.
 func (m *stepper) kill() {
 	if !m.Killed {
 		for id := range m.Procs {
@@ -115,8 +115,6 @@ func (m *stepper) kill() {
 				m.say(slog.LevelWarn, "killed at the deadline of the stop", m.name(ID(id)), slog.Int("pid", p.PID))
 			}
 		}
-	}
-	if !m.Killed {
 		m.Killed, m.KilledAt = true, m.now
 	}
 	m.KillAt = m.now.Add(killEvery)
@@ -176,7 +174,7 @@ func (m *stepper) tick() {
 	for id := range m.Procs {
 		p := &m.Procs[id]
 		if p.Phase == Emptying && !m.now.Before(p.PollAt) {
-			p.PollAt = m.now.Add(pollGroupEvery) // the Executor looks at the group after each event
+			p.PollAt = m.now.Add(pollGroupEvery) // the loop looks at the group after each event
 		}
 		if (p.Phase == Ending || p.Phase == Emptying) && !p.KillAt.IsZero() && !m.now.Before(p.KillAt) && !m.Stopping {
 			m.say(slog.LevelWarn, "killed at the deadline of its stop", m.name(ID(id)), slog.Int("pid", p.PID))
@@ -188,7 +186,7 @@ func (m *stepper) tick() {
 	m.endIfHung()
 }
 
-// Next is when a Tick is due; zero while nothing is, so that init sleeps until something happens.
+// Next is when a Tick is due. While none is it is zero, and init sleeps until something happens.
 func (s State) Next() time.Time {
 	var next time.Time
 	due := func(t time.Time) {
@@ -238,7 +236,8 @@ func (m *stepper) ask(e Ask) {
 		refuse("this init does not have that process")
 		return
 	case e.ID == Web && e.Verb != "restart":
-		refuse(name + " is the critical process: its end is the container's end; stop the container, or say: init restart " + name)
+		refuse(name + " is the critical process: its end is the container's end; stop the container, or say: " +
+			"init restart " + name)
 		return
 	case e.ID == Bot && e.Verb != "stop" && m.c.Disabled != "":
 		refuse("it is disabled: " + m.c.Disabled)
@@ -275,7 +274,7 @@ func (m *stepper) ask(e Ask) {
 	}
 }
 
-// askAgain has a process that is about to end started as soon as it has, whatever delay its end had brought.
+// askAgain has a process started as soon as it has ended, without a delay.
 func (m *stepper) askAgain(id ID) {
 	p := &m.Procs[id]
 	p.StartAgain, p.NextStart = true, time.Time{}

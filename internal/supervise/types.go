@@ -91,7 +91,7 @@ type Proc struct {
 	KillAt     time.Time // when what is left of its group is killed; zero for never
 	PollAt     time.Time // when to look at its group again
 
-	StandsBy   bool      // another has the lock: init waits for it (Locking), or the process says so of another one (Alive)
+	StandsBy   bool      // Locking: another has the lock. Alive: the process says that it waits for one
 	Ready      bool      // Alive, and it has said so or is not listened to
 	Leaving    bool      // Alive, and it has said that it stops
 	StatusText string    // what it said last that it is doing

@@ -6,7 +6,7 @@ import (
 	"tandem/internal/status"
 )
 
-// View is the state as status.json shows it: the processes only, the rest is the Executor's to add.
+// View is what status.json shows of the processes. The Executor adds the rest.
 func (s State) View(c *Config) []status.Process {
 	var list []status.Process
 	for id, p := range s.Procs {
@@ -31,10 +31,7 @@ func (s State) View(c *Config) []status.Process {
 			v.StartedAt = wall(p.StartedAt)
 		}
 		if p.HasEnded {
-			v.LastEnd = &status.End{At: *wall(p.LastEnd.At), Code: p.LastEnd.Code, Reason: p.LastEnd.Reason, RanMS: int(p.LastEnd.Ran.Milliseconds()), OOMKilled: p.LastEnd.OOM}
-			if p.LastEnd.Signal != 0 {
-				v.LastEnd.Signal = SignalName(p.LastEnd.Signal)
-			}
+			v.LastEnd = p.LastEnd.view()
 		}
 		if !p.NextStart.IsZero() {
 			v.NextStartAt = wall(p.NextStart)
@@ -44,6 +41,17 @@ func (s State) View(c *Config) []status.Process {
 	return list
 }
 
+func (e End) view() *status.End {
+	v := &status.End{
+		At: *wall(e.At), Code: e.Code, Reason: e.Reason, RanMS: int(e.Ran.Milliseconds()), OOMKilled: e.OOM,
+	}
+	if e.Signal != 0 {
+		v.Signal = SignalName(e.Signal)
+	}
+	return v
+}
+
+// state is what a process is doing, in one word.
 func (p *Proc) state(stopping bool) status.State {
 	switch p.Phase {
 	case Waiting:
