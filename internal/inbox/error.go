@@ -13,10 +13,15 @@ type Error struct {
 // Kind is the kind of an Error.
 type Kind string
 
-// The kinds. All but Conflict say why the database cannot be used now, and are ErrUnavailable.
+// The kinds of what one call came to, while the database can be used.
 const (
 	Conflict Kind = "conflict" // ErrConflict: the thing is in a state that does not allow this
+	Busy     Kind = "busy"     // the database is well, and had no time for this call
+	TooLong  Kind = "too_long" // this question was given up; others are answered
+)
 
+// The kinds that say why the database cannot be used now. They are ErrUnavailable.
+const (
 	Unavailable   Kind = "unavailable"    // for a reason that is none of the following
 	NotConfigured Kind = "not_configured" // DATABASE_URL is missing, or names no database, or one that cannot be used as it is set up
 	Refused       Kind = "refused"        // the server refuses the user, the password, the name of the database, or a right
@@ -30,22 +35,32 @@ const (
 	Replaced      Kind = "replaced"       // its file is another one now: a restart is needed
 	TooNew        Kind = "too_new"        // its schema is from a later version of this program
 	TooOld        Kind = "too_old"        // its schema could not be brought up to date
-	Busy          Kind = "busy"           // it works, but had no time for this
+	Overloaded    Kind = "overloaded"     // it works, but has no time or no connection for us
 )
 
 // Unavailables are the kinds that are ErrUnavailable.
-var Unavailables = []Kind{Unavailable, NotConfigured, Refused, NotConnected, Unreachable, Unreadable, ReadOnly, Locked, Full, Damaged, Replaced, TooNew, TooOld, Busy}
+var Unavailables = []Kind{Unavailable, NotConfigured, Refused, NotConnected, Unreachable, Unreadable, ReadOnly, Locked,
+	Full, Damaged, Replaced, TooNew, TooOld, Overloaded}
 
-func (e *Error) class() error {
-	if e.Kind == Conflict {
-		return ErrConflict
+// KindOf is the kind of the Error in err, "" where there is none.
+func KindOf(err error) Kind {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Kind
 	}
-	return ErrUnavailable
+	return ""
 }
 
 func (e *Error) Error() string {
-	says := e.class().Error()
-	if e.Reading {
+	says := ErrUnavailable.Error()
+	switch {
+	case e.Kind == Conflict:
+		says = ErrConflict.Error()
+	case e.Kind == Busy:
+		says = "the database is busy"
+	case e.Kind == TooLong:
+		says = "this question took too long"
+	case e.Reading:
 		says = "the database can be read, but cannot store anything now"
 	}
 	if e.Reason == "" {
@@ -61,4 +76,12 @@ func CanRead(err error) bool {
 }
 
 // Is makes errors.Is find ErrConflict or ErrUnavailable.
-func (e *Error) Is(target error) bool { return target == e.class() }
+func (e *Error) Is(target error) bool {
+	switch e.Kind {
+	case Conflict:
+		return target == ErrConflict
+	case Busy, TooLong:
+		return false
+	}
+	return target == ErrUnavailable
+}

@@ -18,10 +18,6 @@ var (
 	ErrKeyReused = errors.New("this Idempotency-Key was used for a different answer")
 	// ErrUnavailable : the database cannot be used now. The text around it says why, without secrets.
 	ErrUnavailable = errors.New("the database is not available")
-	// ErrBusy : the database is well, and had no time for this. The text around it says what took the time.
-	ErrBusy = errors.New("the database is busy")
-	// ErrTooLong : this one question was given up; others are answered.
-	ErrTooLong = errors.New("this question took too long")
 	// ErrFenced : another instance has taken over polling since; nothing was written.
 	ErrFenced = errors.New("another instance has taken over this bot")
 	// ErrNoLock : the lock between hosts is not held in the database that was to be written; nothing was.
@@ -32,7 +28,8 @@ var (
 
 // TryLater says that the same call may do better in a moment: the fault is neither the caller's nor for good.
 func TryLater(err error) bool {
-	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrBusy) || errors.Is(err, ErrTooLong)
+	kind := KindOf(err)
+	return kind == Busy || kind == TooLong || errors.Is(err, ErrUnavailable)
 }
 
 // Direction of a message, seen from the inbox.

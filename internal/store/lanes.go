@@ -106,4 +106,4 @@ func share(n int) (lanes [ways]*lane) {
 }
 
 // busy is an error of a database that is well and had no time for this.
-func busy(reason string) error { return fmt.Errorf("%w: %s", inbox.ErrBusy, reason) }
+func busy(reason string) error { return &inbox.Error{Kind: inbox.Busy, Reason: reason} }

@@ -26,7 +26,7 @@ func sqlState(err error) string {
 }
 
 // resources are the kinds of class 53, insufficient resources.
-var resources = map[string]inbox.Kind{"53100": inbox.Full, "53300": inbox.Busy}
+var resources = map[string]inbox.Kind{"53100": inbox.Full, "53300": inbox.Overloaded}
 
 // diagnose reads SQLSTATE (PostgreSQL, appendix A) and the errors of the network.
 func (p *postgres) diagnose(err error) *trouble {
@@ -75,7 +75,7 @@ func (p *postgres) diagnose(err error) *trouble {
 	case "25006":
 		return &trouble{kind: inbox.ReadOnly, reason: said, reading: true, fresh: true}
 	case "57014", "55P03", "25P03", "25P04", "40001", "40P01":
-		return &trouble{kind: inbox.Busy, reason: "it was too busy; " + said, mends: inTime}
+		return &trouble{kind: inbox.Overloaded, reason: "it was too busy; " + said, mends: inTime}
 	case "53100":
 		return &trouble{kind: inbox.Full, reason: "the disk of the server is full; " + said, reading: true}
 	case "42P01", "3F000": // the tables are gone: the database was replaced by an empty one

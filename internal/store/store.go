@@ -510,7 +510,8 @@ func (s *Store) explain(ctx context.Context, w way, what string, err error) erro
 			return fmt.Errorf("%s: %w", what, unavailable(now))
 		}
 		if w == search || w == pages {
-			return fmt.Errorf("%s: %w: it was given up after %s; ask for less, or try again later", what, inbox.ErrTooLong, s.limits[w])
+			return fmt.Errorf("%s: %w", what, &inbox.Error{Kind: inbox.TooLong,
+				Reason: fmt.Sprintf("it was given up after %s; ask for less, or try again later", s.limits[w])})
 		}
 		return fmt.Errorf("%s: %w", what, busy(fmt.Sprintf("it did not do this within %s; try again in a moment", s.limits[w])))
 	}

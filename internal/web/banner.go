@@ -220,10 +220,10 @@ func storingBanner(why string) *banner {
 // busyBanner is for what was given up although the database is well; nil for any other error.
 func busyBanner(err error) *banner {
 	switch {
-	case errors.Is(err, inbox.ErrTooLong):
+	case inbox.KindOf(err) == inbox.TooLong:
 		return &banner{Level: "warning", Title: "This took too long",
 			Text: "It was given up. If it was a search, search for more letters or another word; else try again in a moment."}
-	case errors.Is(err, inbox.ErrBusy), errors.Is(err, errTurn), errors.Is(err, context.DeadlineExceeded):
+	case inbox.KindOf(err) == inbox.Busy, errors.Is(err, errTurn), errors.Is(err, context.DeadlineExceeded):
 		return &banner{Level: "info", Title: "Much is going on: the database is busy", Text: "Nothing is wrong with it. Try again in a moment."}
 	}
 	return nil

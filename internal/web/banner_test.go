@@ -221,7 +221,7 @@ func TestTheBannerLooksIntoNoWords(t *testing.T) {
 
 // What a caller of the store is told goes by the kind of an error; the reason is shown, and nothing follows from it.
 func TestAnErrorsKindDecides(t *testing.T) {
-	for _, kind := range append(slices.Clone(inbox.Unavailables), inbox.Conflict, "a kind that is new") {
+	for _, kind := range append(slices.Clone(inbox.Unavailables), inbox.Conflict, inbox.Busy, inbox.TooLong, "a kind that is new") {
 		type outcome struct {
 			status    int
 			told      bool
@@ -237,8 +237,9 @@ func TestAnErrorsKindDecides(t *testing.T) {
 			p, told := problemOf(err)
 			o := outcome{status: p.Status, told: told, public: p.Detail, later: inbox.TryLater(err),
 				canRead: inbox.CanRead(err), available: errors.Is(err, inbox.ErrUnavailable)}
-			if kind == inbox.Conflict {
-				o.public = strings.ReplaceAll(p.Detail, reason, "<reason>") // which anybody may know
+			switch kind {
+			case inbox.Conflict, inbox.Busy, inbox.TooLong:
+				o.public = strings.TrimSuffix(p.Detail, reason) + "<reason>" // which anybody may know
 			}
 			if b := busyBanner(err); b != nil {
 				o.level, o.title = b.Level, b.Title

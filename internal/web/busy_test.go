@@ -107,7 +107,8 @@ type slowSearches struct{ inbox.OperatorStore }
 
 func (s slowSearches) Conversations(ctx context.Context, f inbox.ConversationFilter) ([]inbox.Conversation, int64, error) {
 	if f.Query != "" {
-		return nil, 0, fmt.Errorf("list conversations: %w: it was given up after 10s", inbox.ErrTooLong)
+		return nil, 0, fmt.Errorf("list conversations: %w",
+			&inbox.Error{Kind: inbox.TooLong, Reason: "it was given up after 10s"})
 	}
 	return s.OperatorStore.Conversations(ctx, f)
 }

@@ -96,7 +96,7 @@ func TestNoAnswerIsLostWithoutTheScript(t *testing.T) {
 		panic  bool
 		client func() *http.Client
 	}{
-		{"busy", 503, fmt.Errorf("%w: much is going on", inbox.ErrBusy), false, nil},
+		{"busy", 503, &inbox.Error{Kind: inbox.Busy, Reason: "much is going on"}, false, nil},
 		{"too long", 503, context.DeadlineExceeded, false, nil},
 		{"full", 503, &inbox.Error{Kind: inbox.Full, Reason: "full", Reading: true}, false, nil},
 		{"away", 503, &inbox.Error{Kind: inbox.Unreachable, Reason: "away"}, false, nil},

@@ -24,7 +24,7 @@ var outages = map[inbox.Kind]string{
 	inbox.Replaced:      "was replaced or deleted while in use: all that use it must be restarted",
 	inbox.TooNew:        "has a schema that is too new for this version of Tandem",
 	inbox.TooOld:        "has a schema that is too old, and could not be brought up to date",
-	inbox.Busy:          "is busy",
+	inbox.Overloaded:    "is busy",
 }
 
 const whereElse = "the log of web, /readyz on its operations port (WEB_OPS_ADDR) and init status say more"

@@ -39,7 +39,7 @@ func problemOf(err error) (p *problem, told bool) {
 		return &problem{http.StatusUnprocessableEntity, inbox.ErrKeyReused.Error() + "; use a new key for a new answer"}, true
 	case errors.Is(err, inbox.ErrConflict):
 		return &problem{http.StatusConflict, or(reason(err), "this cannot be done as things are now")}, true
-	case errors.Is(err, inbox.ErrBusy), errors.Is(err, inbox.ErrTooLong):
+	case inbox.KindOf(err) == inbox.Busy, inbox.KindOf(err) == inbox.TooLong:
 		return &problem{http.StatusServiceUnavailable, err.Error()}, true
 	case errors.Is(err, inbox.ErrUnavailable):
 		return &problem{http.StatusServiceUnavailable, publicly(err).Error()}, true
