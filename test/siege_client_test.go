@@ -56,6 +56,7 @@ type wellBehaved struct {
 type figures struct {
 	took  map[string][]time.Duration
 	wrong []string
+	kinds map[string]int // of the requests that failed, and how often
 }
 
 func (f figures) all() []time.Duration {
@@ -124,7 +125,7 @@ func newWellBehaved(t *testing.T, r *rig) *wellBehaved {
 // begin begins the work. It keeps its pace whatever the answers are.
 func (c *wellBehaved) begin() {
 	c.mu.Lock()
-	c.figures = figures{took: map[string][]time.Duration{}}
+	c.figures = figures{took: map[string][]time.Duration{}, kinds: map[string]int{}}
 	c.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	c.stop = cancel
@@ -159,6 +160,7 @@ func (c *wellBehaved) note(kind string, begun time.Time, err error) {
 	defer c.mu.Unlock()
 	c.figures.took[kind] = append(c.figures.took[kind], took)
 	if err != nil {
+		c.figures.kinds[kind]++
 		c.figures.wrong = append(c.figures.wrong, fmt.Sprintf("%s %s after %s: %v", time.Now().Format("15:04:05.000"), kind, took.Round(time.Millisecond), err))
 	}
 }
@@ -189,7 +191,7 @@ func (c *wellBehaved) ask() {
 	case 3, 8, 13, 18:
 		c.get("list", base+"/api/v1/conversations?status=open", c.program, `"next_cursor"`)
 	case 4, 9, 14:
-		c.get("messages", fmt.Sprintf("%s/api/v1/conversations/%d/messages", base, id), c.program, `"hello"`)
+		c.get("messages", fmt.Sprintf("%s/api/v1/conversations/%d/messages", base, id), c.program, `"direction"`)
 	case 5:
 		c.get("/readyz", base+"/readyz", c.program, "true")
 	default:

@@ -124,7 +124,7 @@ func (s siegeRound) run(t *testing.T, turn *sync.Mutex, attack time.Duration, sh
 		t.Errorf("web had %.0f MB, want at most %.0f", mb(n), mb(siegeMemory))
 	}
 	if n := len(before.wrong) + len(during.wrong); n > 0 {
-		t.Errorf("the well-behaved client failed %d times, %d of them beside the attack:\n%s", n, len(during.wrong), first(10, append(before.wrong, during.wrong...)))
+		t.Errorf("the well-behaved client failed %d times, %d of them beside the attack, %v:\n%s", n, len(during.wrong), during.kinds, first(10, append(before.wrong, during.wrong...)))
 	}
 	if p99 := during.quantile(.99); p99 > siegeLatency && !short {
 		t.Errorf("the well-behaved client's p99 was %s beside the attack and %s before it, want at most %s", p99, before.quantile(.99), siegeLatency)
