@@ -93,7 +93,8 @@ func (v botView) alive() bool {
 }
 
 // banner is nil while the bot works. waiting is how many answers wait for it.
-func (v botView) banner(waiting int64) *banner {
+// banner says what is wrong with the bot, nil if nothing is.
+func (v botView) banner() *banner {
 	var b *banner
 	switch {
 	case v.alive():
@@ -114,13 +115,17 @@ func (v botView) banner(waiting int64) *banner {
 	b.Level = or(b.Level, "warning")
 	b.Text = sentence(b.Text)
 	b.Kept = or(b.Kept, "Answers are kept until it is back.")
-	switch {
-	case waiting == 1:
-		b.Kept += " One message waits to be sent."
-	case waiting > 1:
-		b.Kept += fmt.Sprintf(" %d messages wait to be sent.", waiting)
-	}
 	return b
+}
+
+// waiting says how many messages wait to be sent.
+func (b *banner) waiting(n int64) {
+	switch {
+	case n == 1:
+		b.Kept += " One message waits to be sent."
+	case n > 1:
+		b.Kept += fmt.Sprintf(" %d messages wait to be sent.", n)
+	}
 }
 
 func aliveBanner(w inbox.BotStatus) *banner {

@@ -61,7 +61,7 @@ func TestBanner(t *testing.T) {
 		"stopped, no init":            {word(inbox.BotStopped, "", 3*time.Minute), nil, []string{"not running", "3 minutes ago"}},
 		"never":                       {nil, nil, []string{"No bot has ever run", "TELEGRAM_BOT_TOKEN"}},
 	} {
-		b := botView{now: now, word: c.word, init: c.init, since: begun}.banner(2)
+		b := botView{now: now, word: c.word, init: c.init, since: begun}.banner()
 		if (b == nil) != (c.want == nil) {
 			t.Errorf("%s: %+v", name, b)
 			continue
@@ -69,6 +69,7 @@ func TestBanner(t *testing.T) {
 		if b == nil {
 			continue
 		}
+		b.waiting(2)
 		said := b.Title + " " + b.Text + " " + b.Kept
 		for _, w := range append(c.want, "kept", "2 messages") {
 			if !strings.Contains(said, w) {
@@ -95,11 +96,12 @@ func TestBannerOfAPause(t *testing.T) {
 			[]string{"Telegram asks the bot for a pause", "nothing is sent", "Answers are kept", "2 messages"}},
 	} {
 		c.word.HeartbeatAt = now
-		b := botView{now: now, word: &c.word}.banner(2)
+		b := botView{now: now, word: &c.word}.banner()
 		if b == nil || b.Until == nil || !b.Until.Equal(next) {
 			t.Errorf("%s: %+v", name, b)
 			continue
 		}
+		b.waiting(2)
 		said := b.Title + " " + b.Text + " " + b.Kept
 		for _, w := range c.want {
 			if !strings.Contains(said, w) {
@@ -119,11 +121,11 @@ func TestBannerWithTheBotsLastWords(t *testing.T) {
 	v := botView{now: now, since: now.Add(-time.Hour), last: "TELEGRAM_BOT_TOKEN: not set",
 		word: &inbox.BotStatus{State: inbox.BotFailed, Reason: "an earlier reason", HeartbeatAt: now},
 		init: &status.Process{Name: "bot", State: status.Failed, Reason: end.Reason + "; its own last lines in the log say why", LastEnd: end}}
-	if have, want := v.banner(0).Text, "TELEGRAM_BOT_TOKEN: not set. Mend the setting and start a new container, or run: init start bot."; have != want {
+	if have, want := v.banner().Text, "TELEGRAM_BOT_TOKEN: not set. Mend the setting and start a new container, or run: init start bot."; have != want {
 		t.Errorf("%q, want %q", have, want)
 	}
 	v.init.Reason, v.init.ReasonSinceEnd = "the polling lock cannot be had: it is gone", true // what happened since
-	if have := v.banner(0).Text; !strings.HasPrefix(have, "An earlier reason (the polling lock cannot be had: it is gone).") {
+	if have := v.banner().Text; !strings.HasPrefix(have, "An earlier reason (the polling lock cannot be had: it is gone).") {
 		t.Errorf("%q", have)
 	}
 }
@@ -200,7 +202,7 @@ func TestTheBannerLooksIntoNoWords(t *testing.T) {
 					for _, word := range []inbox.BotState{inbox.BotFailed, inbox.BotConflict, inbox.BotStopped} {
 						v := botView{now: now, since: now.Add(-time.Hour), init: p, last: words,
 							word: &inbox.BotStatus{State: word, Reason: said, HeartbeatAt: now.Add(-11 * time.Second)}}
-						b := v.banner(1)
+						b := v.banner()
 						all = append(all, fmt.Sprintf("%s %v %q %s: %s|%s|%s", state, since, words, word, b.Title, b.Text, b.Kept))
 					}
 				}

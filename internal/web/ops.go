@@ -163,7 +163,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil && a.Queue == nil {
 		if p, since := s.initSays(); p != nil {
-			a.Bot = statusOfBot(botView{now: time.Now(), init: p, since: since}, 0)
+			a.Bot = statusOfBot(botView{now: time.Now(), init: p, since: since})
 		}
 	}
 	w.Header().Set("Cache-Control", "no-store")
@@ -179,10 +179,10 @@ func (s *Server) statusOfData(ctx context.Context) (*statusQueue, *statusBot, er
 	if err != nil {
 		return nil, nil, err
 	}
-	return &statusQueue{q.Queued, q.Sending, q.Failed, q.Unknown, q.Oldest}, statusOfBot(v, q.Queued+q.Sending), nil
+	return &statusQueue{q.Queued, q.Sending, q.Failed, q.Unknown, q.Oldest}, statusOfBot(v), nil
 }
 
-func statusOfBot(v botView, waiting int64) *statusBot {
+func statusOfBot(v botView) *statusBot {
 	if v.word == nil && v.init == nil {
 		return nil
 	}
@@ -193,7 +193,7 @@ func statusOfBot(v botView, waiting int64) *statusBot {
 	if v.init != nil {
 		b.Init = string(v.init.State)
 	}
-	if say := v.banner(waiting); say != nil {
+	if say := v.banner(); say != nil {
 		b.InWords = say.Title + ". " + say.Text
 	}
 	return b

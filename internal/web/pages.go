@@ -267,11 +267,16 @@ func (s *Server) banner(r *http.Request) (*banner, error) {
 	if err != nil {
 		return nil, err
 	}
+	b := v.banner()
+	if b == nil {
+		return nil, nil
+	}
 	queue, err := s.store.Queue(r.Context())
 	if err != nil {
 		return nil, err
 	}
-	return v.banner(queue.Queued + queue.Sending), nil
+	b.waiting(queue.Queued + queue.Sending)
+	return b, nil
 }
 
 func (s *Server) listPage(w http.ResponseWriter, r *http.Request) error {

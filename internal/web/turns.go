@@ -86,10 +86,16 @@ func (t *turns) take(ctx context.Context, search bool) (leave func(), err error)
 type fairStore struct {
 	inbox.OperatorStore
 	turns *turns
+	// What everybody sees, on each page and in each scrape, is read for all together.
+	bots  *coalesced[[]inbox.BotStatus]
+	queue *coalesced[inbox.QueueStats]
 }
 
 func newFairStore(store inbox.OperatorStore) fairStore {
-	return fairStore{store, &turns{lines: map[turn]*line{}}}
+	f := fairStore{OperatorStore: store, turns: &turns{lines: map[turn]*line{}}}
+	f.bots = &coalesced[[]inbox.BotStatus]{read: func(ctx context.Context) ([]inbox.BotStatus, error) { return store.Bots(ctx) }, limit: patienceRead}
+	f.queue = &coalesced[inbox.QueueStats]{read: func(ctx context.Context) (inbox.QueueStats, error) { return store.Queue(ctx) }, limit: patienceRead}
+	return f
 }
 
 func (f fairStore) Conversations(ctx context.Context, filter inbox.ConversationFilter) ([]inbox.Conversation, int64, error) {
@@ -137,20 +143,6 @@ func (f fairStore) Events(ctx context.Context, after int64, limit int) ([]inbox.
 	return f.OperatorStore.Events(ctx, after, limit)
 }
 
-func (f fairStore) Bots(ctx context.Context) ([]inbox.BotStatus, error) {
-	leave, err := f.turns.take(ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	return f.OperatorStore.Bots(ctx)
-}
+func (f fairStore) Bots(ctx context.Context) ([]inbox.BotStatus, error) { return f.bots.get(ctx) }
 
-func (f fairStore) Queue(ctx context.Context) (inbox.QueueStats, error) {
-	leave, err := f.turns.take(ctx, false)
-	if err != nil {
-		return inbox.QueueStats{}, err
-	}
-	defer leave()
-	return f.OperatorStore.Queue(ctx)
-}
+func (f fairStore) Queue(ctx context.Context) (inbox.QueueStats, error) { return f.queue.get(ctx) }

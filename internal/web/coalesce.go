@@ -1,0 +1,62 @@
+package web
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// coalesced answers all who ask the same with one read at a time. Whoever comes while one is under way gets the answer of
+// the next one, which begins after he came: nobody is told what was true only before he asked. (With
+// golang.org/x/sync/singleflight he would be.)
+type coalesced[T any] struct {
+	read  func(context.Context) (T, error)
+	limit time.Duration // for one read
+
+	mu      sync.Mutex
+	reading bool
+	next    *reading[T] // for those who came while another is under way
+}
+
+type reading[T any] struct {
+	done  chan struct{}
+	value T
+	err   error
+}
+
+// get is what is read from now on. It ends with ctx at the latest.
+func (c *coalesced[T]) get(ctx context.Context) (T, error) {
+	c.mu.Lock()
+	one := c.next
+	if one == nil {
+		one = &reading[T]{done: make(chan struct{})}
+		if c.reading {
+			c.next = one
+		} else {
+			c.reading = true
+			go c.run(one)
+		}
+	}
+	c.mu.Unlock()
+	select {
+	case <-one.done:
+		return one.value, one.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+// run reads until nobody waits.
+func (c *coalesced[T]) run(one *reading[T]) {
+	for one != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), c.limit)
+		one.value, one.err = c.read(ctx)
+		cancel()
+		close(one.done)
+		c.mu.Lock()
+		one, c.next = c.next, nil
+		c.reading = one != nil
+		c.mu.Unlock()
+	}
+}
