@@ -119,7 +119,7 @@ func (k *lockKeeper) keep(done <-chan struct{}) {
 			if lock, err = k.take(ctx, wish, lock); err == nil {
 				heldFor = wish
 			}
-			k.report(ctx, wish, lock, err)
+			k.report(ctx, wish, err)
 		}
 		cancel()
 	}
@@ -179,7 +179,8 @@ func (k *lockKeeper) whoHolds() string {
 	return "a process that cannot be seen from here"
 }
 
-func (k *lockKeeper) report(ctx context.Context, wish int, lock *lockfile.Lock, err error) {
+// report tells the loop what came of a wish that is still wanted.
+func (k *lockKeeper) report(ctx context.Context, wish int, err error) {
 	k.mu.Lock()
 	stale := wish != k.wish
 	k.mu.Unlock()

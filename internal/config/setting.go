@@ -24,9 +24,6 @@ var (
 // RunDirs says what counts without RUN_DIR.
 const RunDirs = "the first of /run/tandem, $XDG_RUNTIME_DIR/tandem and /tmp/tandem-UID that is ours and writable"
 
-// Names are the variables.
-func (s Setting) Names() []string { return strings.Split(s.Name, ", ") }
-
 // text is all that -help says beside the name.
 func (s Setting) text() string {
 	text := s.Says

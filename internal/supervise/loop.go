@@ -156,12 +156,12 @@ func (l *Loop) handle(e Event) {
 		var actions []Action
 		l.state, actions = l.state.Step(l.Config, time.Now(), e)
 		for _, a := range actions {
-			l.carryOut(a, e)
+			l.carryOut(a)
 		}
 	}
 }
 
-func (l *Loop) carryOut(a Action, e Event) {
+func (l *Loop) carryOut(a Action) {
 	switch a := a.(type) {
 	case Start:
 		l.queue = append(l.queue, l.Executor.Start(a.ID))

@@ -59,7 +59,7 @@ func (x Executable) Check(t *testing.T) {
 func (x Executable) names() map[string]config.Setting {
 	names := map[string]config.Setting{}
 	for _, s := range x.Settings {
-		for _, name := range s.Names() {
+		for _, name := range strings.Split(s.Name, ", ") {
 			names[name] = s
 		}
 	}
