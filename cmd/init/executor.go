@@ -201,9 +201,9 @@ func (x *executor) Peek() (supervise.Child, bool) {
 	case c.Code != exitcode.Signal+int(syscall.SIGKILL), x.lastKilled == -1, x.lastKilled == -c.PID: // the last two: init did it
 	case !x.oomWatch.Killed(time.Now()):
 	case c.Signal == 0: // how a shell and many a launcher pass on what became of their child
-		e.Detail = "out of memory: the kernel lastKilled a process of its; raise the container's memory limit"
+		e.Detail = "out of memory: the kernel killed a process of its; raise the container's memory limit"
 	default:
-		e.OOM, e.Detail = true, "out of memory: the kernel lastKilled it; raise the container's memory limit"
+		e.OOM, e.Detail = true, "out of memory: the kernel killed it; raise the container's memory limit"
 	}
 	return supervise.Child{PID: c.PID, LeaderEnded: e}, true
 }

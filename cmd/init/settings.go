@@ -108,7 +108,7 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 	p.RestartDelay = env.Duration("BOT_RESTART_DELAY", time.Second, minDuration, maxDuration)
 	p.RestartDelayMax = env.Duration("BOT_RESTART_DELAY_MAX", max(time.Minute, p.RestartDelay), minDuration, maxDuration)
 	if p.RestartDelayMax < p.RestartDelay {
-		env.Reject("BOT_RESTART_DELAY_MAX", "want at minDuration BOT_RESTART_DELAY, which is "+p.RestartDelay.String())
+		env.Reject("BOT_RESTART_DELAY_MAX", "want at least BOT_RESTART_DELAY, which is "+p.RestartDelay.String())
 	}
 	p.ConflictDelay = env.Duration("BOT_CONFLICT_DELAY", 30*time.Second, minDuration, maxDuration)
 	s.args[supervise.Bot] = commandLine(env, "BOT_COMMAND", "bot")

@@ -47,3 +47,13 @@ func TestSettingsAreSaidOnce(t *testing.T) {
 		},
 	}.Check(t)
 }
+
+// What is wrong with a setting says what to write instead.
+func TestADelayThatIsTooShort(t *testing.T) {
+	t.Parallel()
+	s, err := readSettings(pair, []string{"RUN_DIR=" + t.TempDir(), "BOT_RESTART_DELAY_MAX=500ms"})
+	want := `BOT_RESTART_DELAY_MAX="500ms": want at least BOT_RESTART_DELAY, which is 1s`
+	if err != nil || s.botProblem != want {
+		t.Errorf("%v, %q; want %q", err, s.botProblem, want)
+	}
+}
