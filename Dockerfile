@@ -34,7 +34,8 @@ FROM scratch
 ARG VERSION=dev
 ARG COMMIT=unknown
 LABEL org.opencontainers.image.title="Tandem" \
-      org.opencontainers.image.description="A web inbox and its Telegram bot in one container; the bot's failures never take the web down" \
+      org.opencontainers.image.description="A web inbox and its Telegram bot in one container; \
+the bot's failures never take the web down" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$COMMIT"

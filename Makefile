@@ -15,8 +15,8 @@ soak: SOAK ?= 30m
 chaos: CHAOS ?= 200
 # How long make siege attacks, a quarter for each database and each way to come.
 siege: SIEGE ?= 10m
-# Their tests start processes and watch the clock: with the race detector, which wants the processors itself, two packages
-# are enough at a time; without it they mostly wait.
+# Their tests start processes and watch the clock. With the race detector, which wants the processors itself, two
+# packages are enough at a time. Without it they mostly wait.
 TEST     := scripts/test -timeout 40m
 
 .DEFAULT_GOAL := help
@@ -52,16 +52,16 @@ steady: ## each package 10 times quiet and 10 times with busy cores; goes on whe
 soak: ## half an hour of random abuse of init (SOAK=5m make soak: five minutes); nothing may leak
 	@SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./cmd/init
 
-chaos: ## a quarter of an hour of trouble for three hosts (CHAOS=20 make chaos: a tenth); every message once, no answer twice (as root)
+chaos: ## three hosts in trouble, 200 times (CHAOS=20 make chaos: 20); each message once, no answer twice (as root)
 	@CHAOS=$(CHAOS) $(GO) test -race -count=1 -v -timeout 0 -run '^TestThreeHostsInTrouble$$' ./test
 
-siege: ## ten minutes of attack on web, bot and init beside a well-behaved client (SIEGE=1m make siege: one): it must not notice
+siege: ## ten minutes of attack (SIEGE=1m make siege: one); a well-behaved client beside it must not notice
 	@SIEGE=$(SIEGE) $(GO) test -count=1 -v -timeout 0 -run '^TestSiege$$' ./test
 
 bench: build ## how fast and how large it is beside the least that would do, and 1, 2 and 4 webs, in Markdown
 	@$(GO) run ./test/bench -bin bin
 
-bench-init: build ## init beside tini, dumb-init, catatonit, s6, runit, supervisord, in Markdown (as root; sudo scripts/setup bench)
+bench-init: build ## init beside tini, s6, runit and four others, in Markdown (as root; sudo scripts/setup bench)
 	@$(GO) run ./test/bench/init -bin bin
 
 image: ## the container image tandem:dev
