@@ -60,9 +60,9 @@ func build(t testing.TB, name, kind, env string, flags ...string) string {
 	return path
 }
 
-// link makes path an executable. All test binaries of one scripts/test build into one folder, in which go build finds what
-// the one before has linked: that takes half a second in place of several. go build writes into the old file, so each has a
-// link to a copy, which is replaced and never changed.
+// link makes path an executable. All test binaries of one scripts/test build into one folder. There go build finds what
+// the binary before has linked, which takes half a second in place of several. go build writes into the old file, so
+// each test binary has a link to a copy, which is replaced and never changed.
 func link(path, name, kind, env string, flags []string) error {
 	shared, err := sharedDir(kind)
 	if err != nil {
@@ -108,8 +108,8 @@ func compile(path, name, env string, flags []string) error {
 	return nil
 }
 
-// sharedDir is where executables of a kind are kept from one test binary to the next: below the folder that TANDEM_TEST_BIN
-// names, which whoever set it removes. Without it a test binary links its own.
+// sharedDir is where executables of a kind are kept from one test binary to the next: below the folder that
+// TANDEM_TEST_BIN names. Whoever set that removes it. Without it a test binary links its own.
 func sharedDir(kind string) (string, error) {
 	all := os.Getenv("TANDEM_TEST_BIN")
 	if all == "" {

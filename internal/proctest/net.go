@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// parent is the thread that starts all first processes, once there is one to start. They are to end with this process, and
-// the kernel's signal for that comes when the thread ends that made them: a goroutine that ends while it is locked to its
-// thread takes the thread along, whatever the thread made before.
+// parent is the thread that starts all first processes, once there is one to start. They are to end with this process.
+// The kernel's signal for that comes when the thread ends that made them. A goroutine that ends while it is locked to
+// its thread takes the thread along, whatever the thread made before.
 var parent struct {
 	sync.Mutex
 	work chan func()

@@ -18,9 +18,10 @@ var ports struct {
 	taken []net.Listener
 }
 
-// FreePort is a port of 127.0.0.1 that nobody has now, and that is given to no other test until this process ends: an
+// FreePort is a port of 127.0.0.1 that nobody has now, and that is given to no other test until this process ends. An
 // abstract socket with its number in its name says that it is taken, before somebody listens and while a test's server
-// is down. It lies below the range that the kernel takes the ports of outgoing connections from (32768 and up; see ip(7)).
+// is down. It lies below the range from which the kernel takes the ports of outgoing connections (32768 and up; see
+// ip(7)).
 func FreePort() (int, error) {
 	ports.Lock()
 	defer ports.Unlock()

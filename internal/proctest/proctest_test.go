@@ -33,7 +33,9 @@ func TestPID1(t *testing.T) {
 func TestParentAndCleanup(t *testing.T) {
 	var left int
 	t.Run("leave", func(t *testing.T) {
-		p := Start(t, Options{Path: "/bin/sh", Args: []string{"-c", "setsid sleep 1000 & setsid sleep 1000 & echo ready; read x; exit 7"}})
+		p := Start(t, Options{Path: "/bin/sh", Args: []string{
+			"-c", "setsid sleep 1000 & setsid sleep 1000 & echo ready; read x; exit 7",
+		}})
 		p.WaitLine(soon, "ready")
 		if end := p.Wait(soon); end.Code != 7 {
 			t.Errorf("end: %+v", end)
@@ -75,7 +77,8 @@ func TestMounts(t *testing.T) {
 // What a program printed just before its end, also without the end of the line, is there when Wait returns.
 func TestLastWordsAreThere(t *testing.T) {
 	for range 5 {
-		p := Start(t, Options{Path: "/bin/sh", Args: []string{"-c", "sleep 1000 & echo one; printf two"}}) // what is left holds the pipe
+		// What is left behind holds the pipe.
+		p := Start(t, Options{Path: "/bin/sh", Args: []string{"-c", "sleep 1000 & echo one; printf two"}})
 		p.Wait(20 * time.Second)
 		if have := p.Lines(); len(have) != 2 || have[0] != "one" || have[1] != "two" {
 			t.Fatalf("the lines are %q", have)
@@ -83,11 +86,19 @@ func TestLastWordsAreThere(t *testing.T) {
 	}
 }
 
-// A line that comes in pieces is one line, and what was printed is there as soon as somebody knows by another way that it was.
+// A line that comes in pieces is one line. What was printed is there as soon as somebody knows by another way that it
+// was.
 func TestLinesAreThere(t *testing.T) {
 	dir := t.TempDir()
-	p := Start(t, Options{Path: "/bin/sh", Args: []string{"-c",
-		`cd "$0"; for n in 1 2 3 4 5 6 7 8 9; do printf "one "; : > half$n; until [ -e go$n ]; do sleep 0.01; done; echo line $n; done; : > end`, dir}})
+	p := Start(t, Options{Path: "/bin/sh", Args: []string{"-c", `
+		cd "$0"
+		for n in 1 2 3 4 5 6 7 8 9; do
+			printf "one "
+			: > half$n
+			until [ -e go$n ]; do sleep 0.01; done
+			echo line $n
+		done
+		: > end`, dir}})
 	exists := func(name string) func() bool {
 		return func() bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil }
 	}

@@ -265,7 +265,8 @@ func Freeze(t testing.TB, pid int) {
 		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 		for _, thread := range threads {
 			stat, err := os.ReadFile(thread)
-			if state := bytes.LastIndexByte(stat, ')') + 2; err == nil && (state >= len(stat) || !strings.ContainsRune("TZX", rune(stat[state]))) {
+			state := bytes.LastIndexByte(stat, ')') + 2
+			if err == nil && (state >= len(stat) || !strings.ContainsRune("TZX", rune(stat[state]))) {
 				return false
 			}
 		}
@@ -273,8 +274,9 @@ func Freeze(t testing.TB, pid int) {
 	})
 }
 
-// Lines is what the program and its children have printed up to now, standard output and error in one. Of a program that
-// logs in a thread of its own, such as init, a line may come later than what it tells of: wait for it, or for the end.
+// Lines is what the program and its children have printed up to now, standard output and error in one. Some programs,
+// such as init, log in a thread of their own. Of these a line may come later than what it tells of: wait for it, or for
+// the end.
 func (p *Process) Lines() []string {
 	p.drain()
 	return p.collected()
