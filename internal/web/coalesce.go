@@ -10,18 +10,24 @@ import (
 // the next one, which begins after he came: nobody is told what was true only before he asked. (With
 // golang.org/x/sync/singleflight he would be.)
 type coalesced[T any] struct {
-	read  func(context.Context) (T, error)
-	limit time.Duration // for one read
+	read func(context.Context) (T, error)
 
 	mu      sync.Mutex
 	reading bool
 	next    *reading[T] // for those who came while another is under way
 }
 
+// coalescedLimit bounds one read.
+const coalescedLimit = 5 * time.Second
+
 type reading[T any] struct {
 	done  chan struct{}
 	value T
 	err   error
+}
+
+func coalesce[T any](read func(context.Context) (T, error)) *coalesced[T] {
+	return &coalesced[T]{read: read}
 }
 
 // get is what is read from now on. It ends with ctx at the latest.
@@ -50,7 +56,7 @@ func (c *coalesced[T]) get(ctx context.Context) (T, error) {
 // run reads until nobody waits.
 func (c *coalesced[T]) run(one *reading[T]) {
 	for one != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), c.limit)
+		ctx, cancel := context.WithTimeout(context.Background(), coalescedLimit)
 		one.value, one.err = c.read(ctx)
 		cancel()
 		close(one.done)

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 )
 
 // TestCoalescedReads : a hundred who ask while one read is under way cost one more, and each is told what was true after he
@@ -15,12 +14,12 @@ func TestCoalescedReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reads, now := 0, 0
 		leave := make(chan struct{})
-		c := coalesced[int]{limit: time.Minute, read: func(context.Context) (int, error) {
+		c := coalesce(func(context.Context) (int, error) {
 			reads++
 			seen := now
 			<-leave
 			return seen, nil
-		}}
+		})
 		var all sync.WaitGroup
 		ask := func(least int) {
 			all.Go(func() {

@@ -86,19 +86,37 @@ func (t *turns) take(ctx context.Context, search bool) (leave func(), err error)
 type fairStore struct {
 	inbox.OperatorStore
 	turns *turns
-	// What everybody sees, on each page and in each scrape, is read for all together.
+	// What everybody sees, on each page and in each scrape, is read for all together. Nobody may change it.
 	bots  *coalesced[[]inbox.BotStatus]
 	queue *coalesced[inbox.QueueStats]
+	lists map[inbox.ConversationFilter]*coalesced[newestConversations]
+}
+
+type newestConversations struct {
+	items []inbox.Conversation
+	next  int64
 }
 
 func newFairStore(store inbox.OperatorStore) fairStore {
 	f := fairStore{OperatorStore: store, turns: &turns{lines: map[turn]*line{}}}
-	f.bots = &coalesced[[]inbox.BotStatus]{read: func(ctx context.Context) ([]inbox.BotStatus, error) { return store.Bots(ctx) }, limit: patienceRead}
-	f.queue = &coalesced[inbox.QueueStats]{read: func(ctx context.Context) (inbox.QueueStats, error) { return store.Queue(ctx) }, limit: patienceRead}
+	f.bots = coalesce(func(ctx context.Context) ([]inbox.BotStatus, error) { return store.Bots(ctx) })
+	f.queue = coalesce(func(ctx context.Context) (inbox.QueueStats, error) { return store.Queue(ctx) })
+	f.lists = map[inbox.ConversationFilter]*coalesced[newestConversations]{}
+	for _, status := range []inbox.ConversationStatus{"", inbox.Open, inbox.Closed} {
+		newest := inbox.ConversationFilter{Status: status, Limit: pageSize, Brief: true}
+		f.lists[newest] = coalesce(func(ctx context.Context) (n newestConversations, err error) {
+			n.items, n.next, err = store.Conversations(ctx, newest)
+			return n, err
+		})
+	}
 	return f
 }
 
 func (f fairStore) Conversations(ctx context.Context, filter inbox.ConversationFilter) ([]inbox.Conversation, int64, error) {
+	if newest, ok := f.lists[filter]; ok {
+		n, err := newest.get(ctx)
+		return n.items, n.next, err
+	}
 	leave, err := f.turns.take(ctx, filter.Query != "")
 	if err != nil {
 		return nil, 0, err
