@@ -62,7 +62,7 @@ type Door struct {
 	freed chan struct{} // somebody has left or become still
 
 	mu       sync.Mutex
-	conns    map[*conn]struct{}
+	conns    []*conn // a list, since all are looked at whenever one must give way
 	clients  map[netip.Prefix]*client
 	memory   int64 // what all of them cost
 	fewer    int   // connections that there may be until fewerEnd, because the kernel had no more
@@ -70,6 +70,7 @@ type Door struct {
 	gave     int // connections that gave way and were not told of yet
 	said     map[string]time.Time
 	closing  bool
+	looks    int // at all connections
 }
 
 // New is a door before l. It needs Serve.
@@ -78,7 +79,7 @@ func New(l net.Listener, most Limits, log *slog.Logger) *Door {
 		most.Memory = memory
 	}
 	return &Door{Listener: l, most: most, log: log, done: make(chan struct{}), freed: make(chan struct{}, 1),
-		conns: map[*conn]struct{}{}, clients: map[netip.Prefix]*client{}, said: map[string]time.Time{}}
+		clients: map[netip.Prefix]*client{}, said: map[string]time.Time{}}
 }
 
 type connKey struct{}
@@ -120,7 +121,7 @@ func (d *Door) Open() int {
 func (d *Door) CloseUnasked() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for c := range d.conns {
+	for _, c := range d.conns {
 		if c.phase == asking && !c.served {
 			_ = c.Conn.Close()
 		}
@@ -195,7 +196,8 @@ func (d *Door) enter(raw net.Conn) *conn {
 		d.clients[from] = c.from
 	}
 	c.from.conns++
-	d.conns[c] = struct{}{}
+	c.at = len(d.conns)
+	d.conns = append(d.conns, c)
 	if most := d.places(); len(d.conns) > most-most/16 {
 		d.giveWay(c, patience)
 	}
@@ -247,19 +249,23 @@ func (d *Door) giveWay(fresh *conn, least time.Duration) bool {
 // stillest is the connection that giveWay closes, unless its client has just written.
 func (d *Door) stillest(fresh *conn, least time.Duration) (victim *conn) {
 	now := time.Now()
-	for c := range d.conns {
-		c.from.still, c.from.longest, c.from.first = 0, -1, nil
-	}
-	for c := range d.conns {
-		if still := c.still(now); c != fresh && still >= max(0, least) && now.Sub(c.spared) > arrival {
-			c.from.still++
-			if still > c.from.longest {
-				c.from.longest, c.from.first = still, c
-			}
+	d.looks++
+	for _, c := range d.conns {
+		still := c.still(now)
+		if c == fresh || still < max(0, least) || now.Sub(c.spared) <= arrival {
+			continue
+		}
+		f := c.from
+		if f.look != d.looks {
+			f.look, f.still, f.longest, f.first = d.looks, 0, -1, nil
+		}
+		f.still++
+		if still > f.longest {
+			f.longest, f.first = still, c
 		}
 	}
 	for _, from := range d.clients {
-		if from.first == nil || from.longest < least {
+		if from.look != d.looks {
 			continue
 		}
 		if victim == nil || from.still > victim.from.still || from.still == victim.from.still && from.longest > victim.from.longest {
@@ -278,7 +284,7 @@ func (d *Door) relieve(c *conn) {
 		now := time.Now()
 		var victim *conn
 		var most float64
-		for o := range d.conns {
+		for _, o := range d.conns {
 			still := o.still(now)
 			if still < 0 || o.cost <= share || victim != nil && o.from.cost < victim.from.cost {
 				continue
@@ -311,7 +317,11 @@ func (d *Door) forget(c *conn) {
 	}
 	d.charge(c, -c.cost)
 	c.closed = true
-	delete(d.conns, c)
+	last := len(d.conns) - 1
+	d.conns[c.at] = d.conns[last]
+	d.conns[c.at].at = c.at
+	d.conns[last] = nil
+	d.conns = d.conns[:last]
 	if c.from.conns--; c.from.conns == 0 {
 		delete(d.clients, c.from.network)
 	}
@@ -357,6 +367,7 @@ type client struct {
 	cost    int64 // of all its requests
 
 	// What the last look at all connections found.
+	look    int           // which one that was
 	still   int           // how many are still
 	longest time.Duration // for how long at most
 	first   *conn         // which one
@@ -377,6 +388,7 @@ type conn struct {
 	net.Conn
 	door *Door
 	from *client
+	at   int // in door.conns
 
 	phase   phase
 	since   time.Time     // when that began

@@ -137,7 +137,7 @@ func (r *rig) count(n int, what string, like func(c *conn) bool) {
 		r.door.mu.Lock()
 		defer r.door.mu.Unlock()
 		have := 0
-		for c := range r.door.conns {
+		for _, c := range r.door.conns {
 			if like(c) {
 				have++
 			}
@@ -215,7 +215,7 @@ func TestWhoIsServedStaysInAFlood(t *testing.T) {
 		proctest.Eventually(t, soon, "it is taken in", func() bool {
 			r.door.mu.Lock()
 			defer r.door.mu.Unlock()
-			for c := range r.door.conns {
+			for _, c := range r.door.conns {
 				if c.RemoteAddr().String() == p {
 					return true
 				}
@@ -287,7 +287,7 @@ func TestTheMemoryOfRequests(t *testing.T) {
 			r.door.mu.Lock()
 			defer r.door.mu.Unlock()
 			var sum int64
-			for c := range r.door.conns {
+			for _, c := range r.door.conns {
 				sum += c.cost
 			}
 			if sum != r.door.memory || sum > most {
@@ -433,3 +433,27 @@ func TestTheEnd(t *testing.T) {
 		t.Errorf("the shutdown: %v", err)
 	}
 }
+
+// BenchmarkNearTheLimit : what a connection costs that comes when all but the last places are taken by those that are still.
+func BenchmarkNearTheLimit(b *testing.B) {
+	d := New(nil, Limits{Conns: 2048}, slog.New(slog.DiscardHandler))
+	long := time.Now().Add(-time.Hour)
+	enter := func(i int) {
+		d.enter(pretended{from: &net.TCPAddr{IP: net.IPv4(127, 0, byte(i>>6), 1)}}).since = long
+	}
+	for i := range 2048 - 2048/16 {
+		enter(i)
+	}
+	for i := 0; b.Loop(); i++ {
+		enter(i % 2048)
+	}
+}
+
+// pretended is a connection without a client.
+type pretended struct {
+	net.Conn
+	from net.Addr
+}
+
+func (p pretended) RemoteAddr() net.Addr { return p.from }
+func (p pretended) Close() error         { return nil }
