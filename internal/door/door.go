@@ -49,6 +49,9 @@ const (
 	arrival = 20 * time.Millisecond
 	// servedFor : one that has had an answer counts as still for a quarter of the time.
 	servedFor = 4
+	// writeBuffer is how many bytes the kernel keeps for a client that takes nothing. By itself it keeps up to 4 MB, which
+	// is memory, and as much work for nothing.
+	writeBuffer = 128 << 10
 	// sayEvery bounds the log.
 	sayEvery = time.Minute
 )
@@ -188,6 +191,9 @@ func (d *Door) places() int {
 // crowd that comes at once need not take one from a client that thinks.
 func (d *Door) enter(raw net.Conn) *conn {
 	c := &conn{Conn: raw, door: d, since: time.Now()}
+	if socket, ok := raw.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		_ = socket.SetWriteBuffer(writeBuffer)
+	}
 	from := network(raw.RemoteAddr())
 	d.mu.Lock()
 	defer d.mu.Unlock()
