@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -130,7 +131,8 @@ func TestADatabaseThatCannotBeUsedAsConfigured(t *testing.T) {
 			}
 			proctest.Eventually(t, soon, "init status has web's reason", func() bool {
 				says := r.process("web").StatusText
-				return strings.Contains(says, "the database is not available: DATABASE_URL") && !strings.Contains(says, "not-the-password")
+				return strings.Contains(says, "the database is not available: DATABASE_URL") &&
+					!strings.Contains(says, "not-the-password")
 			})
 			r.bearer = "tandem_of-any-kind" // that it is none, nobody can know now
 			if code, b := r.api("GET", "/conversations", nil, nil); code != 503 || strings.Contains(b, "not-the-password") {
@@ -177,7 +179,9 @@ func TestTelegramInTrouble(t *testing.T) {
 			if n := len(r.tg.Calls("getUpdates")) - before; n > 12 {
 				t.Errorf("%d polls in three seconds of trouble, want a few", n)
 			}
-			proctest.Eventually(t, soon, "it polls in trouble, too", func() bool { return len(r.tg.Calls("getUpdates")) > before })
+			proctest.Eventually(t, soon, "it polls in trouble, too", func() bool {
+				return len(r.tg.Calls("getUpdates")) > before
+			})
 			r.botMustRun()
 			r.tg.ClearFault(id)
 			r.roundTrip(7, "after")
@@ -189,8 +193,8 @@ func TestTelegramInTrouble(t *testing.T) {
 
 func interrupting(f simulator.Fault) simulator.Fault { f.Interrupt = true; return f }
 
-// botMustRun waits until init has the bot as running, which it may know later than the page or Telegram, and wants it to
-// be the first one.
+// botMustRun waits until init has the bot as running, and wants it to be the first one. init may know of it later than
+// the page or Telegram.
 func (r *rig) botMustRun() {
 	r.t.Helper()
 	if p := r.waitBot(status.Running); p.Restarts != 0 {
@@ -277,7 +281,8 @@ func TestAnotherProgramPollsWithTheToken(t *testing.T) {
 func TestAWebhookIsSet(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "sqlite")
-	conflict := simulator.Refused(409, "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first")
+	conflict := simulator.Refused(409, "Conflict: can't use getUpdates method while webhook is active; "+
+		"use deleteWebhook to delete the webhook first")
 	conflict.Method = "getUpdates"
 	id := r.tg.AddFault(conflict)
 	r.start().waitWeb()
@@ -293,7 +298,7 @@ func TestAWebhookIsSet(t *testing.T) {
 
 func TestABotThatCrashesIsStartedAgain(t *testing.T) {
 	t.Parallel()
-	for _, signal := range []string{"KILL", "SEGV"} {
+	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSEGV} {
 		r := newRig(t, "sqlite").start().waitWeb().waitPolling()
 		stays := r.webMustStay()
 		for i := range 3 {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -79,13 +80,13 @@ func chaos(t *testing.T, r *rig, pg *pgtest.Instance, kills, perChat int, seed u
 		case 0:
 			killed["bot"]++
 			if p, ok := r.Find(r.process("bot").PID); ok && p.NSPID > 1 {
-				kill(t, p.PID, "KILL")
+				kill(t, p.PID, syscall.SIGKILL)
 			}
 		case 1:
 			killed["web"]++
 			proctest.Eventually(t, soon, "web runs", func() bool { return r.process("web").State == status.Running })
 			if p, ok := r.Find(r.process("web").PID); ok {
-				kill(t, p.PID, "KILL")
+				kill(t, p.PID, syscall.SIGKILL)
 			}
 			if end := r.Wait(soon); end.Code != 137 {
 				t.Errorf("kill %d: init ended with %d after web was killed, want 137", n, end.Code)
@@ -107,18 +108,7 @@ func chaos(t *testing.T, r *rig, pg *pgtest.Instance, kills, perChat int, seed u
 
 	// Let what is queued go out.
 	proctest.Eventually(t, 2*time.Minute, "nothing is queued or being sent any more", func() bool {
-		for _, c := range conversations {
-			all := r.messages(c.ID)
-			if len(all) == 0 {
-				return false
-			}
-			for _, m := range all {
-				if m.Delivery == inbox.Queued || m.Delivery == inbox.Sending {
-					return false
-				}
-			}
-		}
-		return r.tg.Polls(0).Pending == 0
+		return r.allDelivered(conversations[:])
 	})
 	unknown := 0
 	for i, c := range conversations {
@@ -159,7 +149,8 @@ func answerAt(t *testing.T, web func() *rig, conversationID int64, text, key str
 	const patience = 4 * time.Minute
 	refused := false
 	if !proctest.Within(patience, func() bool {
-		code, body, err := web().tryAPI("POST", fmt.Sprintf("/conversations/%d/messages", conversationID), map[string]string{"text": text}, nil, "Idempotency-Key", key)
+		code, body, err := web().tryAPI("POST", fmt.Sprintf("/conversations/%d/messages", conversationID),
+			map[string]string{"text": text}, nil, "Idempotency-Key", key)
 		taken, refused = err == nil && code == 202, err == nil && code != 202 && code != 503
 		if refused {
 			t.Errorf("answering %q: %d %s", text, code, body)
@@ -171,9 +162,9 @@ func answerAt(t *testing.T, web func() *rig, conversationID int64, text, key str
 	return taken
 }
 
-// checkChat sees every message of one customer once and in order, and every answer once or unknown. It returns
-// how many are unknown. Those need not be in order where they can be late: what a host that was cut off had given to its kernel
-// may arrive after the next one's answers.
+// checkChat sees every message of one customer once and in order, and every answer once or unknown. It returns how many
+// are unknown. Those may be out of order where unknownInOrder is false: what a host had given to its kernel before it
+// was cut off may arrive after the next host's answers.
 func checkChat(t *testing.T, r *rig, i int, c inbox.Conversation, perChat int, unknownInOrder bool) (unknown int) {
 	t.Helper()
 	var in []string

@@ -53,21 +53,24 @@ func TestOneDefaultInEveryDocument(t *testing.T) {
 	for _, name := range []string{"init", "web"} {
 		p := proctest.Start(t, proctest.Options{Path: bin(t, name), Args: []string{"-help"}})
 		p.Wait(soon)
-		for _, entry := range regexp.MustCompile(`(?m)^  ([A-Z_]+) (.*(?:\n {8}.*)*)`).FindAllStringSubmatch(strings.Join(p.Lines(), "\n"), -1) {
+		help := strings.Join(p.Lines(), "\n")
+		for _, entry := range regexp.MustCompile(`(?m)^  ([A-Z_]+) (.*(?:\n {8}.*)*)`).FindAllStringSubmatch(help, -1) {
 			for _, m := range regexp.MustCompile(`default (\w+)`).FindAllStringSubmatch(entry[2], 1) {
 				see(name+" -help", entry[1], m[1])
 			}
 		}
 	}
-	for _, m := range regexp.MustCompile(`(?m)^\.BR? ([A-Z_]+)\n.*Default (\w+)`).FindAllStringSubmatch(read("../docs/man/init.8"), -1) {
+	inManual := regexp.MustCompile(`(?m)^\.BR? ([A-Z_]+)\n.*Default (\w+)`)
+	for _, m := range inManual.FindAllStringSubmatch(read("../docs/man/init.8"), -1) {
 		see("the manual page", m[1], m[2])
 	}
 	documents, err := filepath.Glob("../docs/*.md")
 	if err != nil || len(documents) == 0 {
 		t.Fatal(documents, err)
 	}
+	inText := regexp.MustCompile("(\\d+) (s|minute)s?\\.? \\(`([A-Z_]+)`\\)")
 	for _, path := range documents {
-		for _, m := range regexp.MustCompile("(\\d+) (s|minute)s?\\.? \\(`([A-Z_]+)`\\)").FindAllStringSubmatch(read(path), -1) {
+		for _, m := range inText.FindAllStringSubmatch(read(path), -1) {
 			see(path, m[3], m[1]+m[2][:1])
 		}
 	}

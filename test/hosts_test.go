@@ -70,8 +70,8 @@ func TestOfThreeHostsThatStartAtOnceOnePolls(t *testing.T) {
 	}
 }
 
-// TestAKilledHolderIsFollowed : the bot, its init, its container. The next one polls within five seconds; as the machine may
-// have none to give, one of three tries has to be as quick.
+// TestAKilledHolderIsFollowed kills the bot, its init, and its container. The next bot polls within five seconds. The
+// machine may have no time to give, so one of three tries has to be as quick.
 func TestAKilledHolderIsFollowed(t *testing.T) {
 	t.Parallel()
 	l := three(t)
@@ -117,7 +117,10 @@ func (l *lan) killed(name string, kill func(h *host)) time.Duration {
 	polls := l.tg.Polls(0).Requests
 	began := time.Now()
 	kill(first)
-	proctest.Eventually(l.t, soon, "the next poll", func() bool { p := l.tg.Polls(0); return p.Waiting == 1 && p.Requests > polls })
+	proctest.Eventually(l.t, soon, "the next poll", func() bool {
+		p := l.tg.Polls(0)
+		return p.Waiting == 1 && p.Requests > polls
+	})
 	took := time.Since(began)
 	other.roundTrip(7, "after "+name)
 	if !first.bot.Running() {
@@ -127,8 +130,8 @@ func (l *lan) killed(name string, kill func(h *host)) time.Duration {
 	return took
 }
 
-// TestAHolderWithoutItsDatabase : its line to the database goes silent. It stops before another begins, and stands by when
-// the line is back.
+// TestAHolderWithoutItsDatabase cuts the holder's line to the database. It stops before another begins, and stands by
+// when the line is back.
 func TestAHolderWithoutItsDatabase(t *testing.T) {
 	t.Parallel()
 	l := three(t)
@@ -156,7 +159,8 @@ func TestAHolderWithoutItsDatabase(t *testing.T) {
 	}
 }
 
-// TestAHolderWithoutTelegram : it says so and goes on when the line is back; nobody else is troubled.
+// TestAHolderWithoutTelegram cuts the holder's line to Telegram. It says so and goes on when the line is back. Nobody
+// else is troubled.
 func TestAHolderWithoutTelegram(t *testing.T) {
 	t.Parallel()
 	l := three(t)
@@ -172,12 +176,9 @@ func TestAHolderWithoutTelegram(t *testing.T) {
 		t.Errorf("another host's web: %d %s", code, body)
 	}
 	first.heal(tgCable)
-	proctest.Eventually(t, 2*soon, "the message is in the inbox, and the answer is settled", func() bool {
-		settled := false
-		for _, got := range other.messages(c.ID) {
-			settled = settled || got.ID == m.ID && (got.Delivery == inbox.Sent || got.Delivery == inbox.Unknown)
-		}
-		return settled && count(other.texts(c.ID, inbox.In), "meanwhile") == 1
+	other.waitDelivery(m, inbox.Sent, inbox.Unknown)
+	proctest.Eventually(t, 2*soon, "the message is in the inbox", func() bool {
+		return count(other.texts(c.ID, inbox.In), "meanwhile") == 1
 	})
 	other.roundTrip(7, "after")
 	if !first.polls() {
@@ -188,8 +189,8 @@ func TestAHolderWithoutTelegram(t *testing.T) {
 	}
 }
 
-// TestAFrozenHolder : it is frozen with an update and an answer in its hands, the server ends its session, and it is thawed
-// after another has taken over. What it does late changes nothing, and it stands by.
+// TestAFrozenHolder freezes the holder with an update and an answer in its hands. The server ends its session. It is
+// thawed after another has taken over. What it does late changes nothing, and it stands by.
 func TestAFrozenHolder(t *testing.T) {
 	for name, frozen := range map[string]time.Duration{"until another polls": 0, "for a minute": time.Minute} {
 		t.Run(name, func(t *testing.T) {
@@ -208,7 +209,9 @@ func aFrozenHolder(t *testing.T, atLeast time.Duration) {
 	other := l.hosts[(first.n+1)%3]
 	other.roundTrip(7, "before")
 	c := other.conversation(7)
-	slow := fault(l.tg, simulator.Delay(60_000), func(f *simulator.Fault) { f.Method, f.Text, f.Times = "sendMessage", "in its hands", 1 })
+	slow := fault(l.tg, simulator.Delay(60_000), func(f *simulator.Fault) {
+		f.Method, f.Text, f.Times = "sendMessage", "in its hands", 1
+	})
 	inHand := other.answer(c.ID, "in its hands")
 	other.waitDelivery(inHand, inbox.Sending)
 	lines := len(first.bot.Lines())
@@ -250,7 +253,7 @@ func aFrozenHolder(t *testing.T, atLeast time.Duration) {
 	}
 }
 
-// TestThreeHostsAndARestartedDatabase : they recover by themselves, and still one polls.
+// TestThreeHostsAndARestartedDatabase restarts the database. The hosts recover by themselves, and still one polls.
 func TestThreeHostsAndARestartedDatabase(t *testing.T) {
 	t.Parallel()
 	l := three(t)

@@ -33,10 +33,11 @@ esac
 		t.Helper()
 		cmd := exec.Command(name, args...)
 		cmd.Dir = dir
-		cmd.Env = merged(append([]string{
-			"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + bin, "GIT_CONFIG_NOSYSTEM=1", "GOPROXY=off", "GOTOOLCHAIN=local", "GOCACHE=" + bin,
+		cmd.Env = append([]string{
+			"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + bin,
+			"GIT_CONFIG_NOSYSTEM=1", "GOPROXY=off", "GOTOOLCHAIN=local", "GOCACHE=" + bin,
 			"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.org",
-		}, env...))
+		}, env...)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s %q: %v\n%s", name, args, err, out)
@@ -63,7 +64,8 @@ esac
 	}
 	build := func(dir string, env ...string) string {
 		t.Helper()
-		asked := regexp.MustCompile(`asked for: .*VERSION=(\S+) .*COMMIT=(\S+) `).FindStringSubmatch(run("/", env, filepath.Join(dir, "scripts/image")))
+		said := run("/", env, filepath.Join(dir, "scripts/image"))
+		asked := regexp.MustCompile(`asked for: .*VERSION=(\S+) .*COMMIT=(\S+) `).FindStringSubmatch(said)
 		if asked == nil {
 			t.Fatal("scripts/image builds nothing")
 		}
@@ -83,8 +85,9 @@ esac
 	run(repository, nil, "git", "commit", "-q", "-m", "first")
 	commit := run(repository, nil, "git", "rev-parse", "--short", "HEAD")
 	want("a commit", build(repository), commit+" "+commit)
-	want("make image", strings.Join(regexp.MustCompile(`(?:VERSION|COMMIT)=\S+`).FindAllString(run(repository, nil, "make", "-s", "image"), -1), " "),
-		fmt.Sprintf("VERSION=%s COMMIT=%[1]s", commit))
+	made := run(repository, nil, "make", "-s", "image")
+	arguments := regexp.MustCompile(`(?:VERSION|COMMIT)=\S+`).FindAllString(made, -1)
+	want("make image", strings.Join(arguments, " "), fmt.Sprintf("VERSION=%s COMMIT=%[1]s", commit))
 	run(repository, nil, "git", "tag", "v1.2.3")
 	want("a tag", build(repository), "v1.2.3 "+commit)
 	want("what was given", build(repository, "VERSION=mine", "COMMIT=abc"), "mine abc")

@@ -92,7 +92,8 @@ func (l *lan) bridges() (third int) {
 	choosing.Lock()
 	defer choosing.Unlock()
 	for third = rand.IntN(256); ; third = rand.IntN(256) {
-		if used, err := ip("addr", "show", "to", fmt.Sprintf("%s.%d.0/24", subnets[dbCable], third)); err == nil && used == "" {
+		used, err := ip("addr", "show", "to", fmt.Sprintf("%s.%d.0/24", subnets[dbCable], third))
+		if err == nil && used == "" {
 			break
 		}
 	}
@@ -143,7 +144,8 @@ func (h *host) heal(cable string) { h.port(cable, "3") }
 
 func (h *host) port(cable, state string) {
 	h.t.Helper()
-	if out, err := exec.Command("bridge", "link", "set", "dev", h.plug(cable), "state", state).CombinedOutput(); err != nil {
+	out, err := exec.Command("bridge", "link", "set", "dev", h.plug(cable), "state", state).CombinedOutput()
+	if err != nil {
 		h.t.Fatalf("set the port of %s: %v %s", h.plug(cable), err, out)
 	}
 }
@@ -167,8 +169,10 @@ func (h *host) startWeb() *host {
 
 func (h *host) init(name string) *proctest.Process {
 	h.t.Helper()
-	return proctest.Start(h.t, proctest.Options{Path: bin(h.t, "init"), Args: []string{name}, Env: h.env, Under: proctest.PID1,
-		Net: filepath.Join("/run/netns", h.ns)})
+	return proctest.Start(h.t, proctest.Options{
+		Path: bin(h.t, "init"), Args: []string{name}, Env: h.env, Under: proctest.PID1,
+		Net: filepath.Join("/run/netns", h.ns),
+	})
 }
 
 // signal sends it to every process of the bot's container.
@@ -209,7 +213,8 @@ func (h *host) polls() bool {
 			}
 		case strings.Contains(line, `"msg":"ready"`):
 			polls = true
-		case strings.Contains(line, "stopped polling"), strings.Contains(line, "standing by"), strings.Contains(line, `"msg":"stopped"`):
+		case strings.Contains(line, "stopped polling"), strings.Contains(line, "standing by"),
+			strings.Contains(line, `"msg":"stopped"`):
 			polls = false
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,8 +32,11 @@ func TestAMessageIsStoredShownAndAnsweredOnce(t *testing.T) {
 		}
 		page := r.page(alice, fmt.Sprintf("/conversations/%d", r.conversation(7).ID))
 		_, thread, _ := strings.Cut(page, "\nClose\n")
-		if lines := strings.Split(thread, "\n"); count(lines, "where is my parcel?") != 1 || count(lines, "re: where is my parcel?") != 1 || count(lines, "sent") != 1 {
-			t.Errorf("the page of the conversation wants the message and the answer, sent, once each:\n%s", page)
+		lines := strings.Split(thread, "\n")
+		for _, want := range []string{"where is my parcel?", "re: where is my parcel?", "sent"} {
+			if n := count(lines, want); n != 1 {
+				t.Errorf("%q stands %d times on the page of the conversation, want once:\n%s", want, n, page)
+			}
 		}
 		for _, name := range []string{"web", "bot"} {
 			p := r.await(name, "runs", func(p status.Process) bool { return p.State == status.Running })
@@ -102,7 +106,8 @@ func TestAutomaticRepliesGoThroughTheOutbox(t *testing.T) {
 	c := r.conversation(7)
 	proctest.Eventually(t, soon, "the reply is in the inbox as sent", func() bool {
 		all := r.messages(c.ID)
-		return len(all) == 2 && all[1].Author.Kind == inbox.ByBot && all[1].Delivery == inbox.Sent && all[1].Text == sent[0].Text
+		return len(all) == 2 && all[1].Author.Kind == inbox.ByBot && all[1].Delivery == inbox.Sent &&
+			all[1].Text == sent[0].Text
 	})
 	r.tg.Customer(7, "/help@"+botUsername(r.tg))
 	r.tg.NeedSent(2, soon)
@@ -132,10 +137,19 @@ func TestEachExecutableAlone(t *testing.T) {
 func TestHelpNamesEverySetting(t *testing.T) {
 	t.Parallel()
 	for name, settings := range map[string][]string{
-		"init": {"WEB_COMMAND", "BOT_COMMAND", "ENABLE_TELEGRAM_BOT", "STOP_TIMEOUT", "BOT_RESTART_DELAY", "BOT_RESTART_DELAY_MAX", "BOT_CONFLICT_DELAY",
-			"POLL_LOCK_FILE", "RUN_DIR", "WEB_SUCCESS_EXIT", "WEB_NOTIFY", "BOT_NOTIFY", "BOT_START_TIMEOUT", "BOT_WATCHDOG", "WEB_PASS_ENV", "BOT_PASS_ENV", "TERMINATION_LOG", "LOG_LEVEL", "LOG_FORMAT"},
-		"web": {"WEB_ADDR", "WEB_OPS_ADDR", "WEB_BASE_URL", "DATABASE_URL", "DATABASE_URL_FILE", "LOG_LEVEL", "LOG_FORMAT"},
-		"bot": {"TELEGRAM_BOT_TOKEN", "TELEGRAM_BOT_TOKEN_FILE", "TELEGRAM_API_URL", "BOT_OPS_ADDR", "DATABASE_URL", "POLL_LOCK_FILE", "RUN_DIR", "LOG_LEVEL", "LOG_FORMAT"},
+		"init": {
+			"WEB_COMMAND", "BOT_COMMAND", "ENABLE_TELEGRAM_BOT", "STOP_TIMEOUT", "BOT_RESTART_DELAY",
+			"BOT_RESTART_DELAY_MAX", "BOT_CONFLICT_DELAY", "POLL_LOCK_FILE", "RUN_DIR", "WEB_SUCCESS_EXIT", "WEB_NOTIFY",
+			"BOT_NOTIFY", "BOT_START_TIMEOUT", "BOT_WATCHDOG", "WEB_PASS_ENV", "BOT_PASS_ENV", "TERMINATION_LOG",
+			"LOG_LEVEL", "LOG_FORMAT",
+		},
+		"web": {
+			"WEB_ADDR", "WEB_OPS_ADDR", "WEB_BASE_URL", "DATABASE_URL", "DATABASE_URL_FILE", "LOG_LEVEL", "LOG_FORMAT",
+		},
+		"bot": {
+			"TELEGRAM_BOT_TOKEN", "TELEGRAM_BOT_TOKEN_FILE", "TELEGRAM_API_URL", "BOT_OPS_ADDR", "DATABASE_URL",
+			"POLL_LOCK_FILE", "RUN_DIR", "LOG_LEVEL", "LOG_FORMAT",
+		},
 	} {
 		for _, flag := range []string{"-help", "--help"} {
 			p := proctest.Start(t, proctest.Options{Path: bin(t, name), Args: []string{flag}})
@@ -280,9 +294,14 @@ func attr(n *html.Node, name string) string {
 func TestNoSettingIsReadWithoutItsRule(t *testing.T) {
 	t.Parallel()
 	garbage := map[string][]string{
-		"web":  {"WEB_ADDR=http://x", "WEB_OPS_ADDR=99999", "WEB_BASE_URL=inbox", "LOG_LEVEL=loud", "LOG_FORMAT=xml"},
-		"bot":  {"TELEGRAM_BOT_TOKEN=nonsense", "TELEGRAM_API_URL=ftp://x", "BOT_OPS_ADDR=nine", "DATABASE_URL=mysql://x", "LOG_LEVEL=loud", "LOG_FORMAT=xml"},
-		"init": {"STOP_TIMEOUT=soon", "WEB_COMMAND='unfinished", "WEB_SUCCESS_EXIT=300", "LOG_LEVEL=loud", "LOG_FORMAT=xml"},
+		"web": {"WEB_ADDR=http://x", "WEB_OPS_ADDR=99999", "WEB_BASE_URL=inbox", "LOG_LEVEL=loud", "LOG_FORMAT=xml"},
+		"bot": {
+			"TELEGRAM_BOT_TOKEN=nonsense", "TELEGRAM_API_URL=ftp://x", "BOT_OPS_ADDR=nine", "DATABASE_URL=mysql://x",
+			"LOG_LEVEL=loud", "LOG_FORMAT=xml",
+		},
+		"init": {
+			"STOP_TIMEOUT=soon", "WEB_COMMAND='unfinished", "WEB_SUCCESS_EXIT=300", "LOG_LEVEL=loud", "LOG_FORMAT=xml",
+		},
 	}
 	codes := map[string]int{"web": 78, "bot": 78, "init": 64}
 	for name, env := range garbage {
@@ -302,7 +321,8 @@ func TestNoSettingIsReadWithoutItsRule(t *testing.T) {
 // TestTheTokenIsNowhere looks where web, or a reader of logs, could see it. Every rig looks at its log lines.
 func TestTheTokenIsNowhere(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, "sqlite", "WEB_OPS_ADDR="+proctest.FreeAddr(t), "BOT_OPS_ADDR="+proctest.FreeAddr(t)).start().waitWeb().waitPolling()
+	r := newRig(t, "sqlite", "WEB_OPS_ADDR="+proctest.FreeAddr(t), "BOT_OPS_ADDR="+proctest.FreeAddr(t))
+	r.start().waitWeb().waitPolling()
 	_, secret, _ := strings.Cut(simtest.Token, ":")
 	r.roundTrip(7, "hello")
 	fault(r.tg, simulator.Cut(), func(f *simulator.Fault) { f.Times = 3 })
@@ -327,7 +347,7 @@ func TestTheTokenIsNowhere(t *testing.T) {
 			if p.NSPID == 1 && file == "environ" {
 				continue // init was given it; nobody but root can read it, which a test that runs as root cannot show
 			}
-			seen[p.Name+" "+file] = readFile("/proc/" + itoa(p.PID) + "/" + file)
+			seen[p.Name+" "+file] = readFile("/proc/" + strconv.Itoa(p.PID) + "/" + file)
 		}
 	}
 	for where, what := range seen {

@@ -14,7 +14,7 @@ import (
 // month is a retry_after that is as good as for ever.
 const month = 30 * 24 * 3600
 
-// TestTelegramAsksForAPauseOfAMonth : of what it asks for it, that alone is held back, and everybody can read until when.
+// TestTelegramAsksForAPauseOfAMonth: a pause holds back only what it was asked for. Everybody can read until when.
 func TestTelegramAsksForAPauseOfAMonth(t *testing.T) {
 	onBoth(t, func(t *testing.T, database string) {
 		r := newRig(t, database, "WEB_OPS_ADDR="+proctest.FreeAddr(t))
@@ -36,7 +36,8 @@ func TestTelegramAsksForAPauseOfAMonth(t *testing.T) {
 			proctest.Eventually(t, soon, fmt.Sprintf("answer %d waits: %s", m.ID, reason), func() bool {
 				for _, other := range r.messages(c.ID) {
 					if w := other.Waits; other.ID == m.ID && w != nil {
-						return w.Reason == reason && w.Until != nil && time.Until(*w.Until) > 29*24*time.Hour && strings.Contains(w.Text, "Telegram asks for a pause")
+						return w.Reason == reason && w.Until != nil && time.Until(*w.Until) > 29*24*time.Hour &&
+							strings.Contains(w.Text, "Telegram asks for a pause")
 					}
 				}
 				return false
@@ -44,7 +45,8 @@ func TestTelegramAsksForAPauseOfAMonth(t *testing.T) {
 		}
 		waits(first, inbox.WaitsPaused)
 		waits(r.answer(c.ID, "second"), inbox.WaitsBehind)
-		r.WaitLine(soon, `"level":"WARN"`, `"process":"bot"`, "Telegram asks for a pause before the next message", `"until"`, `"next_try"`)
+		r.WaitLine(soon, `"level":"WARN"`, `"process":"bot"`, "Telegram asks for a pause before the next message",
+			`"until"`, `"next_try"`)
 		r.roundTrip(8, "another customer is not held back")
 
 		flood("getUpdates", 1)

@@ -16,15 +16,16 @@ import (
 var proseReaders = map[string]string{
 	"internal/telegram/response.go": "Telegram tells some refusals apart by their words only, which are a part of its API",
 	"internal/telegram/send.go":     "as response.go",
-	"internal/lockfile/content.go":  "the words in a lock file are a format: who holds it, as this and earlier versions wrote it",
+	"internal/lockfile/content.go":  "the words in a lock file are a format: who holds it, in this and earlier versions",
 	"cmd/demo/run.go":               "the line by which the simulator says where it listens",
 }
 
-// TestNoProseIsParsed looks for product code that searches, cuts or compares words that people read: the text of an error, a
-// reason, a sentence. What a program acts on is a kind, a state or a count, so that words can be changed.
+// TestNoProseIsParsed looks for product code that searches, cuts or compares words that people read: the text of an
+// error, a reason, a sentence. What a program acts on is a kind, a state or a count, so that words can be changed.
 func TestNoProseIsParsed(t *testing.T) {
 	t.Parallel()
-	search := regexp.MustCompile(`^(Contains|ContainsAny|HasPrefix|HasSuffix|Cut|CutPrefix|CutSuffix|TrimPrefix|Index|LastIndex|EqualFold|MatchString|has)$`)
+	search := regexp.MustCompile(`^(Contains|ContainsAny|HasPrefix|HasSuffix|Cut|CutPrefix|CutSuffix|TrimPrefix|` +
+		`Index|LastIndex|EqualFold|MatchString|has)$`)
 	words := regexp.MustCompile(`^(Reason|Detail|Details|StatusText|Description|Title|Rule)$`)
 	sentence := regexp.MustCompile(`[a-z]{2,} [a-z]| [a-z]+ [a-z]`)
 	unused := map[string]bool{}

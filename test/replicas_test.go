@@ -40,7 +40,7 @@ func replicas(t *testing.T, n int) []*rig {
 	return all
 }
 
-// TestAnyReplicaServesAnybody : what one web was told holds in the others at once.
+// TestAnyReplicaServesAnybody: what one web was told holds in the others at once.
 func TestAnyReplicaServesAnybody(t *testing.T) {
 	t.Parallel()
 	webs := replicas(t, 3)
@@ -76,7 +76,8 @@ func TestAnyReplicaServesAnybody(t *testing.T) {
 	for i := range cap(ids) {
 		posts.Go(func() {
 			var m inbox.Message
-			code, body, err := webs[i%3].tryAPI("POST", fmt.Sprintf("/conversations/%d/messages", conversation.ID), map[string]string{"text": "once"}, &m, "Idempotency-Key", "k")
+			code, body, err := webs[i%3].tryAPI("POST", fmt.Sprintf("/conversations/%d/messages", conversation.ID),
+				map[string]string{"text": "once"}, &m, "Idempotency-Key", "k")
 			if code != 202 || err != nil {
 				t.Errorf("replica %d: %d %s %v", i%3, code, body, err)
 			}
@@ -105,7 +106,7 @@ func TestAnyReplicaServesAnybody(t *testing.T) {
 	}
 }
 
-// TestAStreamGoesOnAtAnotherReplica : cut again and again, each time continued elsewhere, it has each event once.
+// TestAStreamGoesOnAtAnotherReplica: cut again and again, each time continued elsewhere, it has each event once.
 func TestAStreamGoesOnAtAnotherReplica(t *testing.T) {
 	t.Parallel()
 	webs := replicas(t, 3)
@@ -169,8 +170,8 @@ func TestAStreamGoesOnAtAnotherReplica(t *testing.T) {
 	}
 }
 
-// balancer is the least that people put before several webs: it asks each for /readyz ten times a second and takes turns
-// between those that are ready. It tries nothing again.
+// balancer is the least that people put before several webs. It asks each for /readyz ten times a second, and takes
+// turns between those that are ready. It tries nothing again.
 type balancer struct {
 	backends []*backend
 	next     atomic.Int64
@@ -226,13 +227,13 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusServiceUnavailable)
 }
 
-// TestARollingUpdate : three hosts are stopped and started one after the other under 100 requests a second and messages both
-// ways. No request fails, nothing is lost, nothing comes twice, one polls.
+// TestARollingUpdate stops and starts three hosts one after the other, under 100 requests a second and messages both
+// ways. No request fails, nothing is lost, nothing comes twice, and one polls.
 func TestARollingUpdate(t *testing.T) {
 	t.Parallel()
 	l := newLAN(t, 3)
 	for _, h := range l.hosts {
-		h.env = merged(append(h.env, "WEB_DRAIN=2s"))
+		h.env = append(h.env, "WEB_DRAIN=2s")
 		h.start()
 	}
 	for _, h := range l.hosts {
@@ -280,7 +281,9 @@ func TestARollingUpdate(t *testing.T) {
 				return
 			}
 			in++
-			if code, body, err := front.tryAPI("POST", fmt.Sprintf("/conversations/%d/messages", c.ID), map[string]string{"text": fmt.Sprint("out ", out)}, nil); code != 202 {
+			code, body, err := front.tryAPI("POST", fmt.Sprintf("/conversations/%d/messages", c.ID),
+				map[string]string{"text": fmt.Sprint("out ", out)}, nil)
+			if code != 202 {
 				t.Errorf("answer %d: %d %s %v", out, code, body, err)
 				return
 			}
@@ -297,7 +300,7 @@ func TestARollingUpdate(t *testing.T) {
 			}
 		}
 		h.start()
-		proctest.Eventually(t, soon, "the new web is ready", func() bool { code, _ := h.get("/readyz"); return code == 200 })
+		h.waitReady()
 	}
 	stop()
 	took := time.Since(began)
@@ -308,7 +311,8 @@ func TestARollingUpdate(t *testing.T) {
 	if words := b.failed.Load(); words != nil {
 		t.Errorf("the balancer: %s", *words)
 	}
-	t.Logf("%d requests in %v (%.0f a second), %d messages in, %d answers", asked.Load(), took, float64(asked.Load())/took.Seconds(), in, out)
+	t.Logf("%d requests in %v (%.0f a second), %d messages in, %d answers",
+		asked.Load(), took, float64(asked.Load())/took.Seconds(), in, out)
 	var want []string
 	for n := range in {
 		want = append(want, fmt.Sprint("in ", n))

@@ -14,9 +14,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,6 +29,9 @@ import (
 	"tandem/internal/simulator/simtest"
 	"tandem/internal/status"
 )
+
+// helpers are those of the siege.
+var helpers = proctest.Helpers{}
 
 func TestMain(m *testing.M) {
 	_, proctest.Secret, _ = strings.Cut(simtest.Token, ":")
@@ -62,38 +67,26 @@ func newRig(t *testing.T, database string, extra ...string) *rig {
 func newRigWith(t *testing.T, tg *simtest.Telegram, database string, extra ...string) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	r := &rig{t: t, tg: tg, dir: dir, runDir: filepath.Join(dir, "run"), database: database, addr: proctest.FreeAddr(t), under: proctest.PID1}
+	r := &rig{
+		t: t, tg: tg, dir: dir, runDir: filepath.Join(dir, "run"), database: database, addr: proctest.FreeAddr(t),
+		under: proctest.PID1,
+	}
 	if database == "sqlite" {
 		r.database = "sqlite:" + filepath.Join(dir, "tandem.db")
 	}
-	r.env = merged(append([]string{
+	r.env = append([]string{
 		"RUN_DIR=" + r.runDir, "DATABASE_URL=" + r.database, "WEB_ADDR=" + r.addr, "WEB_OPS_ADDR=off", "BOT_OPS_ADDR=off",
 		"TELEGRAM_API_URL=" + tg.URL, "TELEGRAM_BOT_TOKEN=" + simtest.Token, "LOG_FORMAT=json", "LOG_LEVEL=debug",
-		"WEB_COMMAND=" + bin(t, "web"), "BOT_COMMAND=" + bin(t, "bot"), "WEB_NOTIFY=true", "BOT_NOTIFY=true", "BOT_RESTART_DELAY=100ms", "BOT_CONFLICT_DELAY=500ms",
-	}, extra...))
+		"WEB_COMMAND=" + bin(t, "web"), "BOT_COMMAND=" + bin(t, "bot"), "WEB_NOTIFY=true", "BOT_NOTIFY=true",
+		"BOT_RESTART_DELAY=100ms", "BOT_CONFLICT_DELAY=500ms",
+	}, extra...)
 	return r
-}
-
-// merged leaves the last one of each variable, as a shell's export would: of two the first one counts in Go.
-func merged(env []string) []string {
-	last := map[string]int{}
-	for i, line := range env {
-		name, _, _ := strings.Cut(line, "=")
-		last[name] = i
-	}
-	var out []string
-	for i, line := range env {
-		if name, _, _ := strings.Cut(line, "="); last[name] == i {
-			out = append(out, line)
-		}
-	}
-	return out
 }
 
 // start starts init. It may be called again when the one before has ended.
 func (r *rig) start() *rig {
 	r.t.Helper()
-	r.Process = proctest.Start(r.t, proctest.Options{Path: r.bin("init"), Env: merged(r.env), Under: r.under, Mounts: r.mounts})
+	r.Process = proctest.Start(r.t, proctest.Options{Path: r.bin("init"), Env: r.env, Under: r.under, Mounts: r.mounts})
 	return r
 }
 
@@ -166,14 +159,25 @@ func (r *rig) await(name, what string, ok func(p status.Process) bool) status.Pr
 // waitWeb waits until web answers.
 func (r *rig) waitWeb() *rig {
 	r.t.Helper()
-	proctest.Eventually(r.t, soon, "web answers /healthz", func() bool { code, _ := r.get("/healthz"); return code == 200 })
+	proctest.Eventually(r.t, soon, "web answers /healthz", func() bool {
+		code, _ := r.get("/healthz")
+		return code == 200
+	})
 	return r
 }
 
 // waitReady waits until web has its database and writes into it.
 func (r *rig) waitReady() *rig {
 	r.t.Helper()
-	proctest.Eventually(r.t, 2*soon, "/readyz says 200", func() bool { code, _ := r.get("/readyz"); return code == 200 })
+	return r.waitReadyz(200)
+}
+
+func (r *rig) waitReadyz(want int) *rig {
+	r.t.Helper()
+	proctest.Eventually(r.t, 2*soon, fmt.Sprintf("/readyz says %d", want), func() bool {
+		code, _ := r.get("/readyz")
+		return code == want
+	})
 	return r
 }
 
@@ -354,9 +358,7 @@ func (r *rig) messages(conversationID int64) []inbox.Message {
 			break
 		}
 	}
-	for i, j := 0, len(all)-1; i < j; i, j = i+1, j-1 {
-		all[i], all[j] = all[j], all[i]
-	}
+	slices.Reverse(all)
 	return all
 }
 
@@ -375,26 +377,46 @@ func (r *rig) texts(conversationID int64, d inbox.Direction) []string {
 func (r *rig) answer(conversationID int64, text string, header ...string) inbox.Message {
 	r.t.Helper()
 	var m inbox.Message
-	if code, body := r.api("POST", fmt.Sprintf("/conversations/%d/messages", conversationID), map[string]string{"text": text}, &m, header...); code != 202 {
+	path := fmt.Sprintf("/conversations/%d/messages", conversationID)
+	if code, body := r.api("POST", path, map[string]string{"text": text}, &m, header...); code != 202 {
 		r.t.Fatalf("answering: %d %s", code, body)
 	}
 	return m
 }
 
-// waitDelivery waits until the answer is in the state.
-func (r *rig) waitDelivery(m inbox.Message, want inbox.DeliveryState) inbox.Message {
+// waitDelivery waits until the answer is in one of the states.
+func (r *rig) waitDelivery(m inbox.Message, want ...inbox.DeliveryState) inbox.Message {
 	r.t.Helper()
 	var found inbox.Message
-	proctest.Eventually(r.t, soon, fmt.Sprintf("answer %d is %s", m.ID, want), func() bool {
+	proctest.Eventually(r.t, 2*soon, fmt.Sprintf("answer %d is %v", m.ID, want), func() bool {
 		for _, other := range r.messages(m.ConversationID) {
 			if other.ID == m.ID {
 				found = other
-				return other.Delivery == want
+				return slices.Contains(want, other.Delivery)
 			}
 		}
 		return false
 	})
 	return found
+}
+
+// allDelivered says whether nothing of the conversations is on its way any more, in either direction.
+func (r *rig) allDelivered(conversations []inbox.Conversation) bool {
+	if r.tg.Polls(0).Pending > 0 {
+		return false
+	}
+	for _, c := range conversations {
+		all := r.messages(c.ID)
+		if len(all) == 0 { // it could not be read
+			return false
+		}
+		for _, m := range all {
+			if m.Delivery == inbox.Queued || m.Delivery == inbox.Sending {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // roundTrip is the main job: a message in is stored once, and the answer to it arrives once.
@@ -438,7 +460,7 @@ func onBoth(t *testing.T, test func(t *testing.T, database string)) {
 	t.Run("postgres", func(t *testing.T) { t.Parallel(); test(t, pgtest.URL(t)) })
 }
 
-// banner is the page as somebody without a sign-in or with one sees it.
+// signedIn is the browser of an operator.
 func (r *rig) signedIn() *http.Client {
 	r.t.Helper()
 	return signIn(r.t, "http://"+r.addr, strings.TrimSpace(lastLine(r.web("operator", "add", "alice"))))
@@ -447,6 +469,13 @@ func (r *rig) signedIn() *http.Client {
 func lastLine(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	return lines[len(lines)-1]
+}
+
+func kill(t *testing.T, pid int, sig syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(pid, sig); err != nil && err != syscall.ESRCH {
+		t.Fatalf("send %s to process %d: %v", sig, pid, err)
+	}
 }
 
 func fault(tg *simtest.Telegram, f simulator.Fault, change func(*simulator.Fault)) int64 {

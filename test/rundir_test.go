@@ -14,8 +14,9 @@ import (
 	"tandem/internal/status"
 )
 
-// TestHostileRunDir: whatever somebody who can write RUN_DIR, such as a bot that was taken over, puts in the place of what is
-// read there, the page answers, init status does, a stop is a stop, and no other file is written.
+// TestHostileRunDir: somebody who can write RUN_DIR, such as a bot that was taken over, puts something else in the
+// place of what is read there. The page answers all the same, and so does init status. A stop is a stop, and no other
+// file is written.
 func TestHostileRunDir(t *testing.T) {
 	t.Parallel()
 	for what, plant := range map[string]func(path, victim string) error{
@@ -49,7 +50,9 @@ func TestHostileRunDir(t *testing.T) {
 			if err := os.MkdirAll(r.runDir, 0o777); err != nil {
 				t.Fatal(err)
 			}
-			for _, name := range []string{"status.json", "status.json.new", "bot.words", "bot.words.new", "init.sock", "notify.sock"} {
+			for _, name := range []string{
+				"status.json", "status.json.new", "bot.words", "bot.words.new", "init.sock", "notify.sock",
+			} {
 				put(name)
 			}
 			r.start().waitWeb()

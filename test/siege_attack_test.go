@@ -28,8 +28,8 @@ type target struct {
 	Tokens                      []string
 }
 
-// attack is what strangers, hostile programs with a token and whoever reaches the other ports do, all at once. Each
-// attacker has one connection; when that has ended he makes the next one a second later.
+// attack is what is done all at once by strangers, by hostile programs with a token, and by whoever reaches the other
+// ports. Each attacker has one connection. When that has ended, he makes the next one a second later.
 type attack struct {
 	everywhere bool
 	ctx        context.Context
@@ -42,8 +42,8 @@ type attackers struct{ n, open, most, made, refused atomic.Int64 }
 
 func init() { helpers["attack"] = attackHelper }
 
-// beginAttack begins the attack in a process of its own, so that the well-behaved client does not wait for the attackers in
-// its own. end ends it and says what they did.
+// beginAttack begins the attack in a process of its own. So the well-behaved client does not wait for the attackers in
+// its own process. end ends it and says what they did.
 func beginAttack(t *testing.T, on target) (end func() string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -107,7 +107,9 @@ func (a *attack) begin(on target) {
 	// 1,000 idle and slow ones.
 	a.tcp("idle", 500, web, func(c net.Conn, i int) { sink(c) })
 	a.tcp("idle after a request", 200, web, func(c net.Conn, i int) { say(c, get("/healthz", "")); sink(c) })
-	a.tcp("slow to ask", 284, web, func(c net.Conn, i int) { drip(ctx, c, get("/healthz", "X-Long: "+strings.Repeat("x", 1000)+"\r\n")) })
+	a.tcp("slow to ask", 284, web, func(c net.Conn, i int) {
+		drip(ctx, c, get("/healthz", "X-Long: "+strings.Repeat("x", 1000)+"\r\n"))
+	})
 	a.tcp("slow to take 25 MB", 16, web, func(c net.Conn, i int) {
 		say(c, get(fmt.Sprintf("/api/v1/conversations/%d/messages?limit=200&as=%d", on.Lure.Large, i), bearer(i)))
 		pause(ctx, 15*time.Second)
@@ -115,7 +117,8 @@ func (a *attack) begin(on target) {
 	// 300 half bodies.
 	half := func(path, headers string, length int) func(net.Conn, int) {
 		return func(c net.Conn, i int) {
-			say(c, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: tandem\r\n%sContent-Length: %d\r\n\r\n", path, headers, length)+strings.Repeat("a", length-1000))
+			head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: tandem\r\n%sContent-Length: %d\r\n\r\n", path, headers, length)
+			say(c, head+strings.Repeat("a", length-1000))
 			sink(c)
 		}
 	}
@@ -124,7 +127,10 @@ func (a *attack) begin(on target) {
 	a.tcp("half an answer", 75, web, half("/conversations/1/answers", form, 1<<20))
 	a.tcp("half an answer of a program", 75, web, half("/api/v1/conversations/1/messages", object+bearer(0), 500<<10))
 	// 64 deaf streams.
-	a.tcp("deaf", 64, web, func(c net.Conn, i int) { say(c, get("/api/v1/events?after=0", bearer(i))); pause(ctx, 15*time.Second) })
+	a.tcp("deaf", 64, web, func(c net.Conn, i int) {
+		say(c, get("/api/v1/events?after=0", bearer(i)))
+		pause(ctx, 15*time.Second)
+	})
 	// 8 slowest reads.
 	a.tcp("slowest reads", 8, web, func(c net.Conn, i int) {
 		q := url.QueryEscape(on.Lure.Slow[:len(on.Lure.Slow)-3] + fmt.Sprintf("%03d", rand.IntN(1000)))
@@ -136,7 +142,10 @@ func (a *attack) begin(on target) {
 		a.tcp(name+" operations port: idle", 100, addr, func(c net.Conn, i int) { sink(c) })
 		a.tcp(name+" operations port: half a request", 100, addr, half("/metrics", "", 2000))
 		a.tcp(name+" operations port: garbage", 50, addr, func(c net.Conn, i int) { say(c, garbage(2000)); sink(c) })
-		a.tcp(name+" operations port: deaf", 8, addr, func(c net.Conn, i int) { say(c, strings.Repeat(get("/metrics", ""), 100)); pause(ctx, 15*time.Second) })
+		a.tcp(name+" operations port: deaf", 8, addr, func(c net.Conn, i int) {
+			say(c, strings.Repeat(get("/metrics", ""), 100))
+			pause(ctx, 15*time.Second)
+		})
 	}
 	socket := func(kind string, n int, f func(c net.Conn, i int)) {
 		a.each("init's socket: "+kind, n, net.Dialer{}, "unix", on.Socket, f)
@@ -178,7 +187,11 @@ func (a *attack) each(kind string, n int, d net.Dialer, network, addr string, f 
 					count.refused.Add(1)
 				} else {
 					count.made.Add(1)
-					for open, most := count.open.Add(1), count.most.Load(); open > most && !count.most.CompareAndSwap(most, open); most = count.most.Load() {
+					open := count.open.Add(1)
+					for most := count.most.Load(); open > most; most = count.most.Load() {
+						if count.most.CompareAndSwap(most, open) {
+							break
+						}
 					}
 					hangUp := context.AfterFunc(a.ctx, func() { c.Close() })
 					f(c, i)
@@ -197,7 +210,8 @@ func (a *attack) table() string {
 	var b strings.Builder
 	for _, kind := range slices.Sorted(maps.Keys(a.counts)) {
 		n := a.counts[kind]
-		fmt.Fprintf(&b, "%-40s %4d attackers, at most %4d connections at once, %5d made, %5d refused\n", kind, n.n.Load(), n.most.Load(), n.made.Load(), n.refused.Load())
+		fmt.Fprintf(&b, "%-40s %4d attackers, at most %4d connections at once, %5d made, %5d refused\n",
+			kind, n.n.Load(), n.most.Load(), n.made.Load(), n.refused.Load())
 	}
 	return b.String()
 }

@@ -56,7 +56,12 @@ type wellBehaved struct {
 type figures struct {
 	took  map[string][]time.Duration
 	wrong []string
-	kinds map[string]int // of the requests that failed, and how often
+	kinds map[string]int // of what failed, and how often
+}
+
+func (f *figures) failed(kind, how string) {
+	f.kinds[kind]++
+	f.wrong = append(f.wrong, fmt.Sprintf("%s %s %s", time.Now().Format("15:04:05.000"), kind, how))
 }
 
 func (f figures) all() []time.Duration {
@@ -79,14 +84,16 @@ func quantile(all []time.Duration, q float64) time.Duration {
 
 func (f figures) String() string {
 	all := f.all()
-	return fmt.Sprintf("%d requests, %d failures, p50 %s, p99 %s, at most %s", len(all), len(f.wrong), quantile(all, .5), quantile(all, .99), quantile(all, 1))
+	return fmt.Sprintf("%d requests, %d failures, p50 %s, p99 %s, at most %s",
+		len(all), len(f.wrong), quantile(all, .5), quantile(all, .99), quantile(all, 1))
 }
 
 func (f figures) table() string {
 	var b strings.Builder
 	for _, kind := range slices.Sorted(maps.Keys(f.took)) {
 		took := f.took[kind]
-		fmt.Fprintf(&b, "%-20s %6d  p50 %-8s p99 %-8s at most %s\n", kind, len(took), quantile(took, .5), quantile(took, .99), quantile(took, 1))
+		fmt.Fprintf(&b, "%-20s %6d  p50 %-8s p99 %-8s at most %s\n",
+			kind, len(took), quantile(took, .5), quantile(took, .99), quantile(took, 1))
 	}
 	return b.String()
 }
@@ -98,7 +105,11 @@ func newWellBehaved(t *testing.T, r *rig) *wellBehaved {
 	// As browsers and a reverse proxy do: connections are kept and used again.
 	keeping := &http.Transport{MaxIdleConnsPerHost: 16}
 	t.Cleanup(keeping.CloseIdleConnections)
-	c := &wellBehaved{t: t, r: r, program: &http.Client{Transport: keeping, Timeout: siegePatience}, told: map[int64]int{}, perhaps: map[string]bool{}}
+	c := &wellBehaved{
+		t: t, r: r, program: &http.Client{Transport: keeping, Timeout: siegePatience},
+		told: map[int64]int{}, perhaps: map[string]bool{},
+		figures: figures{kinds: map[string]int{}},
+	}
 	for i := range siegePeople {
 		name := fmt.Sprintf("person %d", i)
 		c.tokens[i] = strings.TrimSpace(r.web("token", "create", name))
@@ -141,7 +152,8 @@ func (c *wellBehaved) begin() {
 	}
 	every(time.Second/siegeRate, c.ask)
 	every(siegeWriting, c.write)
-	every(time.Second, func() { c.get("bot /healthz", "http://"+setting(c.r.env, "BOT_OPS_ADDR=")+"/healthz", c.program, "ok") })
+	botHealth := "http://" + setting(c.r.env, "BOT_OPS_ADDR=") + "/healthz"
+	every(time.Second, func() { c.get("bot /healthz", botHealth, c.program, "ok") })
 	every(time.Second, func() { c.note("init status", time.Now(), c.initStatus()) })
 }
 
@@ -160,8 +172,7 @@ func (c *wellBehaved) note(kind string, begun time.Time, err error) {
 	defer c.mu.Unlock()
 	c.figures.took[kind] = append(c.figures.took[kind], took)
 	if err != nil {
-		c.figures.kinds[kind]++
-		c.figures.wrong = append(c.figures.wrong, fmt.Sprintf("%s %s after %s: %v", time.Now().Format("15:04:05.000"), kind, took.Round(time.Millisecond), err))
+		c.figures.failed(kind, fmt.Sprintf("after %s: %v", took.Round(time.Millisecond), err))
 	}
 }
 
@@ -176,7 +187,8 @@ func (c *wellBehaved) ask() {
 	switch n % 20 {
 	case 0:
 		text := fmt.Sprintf("answer %d", n)
-		taken := c.do("answer", "POST", fmt.Sprintf("%s/api/v1/conversations/%d/messages", base, id), c.program, map[string]string{"text": text}, 202, text)
+		path := fmt.Sprintf("%s/api/v1/conversations/%d/messages", base, id)
+		taken := c.do("answer", "POST", path, c.program, map[string]string{"text": text}, 202, text)
 		c.mu.Lock()
 		if taken {
 			c.out[i] = append(c.out[i], text)
@@ -271,7 +283,8 @@ func (c *wellBehaved) initStatus() error {
 	return err
 }
 
-// stream follows the events from now on; ready is called when it does. One that is cut goes on from there and is a failure.
+// stream follows the events from now on. It calls ready when it does. A stream that is cut goes on from there and is a
+// failure.
 func (c *wellBehaved) stream(ctx context.Context, ready func()) {
 	last := ""
 	for ctx.Err() == nil {
@@ -317,7 +330,7 @@ func (c *wellBehaved) stream(ctx context.Context, ready func()) {
 		}()
 		if ctx.Err() == nil {
 			c.mu.Lock()
-			c.figures.wrong = append(c.figures.wrong, fmt.Sprintf("%s stream: %v", time.Now().Format("15:04:05.000"), err))
+			c.figures.failed("stream", fmt.Sprint(err))
 			c.mu.Unlock()
 			select {
 			case <-ctx.Done():
@@ -331,22 +344,8 @@ func (c *wellBehaved) stream(ctx context.Context, ready func()) {
 func (c *wellBehaved) nothingIsLost() {
 	c.t.Helper()
 	proctest.Eventually(c.t, 2*soon, "every update is stored and nothing is queued", func() bool {
-		if c.r.tg.Polls(0).Pending > 0 {
-			return false
-		}
 		time.Sleep(50 * time.Millisecond) // the machine has more to do than to be asked this
-		for _, conversation := range c.conversations {
-			all := c.r.messages(conversation.ID)
-			if len(all) == 0 {
-				return false
-			}
-			for _, m := range all {
-				if m.Delivery == inbox.Queued || m.Delivery == inbox.Sending {
-					return false
-				}
-			}
-		}
-		return true
+		return c.r.allDelivered(c.conversations[:])
 	})
 	arrived := map[int64][]string{}
 	for _, s := range c.r.tg.Sent() {

@@ -31,13 +31,16 @@ const (
 	siegeFiles   = 4096            // that web and the bot may have open
 )
 
-// TestSiege attacks web, the bot's operations port and init's control socket while a well-behaved client, customers and
-// an operator go on with their work: none of them notices, nothing is lost, and memory is bounded and comes back. SIEGE
-// is how long the attacks take in all: make siege. Below a minute it is the short one of make check, with as long an attack
-// for each round, on SQLite alone, and its latency is printed and no failure.
+// TestSiege attacks web, the bot's operations port and init's control socket. Meanwhile a well-behaved client,
+// customers and an operator go on with their work. None of them notices, nothing is lost, and memory is bounded and
+// comes back.
+//
+// SIEGE is how long the attacks take in all; `make siege` sets it. Below a minute it is the short one of `make check`:
+// each round has the whole time, SQLite is the only database, and the client's latency is printed and fails nothing.
 func TestSiege(t *testing.T) {
 	if os.Getenv("SIEGE") == "" {
-		testenv.Untested(t, "minutes of attack, which want the whole machine: make siege; make check has a short one at its end")
+		testenv.Untested(t, "minutes of attack, which want the whole machine: make siege. "+
+			"make check has a short one at its end")
 	}
 	attack, err := time.ParseDuration(os.Getenv("SIEGE"))
 	if err != nil || attack < time.Second {
@@ -78,7 +81,8 @@ func (s siegeRound) run(t *testing.T, turn *sync.Mutex, attack time.Duration, sh
 		database = pgtest.URL(t)
 	}
 	files := strconv.Itoa(siegeFiles)
-	r := newRig(t, database, "LOG_LEVEL=info", "WEB_OPS_ADDR="+proctest.FreeAddr(t), "BOT_OPS_ADDR="+proctest.FreeAddr(t), "WEB_NOFILE="+files, "BOT_NOFILE="+files,
+	r := newRig(t, database, "LOG_LEVEL=info", "WEB_NOFILE="+files, "BOT_NOFILE="+files,
+		"WEB_OPS_ADDR="+proctest.FreeAddr(t), "BOT_OPS_ADDR="+proctest.FreeAddr(t),
 		"WEB_COMMAND="+proctest.Bin(t, "web"), "BOT_COMMAND="+proctest.Bin(t, "bot"))
 	r.shipped = true
 	r.start().waitWeb().waitPolling()
@@ -99,14 +103,20 @@ func (s siegeRound) run(t *testing.T, turn *sync.Mutex, attack time.Duration, sh
 	for _, name := range siegeProcesses {
 		resident[name] = memory(name, "VmRSS")
 	}
-	cpu := map[string]time.Duration{"init": -cpuOf(t, r.PID), "web": -cpuOf(t, pids["web"]), "bot": -cpuOf(t, pids["bot"]), "the rest": -cpuOf(t, os.Getpid())}
-	endAttack := beginAttack(t, target{Web: r.addr, WebOps: setting(r.env, "WEB_OPS_ADDR="), BotOps: setting(r.env, "BOT_OPS_ADDR="),
-		Socket: filepath.Join(r.runDir, "init.sock"), Everywhere: s.everywhere, Lure: lure, Tokens: tokens})
+	watched := map[string]int{"init": r.PID, "web": pids["web"], "bot": pids["bot"], "the rest": os.Getpid()}
+	cpu := map[string]time.Duration{}
+	for name, pid := range watched {
+		cpu[name] = -cpuOf(t, pid)
+	}
+	endAttack := beginAttack(t, target{
+		Web: r.addr, WebOps: setting(r.env, "WEB_OPS_ADDR="), BotOps: setting(r.env, "BOT_OPS_ADDR="),
+		Socket: filepath.Join(r.runDir, "init.sock"), Everywhere: s.everywhere, Lure: lure, Tokens: tokens,
+	})
 	c.begin()
 	time.Sleep(attack)
 	during := c.end()
 	attackers := endAttack()
-	for name, pid := range map[string]int{"init": r.PID, "web": pids["web"], "bot": pids["bot"], "the rest": os.Getpid()} {
+	for name, pid := range watched {
 		cpu[name] += cpuOf(t, pid)
 	}
 	began, most := time.Now(), map[string]int{}
@@ -124,17 +134,20 @@ func (s siegeRound) run(t *testing.T, turn *sync.Mutex, attack time.Duration, sh
 		t.Errorf("web had %.0f MB, want at most %.0f", mb(n), mb(siegeMemory))
 	}
 	if n := len(before.wrong) + len(during.wrong); n > 0 {
-		t.Errorf("the well-behaved client failed %d times, %d of them beside the attack, %v:\n%s", n, len(during.wrong), during.kinds, first(10, append(before.wrong, during.wrong...)))
+		t.Errorf("the well-behaved client failed %d times, %d of them beside the attack, %v:\n%s",
+			n, len(during.wrong), during.kinds, first(10, append(before.wrong, during.wrong...)))
 	}
 	if p99 := during.quantile(.99); p99 > siegeLatency && !short {
-		t.Errorf("the well-behaved client's p99 was %s beside the attack and %s before it, want at most %s", p99, before.quantile(.99), siegeLatency)
+		t.Errorf("the well-behaved client's p99 was %s beside the attack and %s before it, want at most %s",
+			p99, before.quantile(.99), siegeLatency)
 	}
 
 	c.nothingIsLost()
 	over()
-	proctest.Eventually(t, siegeForget-time.Since(began), fmt.Sprintf("web is back to %.0f MB", mb(resident["web"]+siegeLeft)), func() bool {
+	back := resident["web"] + siegeLeft
+	proctest.Eventually(t, siegeForget-time.Since(began), fmt.Sprintf("web is back to %.0f MB", mb(back)), func() bool {
 		time.Sleep(100 * time.Millisecond)
-		return memory("web", "VmRSS") <= resident["web"]+siegeLeft
+		return memory("web", "VmRSS") <= back
 	})
 	t.Logf("web: %.0f MB %.1f s after the attack", mb(memory("web", "VmRSS")), time.Since(began).Seconds())
 	if n := r.process("web").Restarts + r.process("bot").Restarts; n != 0 {
@@ -150,7 +163,7 @@ func mb(bytes int) float64 { return float64(bytes) / (1 << 20) }
 // memoryOf is a figure of a process from /proc/PID/status, in bytes.
 func memoryOf(t *testing.T, pid int, figure string) int {
 	t.Helper()
-	m := regexp.MustCompile(figure + `:\s+(\d+) kB`).FindStringSubmatch(readFile("/proc/" + itoa(pid) + "/status"))
+	m := regexp.MustCompile(figure + `:\s+(\d+) kB`).FindStringSubmatch(readFile("/proc/" + strconv.Itoa(pid) + "/status"))
 	if m == nil {
 		t.Fatalf("there is no %s of process %d", figure, pid)
 	}
@@ -161,7 +174,7 @@ func memoryOf(t *testing.T, pid int, figure string) int {
 // cpuOf is the processor time that a process has used.
 func cpuOf(t *testing.T, pid int) time.Duration {
 	t.Helper()
-	_, after, _ := strings.Cut(readFile("/proc/"+itoa(pid)+"/stat"), ") ")
+	_, after, _ := strings.Cut(readFile("/proc/"+strconv.Itoa(pid)+"/stat"), ") ")
 	f := strings.Fields(after)
 	if len(f) < 13 {
 		t.Fatalf("process %d has no times", pid)
@@ -182,7 +195,8 @@ func manyFiles(t *testing.T, n uint64) {
 		return
 	}
 	if limit.Max < n {
-		testenv.Missing(t, fmt.Sprintf("the attackers need %d open files, this process may have %d: ulimit -Hn %d", n, limit.Max, n))
+		testenv.Missing(t, fmt.Sprintf("the attackers need %d open files, this process may have %d: ulimit -Hn %[1]d",
+			n, limit.Max))
 	}
 	limit.Cur = n
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -230,16 +244,22 @@ func seedSiege(t *testing.T, r *rig) lure {
 		if direction == "out" {
 			author, delivery = "operator", "sent"
 		}
-		exec(numbers(conversations) + fmt.Sprintf(`INSERT INTO conversations (bot_id, chat_id, customer_id, customer_name, customer_username, customer_language,
-			search, status, blocked, last_message_id, created_at, updated_at)
-			SELECT %d, %d + i, %[2]d + i, 'Somebody', '', '', 'somebody', 'open', FALSE, 0, %[3]d, %[3]d FROM n`, simtest.BotID, first, now))
-		exec(numbers(messages)+fmt.Sprintf(`INSERT INTO messages (id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id, author_name,
-			created_at, edit_seen, thread_id, album_id, delivery, error)
-			SELECT (SELECT last_message FROM counters) + ROW_NUMBER() OVER (ORDER BY n.i, c.id), c.bot_id, c.id, '%s', 'text', CAST($1 AS TEXT), CAST($1 AS TEXT), '%s', '1',
-			'Somebody', %d, 0, 0, '', '%s', '' FROM n CROSS JOIN conversations c WHERE c.chat_id > %d AND c.chat_id <= %d`,
+		exec(numbers(conversations) + fmt.Sprintf(`
+			INSERT INTO conversations (bot_id, chat_id, customer_id, customer_name, customer_username, customer_language,
+				search, status, blocked, last_message_id, created_at, updated_at)
+			SELECT %d, %d + i, %[2]d + i, 'Somebody', '', '', 'somebody', 'open', FALSE, 0, %[3]d, %[3]d
+			FROM n`, simtest.BotID, first, now))
+		exec(numbers(messages)+fmt.Sprintf(`
+			INSERT INTO messages (id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id,
+				author_name, created_at, edit_seen, thread_id, album_id, delivery, error)
+			SELECT (SELECT last_message FROM counters) + ROW_NUMBER() OVER (ORDER BY n.i, c.id), c.bot_id, c.id,
+				'%s', 'text', CAST($1 AS TEXT), CAST($1 AS TEXT), '%s', '1', 'Somebody', %d, 0, 0, '', '%s', ''
+			FROM n CROSS JOIN conversations c WHERE c.chat_id > %d AND c.chat_id <= %d`,
 			direction, author, now, delivery, first, first+conversations), text)
 		exec(`UPDATE counters SET last_message = (SELECT MAX(id) FROM messages)`)
-		exec(`UPDATE conversations SET last_message_id = (SELECT MAX(id) FROM messages WHERE conversation_id = conversations.id) WHERE last_message_id = 0`)
+		exec(`UPDATE conversations
+			SET last_message_id = (SELECT MAX(id) FROM messages WHERE conversation_id = conversations.id)
+			WHERE last_message_id = 0`)
 		if err := tx.QueryRowContext(t.Context(), `SELECT MAX(id) FROM conversations`).Scan(&id); err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,9 @@ func TestAStopLosesNothing(t *testing.T) {
 				c := r.conversation(7)
 
 				// A send that Telegram answers only once the stop is under way.
-				waits := fault(r.tg, simulator.Delay(60_000), func(f *simulator.Fault) { f.Method, f.Times = "sendMessage", 1 })
+				waits := fault(r.tg, simulator.Delay(60_000), func(f *simulator.Fault) {
+					f.Method, f.Times = "sendMessage", 1
+				})
 				slow := r.answer(c.ID, "slow answer")
 				r.waitDelivery(slow, inbox.Sending)
 
@@ -39,7 +41,9 @@ func TestAStopLosesNothing(t *testing.T) {
 				}
 				defer conn.Close()
 				body := `{"text":"written while stopping"}`
-				fmt.Fprintf(conn, "POST /api/v1/conversations/%d/messages HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
+				fmt.Fprintf(conn, "POST /api/v1/conversations/%d/messages HTTP/1.1\r\n"+
+					"Host: %s\r\nAuthorization: Bearer %s\r\n"+
+					"Content-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
 					c.ID, r.addr, r.bearer, len(body))
 				answers := bufio.NewReader(conn)
 				if line, err := answers.ReadString('\n'); !strings.Contains(line, "100 Continue") {
@@ -130,7 +134,8 @@ func TestAStopAtAnyMoment(t *testing.T) {
 	})
 	t.Run("twice", func(t *testing.T) {
 		t.Parallel()
-		r := newRig(t, "sqlite", "WEB_COMMAND=sh -c 'trap \"\" TERM; while :; do sleep 1; done'", "ENABLE_TELEGRAM_BOT=off", "STOP_TIMEOUT=1m", "WEB_NOTIFY=false").start()
+		r := newRig(t, "sqlite", "WEB_COMMAND=sh -c 'trap \"\" TERM; while :; do sleep 1; done'", "WEB_NOTIFY=false",
+			"ENABLE_TELEGRAM_BOT=off", "STOP_TIMEOUT=1m").start()
 		proctest.Eventually(t, soon, "web runs", func() bool { return r.process("web").State == status.Running })
 		ignoresTERM(t, r)
 		r.Signal(syscall.SIGTERM)

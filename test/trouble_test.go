@@ -127,8 +127,8 @@ var troubles = []struct {
 	}},
 }
 
-// TestThreeHostsInTrouble is make chaos, in short: random trouble while messages go both ways. Every message is stored once
-// and in order, every answer is sent once, in order, or said to be unknown. CHAOS is the number of events.
+// TestThreeHostsInTrouble is make chaos, in short: random trouble while messages go both ways. Every message is stored
+// once and in order. Every answer is sent once and in order, or said to be unknown. CHAOS is the number of events.
 func TestThreeHostsInTrouble(t *testing.T) {
 	t.Parallel()
 	events := 6
@@ -169,7 +169,8 @@ func TestThreeHostsInTrouble(t *testing.T) {
 			t.Errorf("host %d takes one of the others for a stranger", h.n)
 		}
 	}
-	t.Logf("%d events: %v; %d messages and %d answers, %d of them unknown", events, x.counts, customers*perCustomer, customers*(perCustomer-1), unknown)
+	t.Logf("%d events: %v; %d messages and %d answers, %d of them unknown",
+		events, x.counts, customers*perCustomer, customers*(perCustomer-1), unknown)
 }
 
 func newTrouble(t *testing.T, events int) *trouble {
@@ -179,7 +180,7 @@ func newTrouble(t *testing.T, events int) *trouble {
 	x.primary, x.replica = x.pg, x.pg.Replica()
 	address := bothOf(t, x.hosts[0].database, withPort(t, x.hosts[0].database, x.replica.URL()))
 	for _, h := range x.hosts {
-		h.env = merged(append(h.env, "DATABASE_URL="+address))
+		h.env = append(h.env, "DATABASE_URL="+address)
 		h.client = &http.Client{Timeout: 3 * time.Second} // another host is asked then
 		h.start().waitWeb()
 		h.bearer = x.hosts[0].token()
@@ -275,17 +276,6 @@ func (x *trouble) settle() {
 	front := x.hosts[0].rig
 	front.client = nil // as much patience as others have
 	proctest.Eventually(x.t, 3*time.Minute, "nothing is queued or being sent any more", func() bool {
-		for _, c := range x.conversations {
-			all := front.messages(c.ID)
-			if len(all) == 0 {
-				return false
-			}
-			for _, m := range all {
-				if m.Delivery == inbox.Queued || m.Delivery == inbox.Sending {
-					return false
-				}
-			}
-		}
-		return x.tg.Polls(0).Pending == 0
+		return front.allDelivered(x.conversations[:])
 	})
 }

@@ -13,7 +13,7 @@ import (
 	"tandem/internal/status"
 )
 
-// TestASchemaOfALaterVersion : another container has been updated to a version that changes the schema beyond what this
+// TestASchemaOfALaterVersion: another container has been updated to a version that changes the schema beyond what this
 // one can use. The bot ends and says why, web stays and says it too, and both go on when the update was taken back.
 func TestASchemaOfALaterVersion(t *testing.T) {
 	t.Parallel()
@@ -42,7 +42,7 @@ func TestASchemaOfALaterVersion(t *testing.T) {
 	if _, err := admin.Exec(ctx, `UPDATE schema_compat SET oldest = 2`); err != nil {
 		t.Fatal(err)
 	}
-	proctest.Eventually(t, 2*soon, "/readyz says 200", func() bool { code, _ := r.get("/readyz"); return code == 200 })
+	r.waitReady()
 	stays()
 	r.stop()
 }

@@ -1,8 +1,8 @@
-// Bench measures Tandem beside the least that a Go programmer would write for the same job (./baseline), in
-// one run and interleaved, and then several replicas of web on one PostgreSQL, and prints Markdown tables. `make bench`
-// runs it.
+// Bench measures Tandem beside the least that a Go programmer would write for the same job (./baseline), in one run and
+// interleaved. Then it measures several replicas of web on one PostgreSQL. It prints Markdown tables. `make bench` runs
+// it.
 //
-// What it prints are medians and ratios: the machine may be noisy, the two are measured under the same noise.
+// What it prints are medians and ratios: the machine may be noisy, and both are measured under the same noise.
 package main
 
 import (
@@ -62,8 +62,8 @@ func main() {
 	}
 }
 
-// afterwards has the shell run a script when the function that it returns is called, or when this process has ended without,
-// however that came. A session of its own keeps the terminal's Ctrl-C from it.
+// afterwards has the shell run a script when the function that it returns is called, or when this process has ended
+// without that, however it ended. A session of its own keeps the terminal's Ctrl-C from the shell.
 func afterwards(script string, args ...string) (now func(), err error) {
 	cmd := exec.Command("sh", append([]string{"-c", "cat >/dev/null; " + script, "bench-afterwards"}, args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -115,8 +115,12 @@ func (b *bench) run(idle time.Duration) error {
 	fmt.Printf("Medians of %d rounds, SQLite with synchronous=FULL, both in one run.\n\n", b.rounds)
 	fmt.Println("| figure | Tandem | baseline | ratio |\n| --- | --- | --- | --- |")
 	for _, row := range []struct{ name, unit string }{
-		{"start to the first answer", "ms"}, {"resident memory, all processes", "MB"}, {"proportional memory, all processes", "MB"},
-		{"list of 50 conversations", "requests/s"}, {"updates stored and confirmed", "updates/s"}, {"stop with a poll open", "ms"},
+		{"start to the first answer", "ms"},
+		{"resident memory, all processes", "MB"},
+		{"proportional memory, all processes", "MB"},
+		{"list of 50 conversations", "requests/s"},
+		{"updates stored and confirmed", "updates/s"},
+		{"stop with a poll open", "ms"},
 	} {
 		o, t := ours.median(row.name), theirs.median(row.name)
 		fmt.Printf("| %s | %.4g %s | %.4g %s | %.2f |\n", row.name, o, row.unit, t, row.unit, o/t)
@@ -144,8 +148,9 @@ func (b *bench) tandem(tg string) (*system, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := append(os.Environ(), "DATABASE_URL=sqlite:"+dir+"/tandem.db", "RUN_DIR="+dir+"/run", "WEB_ADDR="+addr, "WEB_OPS_ADDR=off",
-		"BOT_OPS_ADDR=off", "TELEGRAM_API_URL="+tg, "TELEGRAM_BOT_TOKEN="+token, "LOG_LEVEL=warn", "ENABLE_TELEGRAM_BOT=true")
+	env := append(os.Environ(), "DATABASE_URL=sqlite:"+dir+"/tandem.db", "RUN_DIR="+dir+"/run",
+		"WEB_ADDR="+addr, "WEB_OPS_ADDR=off", "BOT_OPS_ADDR=off", "LOG_LEVEL=warn", "ENABLE_TELEGRAM_BOT=true",
+		"TELEGRAM_API_URL="+tg, "TELEGRAM_BOT_TOKEN="+token)
 	bearer, err := b.createToken(env)
 	if err != nil {
 		return nil, err
@@ -178,7 +183,8 @@ func (b *bench) baseline(path, tg string) (*system, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := append(os.Environ(), "BASELINE_DB="+filepath.Join(b.dir, fmt.Sprintf("baseline%d.db", b.n)), "BASELINE_ADDR="+addr,
+	file := filepath.Join(b.dir, fmt.Sprintf("baseline%d.db", b.n))
+	env := append(os.Environ(), "BASELINE_DB="+file, "BASELINE_ADDR="+addr,
 		"TELEGRAM_API_URL="+tg, "TELEGRAM_BOT_TOKEN="+token)
 	return start(exec.Command(path), env, list, "http://"+addr+"/healthz")
 }
@@ -364,8 +370,9 @@ func (b *bench) initAlone(idle time.Duration) error {
 	before := switches(cmd.Process.Pid)
 	time.Sleep(idle)
 	rss, pss := memoryOf(cmd.Process.Pid)
-	fmt.Printf("\n| init, idle, two children | |\n| --- | --- |\n| resident memory | %.2f MB |\n| proportional memory | %.2f MB |\n| context switches in %s | %d |\n",
-		rss, pss, idle, switches(cmd.Process.Pid)-before)
+	fmt.Println("\n| init, idle, two children | |\n| --- | --- |")
+	fmt.Printf("| resident memory | %.2f MB |\n| proportional memory | %.2f MB |\n", rss, pss)
+	fmt.Printf("| context switches in %s | %d |\n", idle, switches(cmd.Process.Pid)-before)
 	fmt.Println("\n| executable | size |\n| --- | --- |")
 	for _, name := range []string{"init", "web", "bot"} {
 		info, err := os.Stat(filepath.Join(b.bin, name))

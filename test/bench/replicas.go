@@ -65,11 +65,13 @@ var kinds = []kind{
 var listOf50 = request{"GET", "/conversations?limit=50", ""}
 
 func (f *fleet) post() request {
-	return request{"POST", fmt.Sprintf("/conversations/%d/messages", f.write[rand.IntN(len(f.write))]), `{"text":"an answer of a benchmark"}`}
+	path := fmt.Sprintf("/conversations/%d/messages", f.write[rand.IntN(len(f.write))])
+	return request{"POST", path, `{"text":"an answer of a benchmark"}`}
 }
 
-// replicas prints how 1, 2 and 4 webs on one PostgreSQL do under load. Where the webs, the database and the load share a small
-// machine, it is the limit, and more webs do no more. So there is a table of webs that have little of it each, too.
+// replicas prints how 1, 2 and 4 webs on one PostgreSQL do under load. Where the webs, the database and the load share
+// a small machine, the machine is the limit, and more webs do no more. So there is also a table of webs that have
+// little of it each.
 func (b *bench) replicas() error {
 	db, err := pgtest.Standalone("fsync=on", "full_page_writes=on")
 	if errors.Is(err, pgtest.ErrNotInstalled) {
@@ -85,8 +87,10 @@ func (b *bench) replicas() error {
 		return fmt.Errorf("seed PostgreSQL: %w", err)
 	}
 
-	fmt.Printf("\n1, 2 and 4 replicas of web on one PostgreSQL (fsync=on), under load in one run: medians of %d rounds of %s.\n"+
-		"%d connections in all, each asks again as soon as it was answered, and are spread evenly by the client.\n", b.rounds, loaded, connections)
+	fmt.Printf("\n1, 2 and 4 replicas of web on one PostgreSQL (fsync=on), under load in one run: "+
+		"medians of %d rounds of %s.\n", b.rounds, loaded)
+	fmt.Printf("There are %d connections in all. Each asks again as soon as it was answered. "+
+		"The client spreads them evenly.\n", connections)
 	groups, remove, err := eighths(slices.Max(replicaCounts))
 	if err != nil {
 		fmt.Printf("\nNo table of webs limited to an eighth of a processor: %v.\n", err)
@@ -113,7 +117,8 @@ func (f *fleet) seed() error {
 	if f.bearer, err = f.createToken(f.env); err != nil {
 		return err
 	}
-	env := append(slices.Clone(f.env), "RUN_DIR="+filepath.Join(f.dir, "seed"), "BOT_OPS_ADDR=off", "TELEGRAM_API_URL="+tg.URL, "TELEGRAM_BOT_TOKEN="+token)
+	env := append(slices.Clone(f.env), "RUN_DIR="+filepath.Join(f.dir, "seed"), "BOT_OPS_ADDR=off",
+		"TELEGRAM_API_URL="+tg.URL, "TELEGRAM_BOT_TOKEN="+token)
 	bot, err := start(exec.Command(filepath.Join(f.bin, "bot")), env, nil, "")
 	if err != nil {
 		return err
@@ -182,8 +187,8 @@ func (all replicas) pids() (pids []int) {
 	return pids
 }
 
-// start returns n webs once they are ready, each in one of the cgroups if there are any. Those that it returns with an error
-// run, too.
+// start returns n webs once they are ready, each in one of the cgroups if there are any. Those that it returns with an
+// error run, too.
 func (f *fleet) start(n int, groups []string) (replicas, error) {
 	var all replicas
 	for i := range n {
@@ -337,7 +342,8 @@ func (f *fleet) load(client *http.Client, webs replicas, k kind, d time.Duration
 // family is a process and its children.
 func family(pid int) []int { return append(children(pid), pid) }
 
-// cpu is how many seconds of processors the processes and those of their children that have ended used so far. See proc(5).
+// cpu is how many seconds of processors the processes have used so far, with those of their children that have ended.
+// See proc(5).
 func cpu(pids ...int) (seconds float64) {
 	for _, pid := range pids {
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -353,8 +359,8 @@ func cpu(pids ...int) (seconds float64) {
 	return seconds
 }
 
-// eighths makes n cgroups, each with an eighth of a processor: of two, four webs leave enough to the database and the load.
-// It returns what removes them once their processes have ended.
+// eighths makes n cgroups, each with an eighth of a processor. Of two processors, four webs then leave enough to the
+// database and the load. It returns what removes the cgroups once their processes have ended.
 func eighths(n int) (dirs []string, remove func(), err error) {
 	for i := range n {
 		dir, err := eighth(fmt.Sprintf("tandem-bench-%d-%d", os.Getpid(), i))
@@ -363,7 +369,9 @@ func eighths(n int) (dirs []string, remove func(), err error) {
 		}
 		dirs = append(dirs, dir)
 	}
-	remove, err = afterwards(`i=0; for dir; do until rmdir "$dir" || [ $((i += 1)) -gt 100 ]; do sleep 0.1; done; done`, dirs...)
+	remove, err = afterwards(`
+		i=0
+		for dir; do until rmdir "$dir" || [ $((i += 1)) -gt 100 ]; do sleep 0.1; done; done`, dirs...)
 	if err != nil {
 		return nil, nil, errors.Join(err, removeAll(dirs))
 	}
@@ -377,8 +385,8 @@ func removeAll(dirs []string) (err error) {
 	return err
 }
 
-// eighth makes one, in version 2 of cgroups or in version 1; see cgroups(7). The period is short, because a web that has used
-// up its part pauses for the rest of it.
+// eighth makes one, in version 2 of cgroups or in version 1; see cgroups(7). The period is short, because a web that
+// has used up its part pauses for the rest of it.
 func eighth(name string) (string, error) {
 	for _, version := range []struct {
 		parent string

@@ -62,7 +62,8 @@ func TestComposeServicesAreHardened(t *testing.T) {
 		check(s.Restart == "unless-stopped", "must come back by itself", s.Restart)
 		check(s.PidsLimit > 0 && s.MemLimit > 0, "must have limits", s.PidsLimit)
 		check(!s.Privileged && s.Pid == "" && s.NetworkMode == "", "must share nothing with the host", s.NetworkMode)
-		check(s.HealthCheck != nil && s.HealthCheck.Test[0] == "CMD", "must have a health check without a shell", s.HealthCheck)
+		probe := s.HealthCheck
+		check(probe != nil && probe.Test[0] == "CMD", "must have a health check without a shell", probe)
 		check(len(s.Ulimits) == 0, "must not ask for limits above those of the daemon", s.Ulimits)
 		for _, port := range s.Ports {
 			check(port.HostIP == "127.0.0.1", "must publish on loopback only", port.HostIP)
@@ -89,7 +90,8 @@ func TestComposeAppKeepsItsContract(t *testing.T) {
 		if got, want := []string(app.HealthCheck.Test), []string{"CMD", "/web", "healthcheck"}; !slices.Equal(got, want) {
 			t.Errorf("%s: health check %q, want %q", file, got, want)
 		}
-		if len(app.Tmpfs) != 1 || !strings.HasPrefix(app.Tmpfs[0], "/run/tandem:") || !strings.Contains(app.Tmpfs[0], "uid=65532") {
+		if tmpfs := app.Tmpfs; len(tmpfs) != 1 || !strings.HasPrefix(tmpfs[0], "/run/tandem:") ||
+			!strings.Contains(tmpfs[0], "uid=65532") {
 			t.Errorf("%s: tmpfs %q, want /run/tandem for user 65532 alone", file, app.Tmpfs)
 		}
 		// Without a token the page must run all the same: empty, which counts as not set.

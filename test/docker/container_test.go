@@ -23,7 +23,11 @@ import (
 func TestTheBotsFailureNeverReachesTheContainer(t *testing.T) {
 	image(t)
 	failed := func(b status.Process) bool { return b.State == status.Failed && b.Restarts == 0 }
-	wrongPassword := "postgres://tandem:wrong@db:5432/tandem?sslmode=disable"
+	triedAgain := func(b status.Process) bool {
+		return b.Restarts >= 1 && b.LastEnd != nil && b.LastEnd.Code == 75
+	}
+	databaseURL := func(url string) map[string]string { return map[string]string{"DATABASE_URL": url} }
+	wrongPassword := databaseURL("postgres://tandem:wrong@db:5432/tandem?sslmode=disable")
 	for _, c := range []struct {
 		name        string
 		file        string
@@ -38,29 +42,49 @@ func TestTheBotsFailureNeverReachesTheContainer(t *testing.T) {
 		{name: "no token", what: "failed", want: failed},
 		{name: "malformed token", token: "not-a-token", what: "failed", want: failed},
 		{name: "refused token", token: "987654321:AAF0another-token-nobody-has-given-00", what: "failed", want: failed},
-		{name: "not found", token: token, prepare: func(s *simulator.Server) { s.AddFault(simulator.NotFound()) }, what: "failed", want: failed},
-		{name: "no database", token: token, environment: map[string]string{"DATABASE_URL": ""}, what: "failed", want: failed, ready: 503},
-		{name: "bad database", token: token, environment: map[string]string{"DATABASE_URL": "mysql://db/tandem"}, what: "failed", want: failed, ready: 503},
-		{name: "wrong database password", file: withPostgres, token: token, environment: map[string]string{"DATABASE_URL": wrongPassword},
-			what: "failed", want: failed, ready: 503},
-		{name: "bot killed", token: token, what: "running after 3 restarts",
+		{
+			name: "not found", token: token, what: "failed", want: failed,
+			prepare: func(s *simulator.Server) { s.AddFault(simulator.NotFound()) },
+		},
+		{name: "no database", token: token, environment: databaseURL(""), what: "failed", want: failed, ready: 503},
+		{
+			name: "bad database", token: token, environment: databaseURL("mysql://db/tandem"),
+			what: "failed", want: failed, ready: 503,
+		},
+		{
+			name: "wrong database password", file: withPostgres, token: token, environment: wrongPassword,
+			what: "failed", want: failed, ready: 503,
+		},
+		{
+			name: "bot killed", token: token, what: "running after 3 restarts",
 			disturb: func(t *testing.T, s *stack) {
 				for n := range 3 {
-					b := s.waitBot("running", func(b status.Process) bool { return b.State == status.Running && b.Restarts == n })
-					docker(t, "run", "--rm", "--name", uniqueName(), "--pid", "container:"+s.app, "-v", snoop(t)+":/snoop:ro",
-						"--entrypoint", "/snoop", imageName, "kill", "bot")
-					s.waitBot("started again", func(now status.Process) bool { return now.State == status.Running && now.PID != b.PID })
+					b := s.waitBot("running", func(b status.Process) bool {
+						return b.State == status.Running && b.Restarts == n
+					})
+					docker(t, "run", "--rm", "--name", uniqueName(), "--pid", "container:"+s.app,
+						"-v", snoop(t)+":/snoop:ro", "--entrypoint", "/snoop", imageName, "kill", "bot")
+					s.waitBot("started again", func(now status.Process) bool {
+						return now.State == status.Running && now.PID != b.PID
+					})
 				}
 			},
 			want: func(b status.Process) bool {
 				return b.State == status.Running && b.Restarts == 3 && b.LastEnd != nil && b.LastEnd.Signal == "SIGKILL"
-			}},
-		{name: "conflict", token: token, prepare: func(s *simulator.Server) { s.AddFault(simulator.Conflict()) },
-			what: "tried again after 75", want: func(b status.Process) bool { return b.Restarts >= 2 && b.LastEnd != nil && b.LastEnd.Code == 75 }},
-		{name: "webhook set", token: token, prepare: func(s *simulator.Server) {
-			set := httptest.NewRequest(http.MethodPost, "/bot"+token+"/setWebhook?url=https://example.org/hook", nil)
-			s.ServeHTTP(httptest.NewRecorder(), set)
-		}, what: "tried again after 75", want: func(b status.Process) bool { return b.Restarts >= 1 && b.LastEnd != nil && b.LastEnd.Code == 75 }},
+			},
+		},
+		{
+			name: "conflict", token: token, what: "tried again after 75 twice",
+			prepare: func(s *simulator.Server) { s.AddFault(simulator.Conflict()) },
+			want:    func(b status.Process) bool { return triedAgain(b) && b.Restarts >= 2 },
+		},
+		{
+			name: "webhook set", token: token, what: "tried again after 75", want: triedAgain,
+			prepare: func(s *simulator.Server) {
+				set := httptest.NewRequest(http.MethodPost, "/bot"+token+"/setWebhook?url=https://example.org/hook", nil)
+				s.ServeHTTP(httptest.NewRecorder(), set)
+			},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			sim, api := telegram(t)
@@ -144,11 +168,14 @@ func TestComposeRunsTheMainJob(t *testing.T) {
 				}
 				return err
 			})
-			if _, err := s.api(bearer, http.MethodPost, "/conversations/"+conversation+"/messages", `{"text":"Yes, I am."}`); err != nil {
+			path := "/conversations/" + conversation + "/messages"
+			if _, err := s.api(bearer, http.MethodPost, path, `{"text":"Yes, I am."}`); err != nil {
 				t.Fatal(err)
 			}
 			answered := func() bool {
-				return slices.ContainsFunc(sim.Sent(), func(m simulator.Sent) bool { return m.ChatID == 77 && m.Text == "Yes, I am." })
+				return slices.ContainsFunc(sim.Sent(), func(m simulator.Sent) bool {
+					return m.ChatID == 77 && m.Text == "Yes, I am."
+				})
 			}
 			if err := sim.WaitFor(soon, answered); err != nil {
 				t.Fatalf("the answer did not arrive: %v", sim.Sent())
@@ -241,7 +268,8 @@ func TestImageIsAsPromised(t *testing.T) {
 	if err := json.Unmarshal([]byte(docker(t, "image", "inspect", "--format", "{{json .}}", imageName)), &c); err != nil {
 		t.Fatal(err)
 	}
-	if c.Config.User != "65532:65532" || c.Config.StopSignal != "SIGTERM" || !slices.Equal(c.Config.Entrypoint, []string{"/init"}) {
+	if c.Config.User != "65532:65532" || c.Config.StopSignal != "SIGTERM" ||
+		!slices.Equal(c.Config.Entrypoint, []string{"/init"}) {
 		t.Errorf("user %q, stop signal %q, entrypoint %q", c.Config.User, c.Config.StopSignal, c.Config.Entrypoint)
 	}
 	if want := []string{"CMD", "/web", "healthcheck"}; !slices.Equal(c.Config.Healthcheck.Test, want) {
@@ -284,7 +312,8 @@ func TestImageIsAsPromised(t *testing.T) {
 		uid  int
 	}{
 		"init": {0o755, 0}, "web": {0o711, 0}, "bot": {0o711, 0}, "data": {0o700, 65532}, "run/tandem": {0o700, 65532},
-		"etc/ssl/certs/ca-certificates.crt": {0o644, 0}, "usr/share/zoneinfo/Europe/Berlin": {0o644, 0}, "etc/passwd": {0o644, 0},
+		"etc/passwd": {0o644, 0}, "etc/ssl/certs/ca-certificates.crt": {0o644, 0},
+		"usr/share/zoneinfo/Europe/Berlin": {0o644, 0},
 	} {
 		h := found[path]
 		if h == nil {
@@ -304,19 +333,23 @@ func TestImageIsAsPromised(t *testing.T) {
 func TestTheTokenIsInNoFileThatWebCanRead(t *testing.T) {
 	image(t)
 	hardened := func(args ...string) []string {
-		return append([]string{"run", "--rm", "--name", uniqueName(), "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
-			"--tmpfs", "/run/tandem:uid=65532,gid=65532,mode=0700", "-v", snoop(t) + ":/snoop:ro"}, args...)
+		return append([]string{
+			"run", "--rm", "--name", uniqueName(), "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
+			"--tmpfs", "/run/tandem:uid=65532,gid=65532,mode=0700", "-v", snoop(t) + ":/snoop:ro",
+		}, args...)
 	}
 	// init as PID 1, as Docker starts it.
 	for range 5 {
-		out := docker(t, hardened("-e", "WEB_COMMAND=/snoop watch", "-e", "TELEGRAM_BOT_TOKEN=123456789:AAcanary-0123456789-0123456789-01234",
+		out := docker(t, hardened("-e", "WEB_COMMAND=/snoop watch",
+			"-e", "TELEGRAM_BOT_TOKEN=123456789:AAcanary-0123456789-0123456789-01234",
 			"-e", "TELEGRAM_API_URL=http://127.0.0.1:1", "-e", "LOG_LEVEL=error", imageName)...)
 		if !strings.Contains(out, "kept: ") {
 			t.Fatal(out)
 		}
 	}
 	// The same 100 times in one container, which is quicker than 100 containers.
-	if out := docker(t, hardened("--entrypoint", "/snoop", imageName, "starts", "100")...); !strings.Contains(out, "100 of 100 starts") {
+	out := docker(t, hardened("--entrypoint", "/snoop", imageName, "starts", "100")...)
+	if !strings.Contains(out, "100 of 100 starts") {
 		t.Error(out)
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"tandem/internal/testenv"
 )
 
-// Edge 44: with no privilege, no shell, a root that cannot be written, twenty processes and threads and 32 MiB, init starts both, starts the
-// bot again, and stops in order; with and without a terminal. (Ten
-// are too few for a program in Go: init alone has as many threads.)
+// Edge 44: with no privilege, no shell, a root that cannot be written, twenty processes and threads and 32 MiB, init
+// starts both, starts the bot again, and stops in order. It does so with and without a terminal. Ten processes and
+// threads would be too few for a program in Go: init alone has as many threads.
 func TestTheLeast(t *testing.T) {
 	image(t)
 	still := filepath.Join(t.TempDir(), "still")
@@ -22,9 +22,11 @@ func TestTheLeast(t *testing.T) {
 	for _, tty := range []string{"-t=false", "-t"} {
 		name := uniqueName()
 		t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", "-v", name).Run() })
-		docker(t, "run", "-d", tty, "--name", name, "--user", "65534:65534", "--read-only", "--tmpfs", "/run/tandem:uid=65534,gid=65534,mode=0700",
-			"--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", "20", "--memory", "32m", "--memory-swap", "32m", "--network", "none",
-			"-v", still+":/still:ro", "-e", "WEB_COMMAND=/still web", "-e", "BOT_COMMAND=/still bot 1", imageName)
+		docker(t, "run", "-d", tty, "--name", name, "--user", "65534:65534", "--read-only",
+			"--tmpfs", "/run/tandem:uid=65534,gid=65534,mode=0700", "--cap-drop", "ALL",
+			"--security-opt", "no-new-privileges", "--pids-limit", "20", "--memory", "32m", "--memory-swap", "32m",
+			"--network", "none", "-v", still+":/still:ro",
+			"-e", "WEB_COMMAND=/still web", "-e", "BOT_COMMAND=/still bot 1", imageName)
 		logs := func() string {
 			out, _ := exec.Command("docker", "logs", name).CombinedOutput()
 			return string(out)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,13 +23,15 @@ func container(t *testing.T, args ...string) string {
 		}
 		_ = exec.Command("docker", "rm", "-f", "-v", name).Run()
 	})
-	docker(t, append(append([]string{"run", "-d", "--name", name, "-v", tool(t, "hog") + ":/hog:ro"}, args...), imageName)...)
+	run := []string{"run", "-d", "--name", name, "-v", tool(t, "hog") + ":/hog:ro"}
+	docker(t, slices.Concat(run, args, []string{imageName})...)
 	return name
 }
 
-// Edge 49: the kernel kills a bot that leaks, never web; init says so, and told both beforehand what their share is.
+// Edge 49: the kernel kills a bot that leaks, and never web. init says so. It told both beforehand what their share is.
 func TestOutOfMemory(t *testing.T) {
-	name := container(t, "--memory", "96m", "--memory-swap", "96m", "-e", "BOT_COMMAND=/hog eat", "-e", "BOT_RESTART_DELAY=1s")
+	name := container(t, "--memory", "96m", "--memory-swap", "96m",
+		"-e", "BOT_COMMAND=/hog eat", "-e", "BOT_RESTART_DELAY=1s")
 	eventually(t, "a bot that was killed twice for want of memory", func() error {
 		out, err := exec.Command("docker", "exec", name, "/init", "status", "--json").Output()
 		if err != nil {
@@ -44,12 +47,14 @@ func TestOutOfMemory(t *testing.T) {
 		if web.State != status.Running || web.Restarts != 0 {
 			t.Errorf("web: %+v", web)
 		}
-		if bot.Restarts < 1 || e == nil || !e.OOMKilled || e.Signal != "SIGKILL" || e.RanMS == 0 || !strings.Contains(e.Reason, "out of memory") {
+		if bot.Restarts < 1 || e == nil || !e.OOMKilled || e.Signal != "SIGKILL" || e.RanMS == 0 ||
+			!strings.Contains(e.Reason, "out of memory") {
 			return fmt.Errorf("%+v %+v", bot, e)
 		}
 		return nil
 	})
-	if log, _ := exec.Command("docker", "logs", name).CombinedOutput(); !strings.Contains(string(log), "hog: GOMEMLIMIT 38MiB") {
+	log, _ := exec.Command("docker", "logs", name).CombinedOutput()
+	if !strings.Contains(string(log), "hog: GOMEMLIMIT 38MiB") {
 		t.Errorf("the bot was not told its share: %s", log)
 	}
 }
@@ -58,11 +63,13 @@ func TestOutOfMemory(t *testing.T) {
 func TestUsersInAContainer(t *testing.T) {
 	for _, hardening := range [][]string{
 		nil,
-		{"--read-only", "--cap-drop", "ALL", "--cap-add", "SETUID", "--cap-add", "SETGID", "--cap-add", "KILL",
-			"--security-opt", "no-new-privileges", "--tmpfs", "/run/tandem:mode=0755"},
+		{
+			"--read-only", "--cap-drop", "ALL", "--cap-add", "SETUID", "--cap-add", "SETGID", "--cap-add", "KILL",
+			"--security-opt", "no-new-privileges", "--tmpfs", "/run/tandem:mode=0755",
+		},
 	} {
-		name := container(t, append(hardening, "--user", "0", "-e", "WEB_COMMAND=/hog tell web", "-e", "BOT_COMMAND=/hog tell bot",
-			"-e", "WEB_USER=65532", "-e", "BOT_USER=1234")...)
+		name := container(t, append(hardening, "--user", "0", "-e", "WEB_USER=65532", "-e", "BOT_USER=1234",
+			"-e", "WEB_COMMAND=/hog tell web", "-e", "BOT_COMMAND=/hog tell bot")...)
 		var log string
 		eventually(t, "both processes", func() error {
 			out, err := exec.Command("docker", "logs", name).CombinedOutput()
@@ -71,8 +78,10 @@ func TestUsersInAContainer(t *testing.T) {
 			}
 			return err
 		})
-		for _, want := range []string{"web Uid 65532 65532 65532 65532", "web Groups 65532", "bot Uid 1234 1234 1234 1234", "bot Groups 1234",
-			"web CapEff 0000000000000000", "bot CapEff 0000000000000000", "web NoNewPrivs 1", "bot NoNewPrivs 1"} {
+		for _, want := range []string{
+			"web Uid 65532 65532 65532 65532", "web Groups 65532", "web CapEff 0000000000000000", "web NoNewPrivs 1",
+			"bot Uid 1234 1234 1234 1234", "bot Groups 1234", "bot CapEff 0000000000000000", "bot NoNewPrivs 1",
+		} {
 			if !strings.Contains(log, want) {
 				t.Errorf("%v: no %q in %s", hardening, want, log)
 			}

@@ -60,7 +60,9 @@ func docker(t testing.TB, args ...string) string {
 func removeLeftovers() {
 	ours := regexp.MustCompile(prefix + `(\d+)-`)
 	for _, kind := range []struct{ list, remove string }{
-		{"ps -a --format {{.Names}}", "rm -f -v"}, {"volume ls --format {{.Name}}", "volume rm -f"}, {"network ls --format {{.Name}}", "network rm"},
+		{"ps -a --format {{.Names}}", "rm -f -v"},
+		{"volume ls --format {{.Name}}", "volume rm -f"},
+		{"network ls --format {{.Name}}", "network rm"},
 	} {
 		out, err := exec.Command("docker", strings.Fields(kind.list)...).Output()
 		if err != nil {
@@ -83,7 +85,7 @@ var built = sync.OnceValues(func() (string, error) {
 	}
 	before := id()
 	cmd := exec.Command("../../scripts/image", imageName)
-	cmd.Env = append(os.Environ(), "VERSION=dev", "COMMIT=unknown") // else each commit would compile the same code once more
+	cmd.Env = append(os.Environ(), "VERSION=dev", "COMMIT=unknown") // else each commit would compile the same once more
 	out, err := cmd.CombinedOutput()
 	if before != "" && before != id() {
 		_ = exec.Command("docker", "rmi", before).Run() // the image of older code, which has no name any more
@@ -151,7 +153,8 @@ func telegram(t testing.TB) (*simulator.Server, string) {
 	t.Helper()
 	bridge, err := net.InterfaceByName("docker0")
 	if err != nil {
-		testenv.Missing(t, "Docker's bridge is not an interface of this machine (Docker Desktop, rootless Docker): containers cannot reach the test")
+		testenv.Missing(t, "Docker's bridge is not an interface of this machine (Docker Desktop, rootless Docker): "+
+			"containers cannot reach the test")
 	}
 	addrs, err := bridge.Addrs()
 	if err != nil || len(addrs) == 0 {
@@ -186,15 +189,18 @@ type stack struct {
 	url     string   // of the page
 }
 
-// up starts a compose file as a user would. Settings go into .env; environment overrides what the file says for app.
+// up starts a compose file as a user would. settings go into .env; environment overrides what the file says for app.
 func up(t *testing.T, file string, settings map[string]string, environment map[string]string) *stack {
 	t.Helper()
 	image(t)
 	compose := composeCommand(t)
 	dir := t.TempDir()
 	var env strings.Builder
-	all := map[string]string{"TANDEM_IMAGE": imageName, "TANDEM_PORT": freePort(t), "POSTGRES_PASSWORD": "s3cret", "BOT_RESTART_DELAY": "200ms",
-		"BOT_RESTART_DELAY_MAX": "1s", "BOT_CONFLICT_DELAY": "500ms", "LOG_LEVEL": "debug", "LOG_FORMAT": "json"}
+	all := map[string]string{
+		"TANDEM_IMAGE": imageName, "TANDEM_PORT": freePort(t), "POSTGRES_PASSWORD": "s3cret",
+		"BOT_RESTART_DELAY": "200ms", "BOT_RESTART_DELAY_MAX": "1s", "BOT_CONFLICT_DELAY": "500ms",
+		"LOG_LEVEL": "debug", "LOG_FORMAT": "json",
+	}
 	for name, value := range settings {
 		all[name] = value
 	}
@@ -274,7 +280,8 @@ type state struct {
 func (s *stack) state() state {
 	s.t.Helper()
 	var st state
-	out := docker(s.t, "inspect", "--format", `{"Restarts":{{.RestartCount}},"Health":"{{.State.Health.Status}}","Running":{{.State.Running}},"ExitCode":{{.State.ExitCode}}}`, s.app)
+	out := docker(s.t, "inspect", "--format", `{"Restarts":{{.RestartCount}},"Health":"{{.State.Health.Status}}",`+
+		`"Running":{{.State.Running}},"ExitCode":{{.State.ExitCode}}}`, s.app)
 	if err := json.Unmarshal([]byte(out), &st); err != nil {
 		s.t.Fatalf("docker inspect: %v in %s", err, out)
 	}

@@ -73,9 +73,12 @@ func play(t *testing.T, p pod) *running {
 	first := ""
 	for _, c := range p.containers() {
 		memory := c.Resources.Limits[corev1.ResourceMemory]
-		args := []string{"run", "-d", "--name", prefix + c.Name, "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
-			"--user", fmt.Sprintf("%d:%d", *security.RunAsUser, *security.RunAsGroup), "--memory", fmt.Sprint(memory.Value()),
-			"-e", "TELEGRAM_API_URL=http://127.0.0.1:9"} // nobody is there
+		args := []string{
+			"run", "-d", "--name", prefix + c.Name, "--read-only", "--cap-drop", "ALL",
+			"--security-opt", "no-new-privileges", "--memory", fmt.Sprint(memory.Value()),
+			"--user", fmt.Sprintf("%d:%d", *security.RunAsUser, *security.RunAsGroup),
+			"-e", "TELEGRAM_API_URL=http://127.0.0.1:9", // nobody is there
+		}
 		if first == "" {
 			args = append(args, "-p", "127.0.0.1::8080")
 		} else {
@@ -129,7 +132,8 @@ func (r *running) put(secret, key, value string) {
 // probe asks what a probe of the manifests asks; "" is a yes.
 func (r *running) probe(c corev1.Container, p *corev1.Probe) string {
 	if p.Exec != nil {
-		out, err := exec.Command("docker", append([]string{"exec", r.containers[c.Name]}, p.Exec.Command...)...).CombinedOutput()
+		command := append([]string{"exec", r.containers[c.Name]}, p.Exec.Command...)
+		out, err := exec.Command("docker", command...).CombinedOutput()
 		if err != nil {
 			return fmt.Sprintf("%v %s", err, out)
 		}
@@ -227,7 +231,8 @@ func playThrough(t *testing.T, p pod, sqlite bool) {
 		if runsWeb(c) && !sqlite {
 			docker(t, "exec", r.containers[c.Name], "/init", "restart", "web")
 			r.eventually("web has read the database's address", func() bool {
-				return strings.Contains(r.log(c), "no PostgreSQL listens") && strings.Contains(r.probe(c, c.ReadinessProbe), "cannot be reached")
+				return strings.Contains(r.log(c), "no PostgreSQL listens") &&
+					strings.Contains(r.probe(c, c.ReadinessProbe), "cannot be reached")
 			})
 		}
 	}
@@ -238,7 +243,8 @@ func playThrough(t *testing.T, p pod, sqlite bool) {
 		if took := time.Since(began); took > stop+slack {
 			t.Errorf("%s took %s to stop", c.Name, took)
 		}
-		if end := docker(t, "inspect", "--format", "{{.State.ExitCode}} {{.RestartCount}}", r.containers[c.Name]); end != "0 0" {
+		end := docker(t, "inspect", "--format", "{{.State.ExitCode}} {{.RestartCount}}", r.containers[c.Name])
+		if end != "0 0" {
 			t.Errorf("%s ended with (code, restarts) %s", c.Name, end)
 		}
 	}

@@ -105,7 +105,8 @@ func wantSidecar(t *testing.T, p pod) {
 		t.Fatalf("%d init containers and %d containers", len(p.Spec.InitContainers), len(p.Spec.Containers))
 	}
 	bot, web := p.Spec.InitContainers[0], p.Spec.Containers[0]
-	if bot.RestartPolicy == nil || *bot.RestartPolicy != corev1.ContainerRestartPolicyAlways || isPair(bot) || !runsBot(bot) {
+	always := bot.RestartPolicy != nil && *bot.RestartPolicy == corev1.ContainerRestartPolicyAlways
+	if !always || isPair(bot) || !runsBot(bot) {
 		t.Errorf("the init container is no native sidecar with init bot: %v %q", bot.RestartPolicy, bot.Args)
 	}
 	if isPair(web) || !runsWeb(web) {
@@ -159,7 +160,8 @@ func wantRestricted(t *testing.T, meta metav1.ObjectMeta, spec corev1.PodSpec) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range evaluator.EvaluatePod(psa.LevelVersion{Level: psa.LevelRestricted, Version: psa.LatestVersion()}, &meta, &spec) {
+	restricted := psa.LevelVersion{Level: psa.LevelRestricted, Version: psa.LatestVersion()}
+	for _, r := range evaluator.EvaluatePod(restricted, &meta, &spec) {
 		if !r.Allowed {
 			t.Errorf("%s: %s", r.ForbiddenReason, r.ForbiddenDetail)
 		}
@@ -168,7 +170,8 @@ func wantRestricted(t *testing.T, meta metav1.ObjectMeta, spec corev1.PodSpec) {
 
 func TestPodSecurityRestricted(t *testing.T) {
 	each(t, func(t *testing.T, m manifests) {
-		if len(m.Namespaces) != 1 || m.Namespaces[0].Name != namespace || m.Namespaces[0].Labels[psa.EnforceLevelLabel] != "restricted" {
+		if len(m.Namespaces) != 1 || m.Namespaces[0].Name != namespace ||
+			m.Namespaces[0].Labels[psa.EnforceLevelLabel] != "restricted" {
 			t.Errorf("the namespace does not enforce it: %+v", m.Namespaces)
 		}
 		for _, p := range m.pods() {
@@ -209,7 +212,8 @@ func TestReadOnlyRoot(t *testing.T) {
 			t.Error("the root can be written")
 		}
 		v, at := p.mount(c, setting(c, "RUN_DIR"))
-		if v.EmptyDir == nil || v.EmptyDir.Medium != corev1.StorageMediumMemory || v.EmptyDir.SizeLimit == nil || at.ReadOnly {
+		d := v.EmptyDir
+		if d == nil || d.Medium != corev1.StorageMediumMemory || d.SizeLimit == nil || at.ReadOnly {
 			t.Errorf("RUN_DIR is not on a writable volume in memory with a limit: %+v", v)
 		}
 	})
@@ -228,7 +232,9 @@ func TestRequestsAndLimits(t *testing.T) {
 
 func TestStartLivenessAndReadinessProbes(t *testing.T) {
 	eachContainer(t, func(t *testing.T, p pod, c corev1.Container) {
-		for what, probe := range map[string]*corev1.Probe{"start": c.StartupProbe, "liveness": c.LivenessProbe, "readiness": c.ReadinessProbe} {
+		for what, probe := range map[string]*corev1.Probe{
+			"start": c.StartupProbe, "liveness": c.LivenessProbe, "readiness": c.ReadinessProbe,
+		} {
 			if probe == nil {
 				t.Fatalf("no %s probe", what)
 			}
@@ -381,9 +387,12 @@ func TestSpreading(t *testing.T) {
 	})
 }
 
-// allowed are the ports that the policies let through to or from a Pod, and true for what comes from or goes to
-// anywhere; isolated says that all else is refused.
-func allowed(t *testing.T, m manifests, p pod, direction networkingv1.PolicyType) (ports map[string]bool, isolated bool) {
+// allowed are the ports that the policies let through to or from a Pod. A port is true if it is open to or from
+// anywhere. isolated says that all else is refused.
+func allowed(
+	t *testing.T, m manifests, p pod, direction networkingv1.PolicyType,
+) (ports map[string]bool, isolated bool) {
+	t.Helper()
 	ports = map[string]bool{}
 	for _, n := range m.Policies {
 		if !matches(t, &n.Spec.PodSelector, p.Labels) || !slices.Contains(n.Spec.PolicyTypes, direction) {
@@ -396,7 +405,8 @@ func allowed(t *testing.T, m manifests, p pod, direction networkingv1.PolicyType
 			}
 			for _, q := range list {
 				if q.Port.Type != intstr.Int {
-					t.Errorf("%s: %s names port %s: not every network plugin finds that of a native sidecar", m.overlay, n.Name, q.Port)
+					t.Errorf("%s: %s names port %s: not every network plugin finds that of a native sidecar",
+						m.overlay, n.Name, q.Port)
 				}
 				ports[q.Port.String()] = ports[q.Port.String()] || len(peers) == 0
 			}
@@ -438,7 +448,8 @@ func TestNetworkPolicy(t *testing.T) {
 			_, database := out["5432"]
 			anywhere, telegram := out["443"]
 			if !dns || database == (m.overlay == "single") || telegram != bot || anywhere {
-				t.Errorf("%s: out: DNS %v, PostgreSQL %v, Telegram %v, and into the cluster %v", p.Name, dns, database, telegram, anywhere)
+				t.Errorf("%s: out: DNS %v, PostgreSQL %v, Telegram %v, and into the cluster %v",
+					p.Name, dns, database, telegram, anywhere)
 			}
 			if len(in) > 3 || len(out) > 3 {
 				t.Errorf("%s: more is open than should be: in %v, out %v", p.Name, in, out)

@@ -67,7 +67,10 @@ func TestServicePortsAndProbesNamePortsThatAreThere(t *testing.T) {
 			}
 			for _, c := range p.containers() {
 				for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
-					if h := probe.HTTPGet; h != nil && !slices.ContainsFunc(c.Ports, func(q corev1.ContainerPort) bool { return q.Name == h.Port.StrVal }) {
+					h := probe.HTTPGet
+					if h != nil && !slices.ContainsFunc(c.Ports, func(q corev1.ContainerPort) bool {
+						return q.Name == h.Port.StrVal
+					}) {
 						t.Errorf("%s/%s: a probe asks port %s", p.Name, c.Name, h.Port.String())
 					}
 				}
@@ -78,7 +81,8 @@ func TestServicePortsAndProbesNamePortsThatAreThere(t *testing.T) {
 				}
 				for _, port := range s.Spec.Ports {
 					if !lasting[port.TargetPort.StrVal] {
-						t.Errorf("Service %s leads to port %s of %s, which no container has, or only a sidecar", s.Name, port.TargetPort.String(), p.Name)
+						t.Errorf("Service %s leads to port %s of %s, which no container has, or only a sidecar",
+							s.Name, port.TargetPort.String(), p.Name)
 					}
 				}
 			}
@@ -128,7 +132,10 @@ func TestVolumesThatAreMountedExistAndAreUsed(t *testing.T) {
 				if !used[v.Name] {
 					t.Errorf("%s: nobody mounts volume %s", p.Name, v.Name)
 				}
-				if c := v.PersistentVolumeClaim; c != nil && !slices.ContainsFunc(m.Claims, func(q corev1.PersistentVolumeClaim) bool { return q.Name == c.ClaimName }) {
+				c := v.PersistentVolumeClaim
+				if c != nil && !slices.ContainsFunc(m.Claims, func(q corev1.PersistentVolumeClaim) bool {
+					return q.Name == c.ClaimName
+				}) {
 					t.Errorf("%s: there is no volume claim %s", p.Name, c.ClaimName)
 				}
 			}
@@ -239,7 +246,8 @@ func TestSecretsHaveTheKeysThatAreRead(t *testing.T) {
 				continue
 			}
 			key := strings.TrimPrefix(e.Value, at.MountPath+"/")
-			made := regexp.MustCompile(fmt.Sprintf(`create secret generic %s (\\\n)? *--from-(literal|file)=%s=`, v.Secret.SecretName, key))
+			made := regexp.MustCompile(fmt.Sprintf(`create secret generic %s (\\\n)? *--from-(literal|file)=%s=`,
+				v.Secret.SecretName, key))
 			if !made.MatchString(commands) {
 				t.Errorf("docs/kubernetes.md does not make Secret %s with key %s", v.Secret.SecretName, key)
 			}
@@ -298,13 +306,16 @@ func TestRestorePodWritesWhatSingleReads(t *testing.T) {
 	c, web := p.Spec.Containers[0], single.Spec.Containers[0]
 	url := setting(c, "DATABASE_URL")
 	v, at := p.mount(c, strings.TrimPrefix(url, "sqlite:"))
-	if url != setting(web, "DATABASE_URL") || v.PersistentVolumeClaim == nil || v.PersistentVolumeClaim.ClaimName != m.Claims[0].Name || at.ReadOnly {
+	claim := v.PersistentVolumeClaim
+	if url != setting(web, "DATABASE_URL") || claim == nil || claim.ClaimName != m.Claims[0].Name || at.ReadOnly {
 		t.Errorf("%s on %+v", url, v)
 	}
-	if !slices.Equal(c.Command, []string{"/web", "restore"}) || !c.Stdin || !c.StdinOnce || list[0].Spec.RestartPolicy != corev1.RestartPolicyNever {
+	if !slices.Equal(c.Command, []string{"/web", "restore"}) || !c.Stdin || !c.StdinOnce ||
+		list[0].Spec.RestartPolicy != corev1.RestartPolicyNever {
 		t.Errorf("it does not run web restore once, on what it is sent: %q", c.Command)
 	}
-	if got, want := *p.Spec.SecurityContext.FSGroup, *single.Spec.SecurityContext.FSGroup; got != want || list[0].Namespace != namespace || c.Image != web.Image {
+	got, want := *p.Spec.SecurityContext.FSGroup, *single.Spec.SecurityContext.FSGroup
+	if got != want || list[0].Namespace != namespace || c.Image != web.Image {
 		t.Errorf("group %d, want %d; namespace %s; image %s", got, want, list[0].Namespace, c.Image)
 	}
 	wantRestricted(t, list[0].ObjectMeta, list[0].Spec)

@@ -192,7 +192,8 @@ var helps = sync.OnceValues(func() (map[string]string, error) {
 	}
 	defer os.RemoveAll(dir)
 	// As internal/proctest builds them, so that Go has most of it in its cache.
-	build := exec.Command("go", "build", "-C", root, "-trimpath", "-ldflags=-s -w", "-o", dir+"/", "./cmd/init", "./cmd/web", "./cmd/bot")
+	build := exec.Command("go", "build", "-C", root, "-trimpath", "-ldflags=-s -w", "-o", dir+"/",
+		"./cmd/init", "./cmd/web", "./cmd/bot")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {

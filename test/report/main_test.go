@@ -60,8 +60,9 @@ func TestReport(t *testing.T) {
 	}
 	have := out.String()
 	for _, want := range []string{
-		"ok  \texample.org/x/good\t", "--- FAIL: TestBad/inside", "what went wrong", "--- FAIL: TestBad (", "FAIL\texample.org/x/bad\t",
-		"just before", "panic: a bug", "FAIL\texample.org/x/ugly\t", "broken/x_test.go:3:", "FAIL\texample.org/x/broken [build failed]", "a word of go's own",
+		"ok  \texample.org/x/good\t", "--- FAIL: TestBad/inside", "what went wrong", "--- FAIL: TestBad (",
+		"FAIL\texample.org/x/bad\t", "just before", "panic: a bug", "FAIL\texample.org/x/ugly\t", "broken/x_test.go:3:",
+		"FAIL\texample.org/x/broken [build failed]", "a word of go's own",
 	} {
 		if strings.Count(have, want) != 1 {
 			t.Errorf("%q is there %d times, want once", want, strings.Count(have, want))
@@ -72,7 +73,10 @@ func TestReport(t *testing.T) {
 			t.Errorf("%q is there", not)
 		}
 	}
-	for _, want := range []string{"0.1\texample.org/x/good\tTestSlow\n", "0.2\texample.org/x/good\tTestParent/beside\n", "0.0\texample.org/x/bad\tTestBad\n"} {
+	for _, want := range []string{
+		"0.1\texample.org/x/good\tTestSlow\n", "0.2\texample.org/x/good\tTestParent/beside\n",
+		"0.0\texample.org/x/bad\tTestBad\n",
+	} {
 		if !strings.Contains(times.String(), want) {
 			t.Errorf("no time %q", want)
 		}

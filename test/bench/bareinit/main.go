@@ -1,5 +1,6 @@
-// Bareinit is the least that a Go programmer would write for a PID 1 with two children: it starts them, passes
-// signals on, collects what ends, asks the second to end when the first has, and ends with the first one's status. `make bench-init` measures init beside it.
+// Bareinit is the least that a Go programmer would write for a PID 1 with two children. It starts them, passes signals
+// on, and collects what ends. When the first has ended, it asks the second to end, and ends with the first one's
+// status. `make bench-init` measures init beside it.
 //
 //	bareinit COMMAND [ARG...] [--- COMMAND [ARG...]]
 package main

@@ -28,11 +28,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 
-	db, err := sql.Open("sqlite", os.Getenv("BASELINE_DB")+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=busy_timeout(5000)")
+	const pragmas = "?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=busy_timeout(5000)"
+	db, err := sql.Open("sqlite", os.Getenv("BASELINE_DB")+pragmas)
 	if err != nil {
 		log.Fatal(err)
 	}
-	if _, err := db.Exec(`CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, chat BIGINT, name TEXT, text TEXT, at TEXT);
+	if _, err := db.Exec(`
+		CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, chat BIGINT, name TEXT, text TEXT, at TEXT);
 		CREATE INDEX IF NOT EXISTS messages_chat ON messages (chat, id);
 		CREATE TABLE IF NOT EXISTS conversations (chat BIGINT PRIMARY KEY, last BIGINT);
 		CREATE INDEX IF NOT EXISTS conversations_last ON conversations (last)`); err != nil {
@@ -59,7 +61,8 @@ func main() {
 			return err
 		}
 		id, _ := result.LastInsertId()
-		if _, err := tx.Exec("INSERT INTO conversations VALUES (?, ?) ON CONFLICT (chat) DO UPDATE SET last = excluded.last", m.Chat.ID, id); err != nil {
+		if _, err := tx.Exec(`INSERT INTO conversations VALUES (?, ?)
+			ON CONFLICT (chat) DO UPDATE SET last = excluded.last`, m.Chat.ID, id); err != nil {
 			return err
 		}
 		return tx.Commit()

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -94,10 +95,10 @@ func setUpBare(_ string, web, bot []string) (args, env []string, err error) {
 // behindShell is for an init of one command: a shell starts the bot in the background and becomes web.
 func behindShell(flags ...string) func(string, []string, []string) ([]string, []string, error) {
 	return func(_ string, web, bot []string) (args, env []string, err error) {
-		if bot == nil {
-			return append(flags[:len(flags):len(flags)], web...), nil, nil
+		if bot != nil {
+			web = []string{"/bin/sh", "-c", strings.Join(bot, " ") + " & exec " + strings.Join(web, " ")}
 		}
-		return append(flags[:len(flags):len(flags)], "/bin/sh", "-c", strings.Join(bot, " ")+" & exec "+strings.Join(web, " ")), nil, nil
+		return slices.Concat(flags, web), nil, nil
 	}
 }
 
@@ -114,8 +115,9 @@ func setUpS6(dir string, web, bot []string) (args, env []string, err error) {
 	scan := filepath.Join(dir, "scan")
 	code := filepath.Join(dir, "code")
 	files := map[string]string{
-		"web/run":           "#!/bin/sh\nexec " + strings.Join(web, " ") + "\n",
-		"web/finish":        "#!/bin/sh\n[ $1 = 256 ] && set -- $((128 + $2))\necho $1 >" + code + "\nexec s6-svscanctl -t " + scan + "\n",
+		"web/run": "#!/bin/sh\nexec " + strings.Join(web, " ") + "\n",
+		"web/finish": "#!/bin/sh\n[ $1 = 256 ] && set -- $((128 + $2))\necho $1 >" + code +
+			"\nexec s6-svscanctl -t " + scan + "\n",
 		"web/timeout-kill":  "3000\n",
 		".s6-svscan/finish": "#!/bin/sh\nexit $(cat " + code + ")\n",
 	}
@@ -166,7 +168,8 @@ func setUpRunit(dir string, web, bot []string) (args, env []string, err error) {
 }
 
 func setUpSupervisord(dir string, web, bot []string) (args, env []string, err error) {
-	const head = "[supervisord]\nnodaemon=true\nuser=root\nlogfile=/dev/null\nlogfile_maxbytes=0\npidfile=%s/pid\nchildlogdir=%[1]s\n"
+	const head = "[supervisord]\nnodaemon=true\nuser=root\nlogfile=/dev/null\nlogfile_maxbytes=0\n" +
+		"pidfile=%s/pid\nchildlogdir=%[1]s\n"
 	const program = "[program:%s]\ncommand=%s\nstartsecs=0\nstopwaitsecs=3\nstdout_logfile=NONE\nstderr_logfile=NONE\n%s\n"
 	conf := fmt.Sprintf(head, dir) + fmt.Sprintf(program, "web", strings.Join(web, " "), "autorestart=false")
 	if bot != nil {
@@ -178,7 +181,8 @@ func setUpSupervisord(dir string, web, bot []string) (args, env []string, err er
 
 func setUpPebble(dir string, web, bot []string) (args, env []string, err error) {
 	const service = "  %s:\n    override: replace\n    startup: enabled\n    command: %s\n    kill-delay: 3s\n%s"
-	layer := "services:\n" + fmt.Sprintf(service, "web", strings.Join(web, " "), "    on-success: shutdown\n    on-failure: shutdown\n")
+	layer := "services:\n" +
+		fmt.Sprintf(service, "web", strings.Join(web, " "), "    on-success: shutdown\n    on-failure: shutdown\n")
 	if bot != nil {
 		layer += fmt.Sprintf(service, "bot", strings.Join(bot, " "), "    on-success: ignore\n    on-failure: restart\n")
 	}
@@ -187,10 +191,12 @@ func setUpPebble(dir string, web, bot []string) (args, env []string, err error) 
 
 func setUpProcessCompose(dir string, web, bot []string) (args, env []string, err error) {
 	const process = "  %s:\n    command: %s\n    shutdown:\n      timeout_seconds: 3\n    availability:\n%s"
-	conf := "version: \"0.5\"\nprocesses:\n" + fmt.Sprintf(process, "web", strings.Join(web, " "), "      restart: \"no\"\n      exit_on_end: true\n")
+	conf := "version: \"0.5\"\nprocesses:\n" +
+		fmt.Sprintf(process, "web", strings.Join(web, " "), "      restart: \"no\"\n      exit_on_end: true\n")
 	if bot != nil {
 		conf += fmt.Sprintf(process, "bot", strings.Join(bot, " "), "      restart: on_failure\n")
 	}
 	path := filepath.Join(dir, "process-compose.yaml")
-	return []string{"up", "-t=false", "--no-server", "-L", filepath.Join(dir, "log"), "-f", path}, nil, write(path, "%s", conf)
+	args = []string{"up", "-t=false", "--no-server", "-L", filepath.Join(dir, "log"), "-f", path}
+	return args, nil, write(path, "%s", conf)
 }

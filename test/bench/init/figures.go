@@ -185,7 +185,8 @@ func (l *lab) measureStorm(f figures, list []*contestant, rounds, n int) error {
 
 // measureRestart: how late a bot that ended is started again, after the moment that init had told.
 func (l *lab) measureRestart(f figures, us *contestant, rounds int) error {
-	s, err := l.start(us, l.command("web", "idle"), l.command("bot", "end", 1), "BOT_RESTART_DELAY=80ms", "BOT_RESTART_DELAY_MAX=80ms")
+	s, err := l.start(us, l.command("web", "idle"), l.command("bot", "end", 1),
+		"BOT_RESTART_DELAY=80ms", "BOT_RESTART_DELAY_MAX=80ms")
 	if err != nil {
 		return err
 	}
@@ -295,7 +296,8 @@ type wear struct {
 
 func (l *lab) startWear(us *contestant, n int) (*wear, error) {
 	enough := filepath.Join(l.dir, "enough")
-	s, err := l.start(us, l.command("web", "idle"), l.command("bot", "flap", enough), "BOT_RESTART_DELAY=1ms", "BOT_RESTART_DELAY_MAX=1ms", "LOG_LEVEL=error")
+	s, err := l.start(us, l.command("web", "idle"), l.command("bot", "flap", enough),
+		"BOT_RESTART_DELAY=1ms", "BOT_RESTART_DELAY_MAX=1ms", "LOG_LEVEL=error")
 	if err != nil {
 		return nil, err
 	}

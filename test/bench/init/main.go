@@ -32,7 +32,10 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	b := &bench{lab: &lab{dir: dir}, rounds: *rounds, idle: *idle, restarts: *restarts, orphans: *orphans, only: *only, withCases: *withCases, figures: figures{}}
+	b := &bench{
+		lab: &lab{dir: dir}, rounds: *rounds, idle: *idle, restarts: *restarts, orphans: *orphans,
+		only: *only, withCases: *withCases, figures: figures{},
+	}
 	missed, err := b.run(*bin)
 	os.RemoveAll(dir)
 	if err != nil {
@@ -67,7 +70,8 @@ func (b *bench) run(bin string) (missed int, err error) {
 		log.Printf("not here: %s (scripts/setup bench installs what Debian has)", strings.Join(missing, ", "))
 	}
 	if b.only != "" {
-		b.list = slices.DeleteFunc(b.list, func(c *contestant) bool { return !slices.Contains(strings.Split(b.only, ","), c.name) })
+		only := strings.Split(b.only, ",")
+		b.list = slices.DeleteFunc(b.list, func(c *contestant) bool { return !slices.Contains(only, c.name) })
 	}
 	if len(b.list) == 0 || b.list[0].name != ours {
 		return 0, fmt.Errorf("no %s: make build", filepath.Join(bin, "init"))

@@ -59,7 +59,10 @@ func (l *lab) command(name, mode string, args ...any) []string {
 // start starts c with these processes; bot may be nil. env is added to what c itself needs.
 func (l *lab) start(c *contestant, web, bot []string, env ...string) (*system, error) {
 	l.n++
-	s := &system{contestant: c, dir: filepath.Join(l.dir, strconv.Itoa(l.n)), lines: make(chan said, 1<<16), ended: make(chan struct{})}
+	s := &system{
+		contestant: c, dir: filepath.Join(l.dir, strconv.Itoa(l.n)),
+		lines: make(chan said, 1<<16), ended: make(chan struct{}),
+	}
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -82,7 +85,9 @@ func (l *lab) start(c *contestant, web, bot []string, env ...string) (*system, e
 	s.cmd = exec.Command(l.child, append([]string{"lab", "exec"}, program...)...)
 	s.cmd.Env = append(append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "BENCH_OUT=" + out}, own...), env...)
 	s.cmd.Dir = s.dir
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true, Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Pdeathsig: syscall.SIGKILL, Setsid: true, Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
+	}
 	log, err := os.Create(filepath.Join(s.dir, "log"))
 	if err != nil {
 		return nil, err

@@ -38,7 +38,8 @@ func (t *bars) against(f figures, title, figure, unit, other string, q, limit fl
 }
 
 func (t *bars) atMost(title, unit string, value, limit float64) {
-	t.row(title, strings.TrimSpace(fmt.Sprintf("%.3g %s", value, unit)), "", "", strings.TrimSpace(fmt.Sprintf("%.3g %s", limit, unit)), value <= limit)
+	with := func(v float64) string { return strings.TrimSpace(fmt.Sprintf("%.3g %s", v, unit)) }
+	t.row(title, with(value), "", "", with(limit), value <= limit)
 }
 
 func (b *bench) printBars() int {
@@ -51,13 +52,15 @@ func (b *bench) printBars() int {
 	t.atMost("executable", "MB", size, 3.2)
 	t.against(b.figures, "signal to web's handler, median", pokeTime, "µs", bare, 0.5, 1.3)
 	t.against(b.figures, "signal to web's handler, p99", pokeTime, "µs", bare, 0.99, 1.3)
-	t.against(b.figures, fmt.Sprintf("%d orphans end at once: none is left, median", b.orphans), stormTime, "ms", "tini", 0.5, 1.2)
+	storm := fmt.Sprintf("%d orphans end at once: none is left, median", b.orphans)
+	t.against(b.figures, storm, stormTime, "ms", "tini", 0.5, 1.2)
 	if fastest := b.fastestToStop(); fastest != "" {
 		t.against(b.figures, "stop, both children obey at once, median", stopTime, "ms", fastest, 0.5, 1)
 	}
 	lag, _ := b.quantile(restartLag, ours, 0.5)
 	late, _ := b.quantile(restartLag, ours, 0.95)
-	t.row("restart of a bot that ended: after `next_start_at`, median (p95)", fmt.Sprintf("%.2f (%.2f) ms", lag, late), "", "", "2 ms", lag <= 2)
+	t.row("restart of a bot that ended: after `next_start_at`, median (p95)", fmt.Sprintf("%.2f (%.2f) ms", lag, late),
+		"", "", "2 ms", lag <= 2)
 	if b.idle > 0 {
 		n, _ := b.quantile(idleSwitch, ours, 0.5)
 		t.atMost(fmt.Sprintf("context switches in %s idle", b.idle), "", n, 5)
@@ -68,11 +71,15 @@ func (b *bench) printBars() int {
 		t.atMost("the same in standby, a second", "", n/b.idle.Seconds(), 12)
 	}
 	if w := b.wear; w != nil {
-		title := fmt.Sprintf("%d starts and ends of the bot (%.0f ms each): ", b.restarts, float64(w.took.Milliseconds())/float64(b.restarts))
-		t.row(title+"descriptors", fmt.Sprint(w.fdsAfter), fmt.Sprintf("after ten %d", w.fds), "", "as many", w.fdsAfter <= w.fds)
-		t.row(title+"threads", fmt.Sprint(w.threadsAfter), fmt.Sprintf("after ten %d", w.threads), "", "as many", w.threadsAfter <= w.threads)
-		t.row(title+"resident", fmt.Sprintf("%.2f MB", float64(w.rssEnd)/1024), fmt.Sprintf("after ten %.2f MB", float64(w.rss)/1024), "",
-			"2 MB more", w.rssEnd <= w.rss+2048)
+		each := float64(w.took.Milliseconds()) / float64(b.restarts)
+		wear := func(what, value, before, bar string, met bool) {
+			title := fmt.Sprintf("%d starts and ends of the bot (%.0f ms each): %s", b.restarts, each, what)
+			t.row(title, value, "after ten "+before, "", bar, met)
+		}
+		mb := func(kb int) string { return fmt.Sprintf("%.2f MB", float64(kb)/1024) }
+		wear("descriptors", fmt.Sprint(w.fdsAfter), fmt.Sprint(w.fds), "as many", w.fdsAfter <= w.fds)
+		wear("threads", fmt.Sprint(w.threadsAfter), fmt.Sprint(w.threads), "as many", w.threadsAfter <= w.threads)
+		wear("resident", mb(w.rssEnd), mb(w.rss), "2 MB more", w.rssEnd <= w.rss+2048)
 	}
 	return t.missed
 }
@@ -81,7 +88,10 @@ func (b *bench) printBars() int {
 func (b *bench) fastestToStop() (name string) {
 	least := 0.0
 	for _, c := range b.list {
-		if v, ok := b.quantile(stopTime, c.name, 0.5); ok && c.name != ours && c.name != bare && c.name != "runit" && (name == "" || v < least) {
+		if c.name == ours || c.name == bare || c.name == "runit" {
+			continue
+		}
+		if v, ok := b.quantile(stopTime, c.name, 0.5); ok && (name == "" || v < least) {
 			name, least = c.name, v
 		}
 	}
@@ -89,8 +99,8 @@ func (b *bench) fastestToStop() (name string) {
 }
 
 func (b *bench) printPeers() {
-	fmt.Printf("\n| | start, ms | resident, MB | proportional, MB | executables, MB | signal, µs (p99) | %d orphans, ms | stop, ms | switches in %s |\n",
-		b.orphans, b.idle)
+	fmt.Printf("\n| | start, ms | resident, MB | proportional, MB | executables, MB | signal, µs (p99) "+
+		"| %d orphans, ms | stop, ms | switches in %s |\n", b.orphans, b.idle)
 	fmt.Println("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
 	names := []string{floor}
 	for _, c := range b.list {
@@ -108,8 +118,10 @@ func (b *bench) printPeers() {
 		if p99, ok := b.quantile(pokeTime, name, 0.99); ok {
 			poke += fmt.Sprintf(" (%.0f)", p99)
 		}
-		fmt.Println("| " + strings.Join([]string{name, cell(startTime, "%.2f"), cell(resident, "%.2f"), cell(fairShare, "%.2f"), cell(fileSize, "%.2f"),
-			poke, cell(stormTime, "%.0f"), cell(stopTime, "%.2f"), cell(idleSwitch, "%.0f")}, " | ") + " |")
+		fmt.Println("| " + strings.Join([]string{
+			name, cell(startTime, "%.2f"), cell(resident, "%.2f"), cell(fairShare, "%.2f"), cell(fileSize, "%.2f"), poke,
+			cell(stormTime, "%.0f"), cell(stopTime, "%.2f"), cell(idleSwitch, "%.0f"),
+		}, " | ") + " |")
 	}
 }
 

@@ -141,8 +141,8 @@ func starts(n int) int {
 	kept := 0
 	for i := range n {
 		cmd := exec.Command("/init")
-		cmd.Env = append(os.Environ(), "WEB_COMMAND=/snoop watch", "TELEGRAM_BOT_TOKEN="+token, "TELEGRAM_API_URL=http://127.0.0.1:1",
-			"LOG_LEVEL=error", fmt.Sprintf("WEB_SNOOP_SKIP=%d", os.Getpid()))
+		cmd.Env = append(os.Environ(), "WEB_COMMAND=/snoop watch", "TELEGRAM_BOT_TOKEN="+token,
+			"TELEGRAM_API_URL=http://127.0.0.1:1", "LOG_LEVEL=error", fmt.Sprintf("WEB_SNOOP_SKIP=%d", os.Getpid()))
 		out, err := cmd.CombinedOutput()
 		if err == nil && bytes.Contains(out, []byte("kept: ")) && !bytes.Contains(out, []byte(marker)) {
 			kept++
