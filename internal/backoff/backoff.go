@@ -1,5 +1,5 @@
-// Package backoff gives the waits between attempts: how long to wait, and a wait that a context ends. When to give up is
-// its caller's to say. A library (cenkalti/backoff) has retry loops and policies beside the two functions that are
+// Package backoff gives the waits between attempts: how long to wait, and a wait that a context ends. When to give up
+// is its caller's to say. A library (cenkalti/backoff) has retry loops and policies beside the two functions that are
 // needed here, and no wait that a context ends.
 package backoff
 
@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Backoff gives growing waits. Each is between half of its turn's time and all of it, so that many who failed together do
-// not come back together. It is not for several goroutines at once.
+// Backoff gives growing waits. Each is between half of its turn's time and all of it, so that many who failed together
+// do not come back together. It is not for several goroutines at once.
 type Backoff struct {
 	Min, Max time.Duration // of the first turn, and of the longest
 	Failures int           // so far; a caller may begin with more than none

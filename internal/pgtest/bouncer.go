@@ -47,8 +47,10 @@ func Bouncer(t testing.TB, address string) string {
 	secret, _ := server.User.Password()
 	files := map[string]string{
 		"users": fmt.Sprintf("%q %q\n", server.User.Username(), secret),
-		"ini": fmt.Sprintf("[databases]\n* = host=%s port=%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\n"+
-			"auth_type = plain\nauth_file = %s/users\npool_mode = transaction\ndefault_pool_size = 20\nmax_client_conn = 500\n",
+		"ini": fmt.Sprintf("[databases]\n* = host=%s port=%s\n"+
+			"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\n"+
+			"auth_type = plain\nauth_file = %s/users\npool_mode = transaction\n"+
+			"default_pool_size = 20\nmax_client_conn = 500\n",
 			server.Hostname(), server.Port(), port, dir),
 	}
 	own := func(path string) error {
@@ -67,7 +69,8 @@ func Bouncer(t testing.TB, address string) string {
 		t.Fatalf("pgtest: %v", err)
 	}
 	// The shell ends it when this process has ended, however that came.
-	cmd := exec.Command("sh", "-c", `"$1" -q "$2/ini" & cat >/dev/null; kill -9 $!; rm -rf "$2"`, "pgtest-bouncer", program, dir)
+	const script = `"$1" -q "$2/ini" & cat >/dev/null; kill -9 $!; rm -rf "$2"`
+	cmd := exec.Command("sh", "-c", script, "pgtest-bouncer", program, dir)
 	cmd.Dir, cmd.Env = dir, []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setsid: true}
 	alive, err := cmd.StdinPipe()

@@ -26,7 +26,8 @@ const (
 )
 
 // ErrNotInstalled is what Standalone returns on a machine without PostgreSQL.
-var ErrNotInstalled = errors.New("PostgreSQL is not installed (Debian: apt-get install postgresql), and TANDEM_TEST_POSTGRES names no server")
+var ErrNotInstalled = errors.New("PostgreSQL is not installed (Debian: apt-get install postgresql), " +
+	"and TANDEM_TEST_POSTGRES names no server")
 
 // Instance is one PostgreSQL server with files and a port of its own.
 type Instance struct {

@@ -97,8 +97,8 @@ func Server(t testing.TB, settings ...string) *Instance {
 	return s
 }
 
-// Standalone is Server for a program that is no test, such as a benchmark, which calls Remove in the end. What needs a test
-// to fail (Start, Stop, Kill, replicas) is not for it.
+// Standalone is Server for a program that is no test, such as a benchmark. The program calls Remove in the end. What
+// needs a test to fail (Start, Stop, Kill, replicas) is not for it.
 func Standalone(settings ...string) (*Instance, error) {
 	s, err := newInstance(settings)
 	if err != nil {

@@ -182,7 +182,8 @@ func TestNothingIsLeftOfAKilledTestProcess(t *testing.T) {
 	if _, err := fmt.Sscan(line, &pid, &dir); err != nil {
 		t.Fatalf("the process said %q, want a process id and a directory", line)
 	}
-	proctest.Eventually(t, 20*time.Second, fmt.Sprintf("server %d ends with its test process, and %s goes", pid, dir), func() bool {
+	gone := fmt.Sprintf("server %d ends with its test process, and %s goes", pid, dir)
+	proctest.Eventually(t, 20*time.Second, gone, func() bool {
 		_, err := os.Stat(dir)
 		return os.IsNotExist(err) && len(running([]int{pid})) == 0
 	})

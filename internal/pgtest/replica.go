@@ -15,8 +15,8 @@ import (
 // ReplicaSettings are what a server needs to have replicas.
 var ReplicaSettings = []string{"wal_level=replica", "max_wal_senders=5", "hot_standby=on"}
 
-// Replica makes a server that follows this one, which was made with ReplicaSettings, and from now on waits for it at each
-// commit: what was committed is in both.
+// Replica makes a server that follows this one, which was made with ReplicaSettings. This one waits for it at each
+// commit from now on, so what was committed is in both.
 func (s *Instance) Replica() *Instance {
 	s.t.Helper()
 	port, err := proctest.FreePort()
@@ -51,7 +51,8 @@ func (s *Instance) replica(port int) *Instance {
 		s.t.Fatalf("pgtest: %v", err)
 	}
 	s.t.Cleanup(r.Remove)
-	err = r.run("pg_basebackup", "--pgdata="+filepath.Join(dir, "data"), "--dbname="+s.adminURL(), "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+	err = r.run("pg_basebackup", "--pgdata="+filepath.Join(dir, "data"), "--dbname="+s.adminURL(),
+		"--write-recovery-conf", "--checkpoint=fast", "--no-sync")
 	if err != nil {
 		s.t.Fatalf("pgtest: copy the server: %v", err)
 	}
@@ -74,7 +75,8 @@ func (s *Instance) followed() error {
 	}
 	defer c.Close(ctx)
 	var n int
-	err = c.QueryRow(ctx, `SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'sync'`).Scan(&n)
+	err = c.QueryRow(ctx, `SELECT count(*) FROM pg_stat_replication
+		WHERE state = 'streaming' AND sync_state = 'sync'`).Scan(&n)
 	if err == nil && n == 0 {
 		err = fmt.Errorf("no replica is in step")
 	}

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestAClosedConnectionSendsNothingMore : what the kernel still has when a connection is closed never arrives.
+// TestAClosedConnectionSendsNothingMore: what the kernel still has when a connection is closed never arrives.
 func TestAClosedConnectionSendsNothingMore(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -30,7 +30,8 @@ func TestAClosedConnectionSendsNothingMore(t *testing.T) {
 	defer peer.Close()
 	raw, _ := c.(*net.TCPConn).SyscallConn()
 	_ = raw.Control(func(fd uintptr) {
-		if ms, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err == nil && ms != int(Silence.Milliseconds()) {
+		ms, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT)
+		if err == nil && ms != int(Silence.Milliseconds()) {
 			t.Errorf("data may go %d ms without an acknowledgement, want %v", ms, Silence)
 		}
 	})
