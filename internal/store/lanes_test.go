@@ -282,3 +282,19 @@ func TestMaxWaiting(t *testing.T) {
 		leave()
 	}
 }
+
+// TestASearchIsOneProcessOfTheServer : it has no workers beside it, which would take the processors from all the others.
+func TestASearchIsOneProcessOfTheServer(t *testing.T) {
+	s := running(t, pgtest.URL(t))
+	err := s.db.read(t.Context(), search, func(c conn) error {
+		var workers string
+		err := tx{t.Context(), c}.one(to(&workers), `SELECT current_setting('max_parallel_workers_per_gather')`)
+		if err == nil && workers != "0" {
+			t.Errorf("%s workers", workers)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -166,11 +166,12 @@ func (p *postgres) read(ctx context.Context, w way, f func(conn) error) error {
 		return f(pgxConn{p.pools[w]})
 	}
 	// The server itself ends a search a little before we would: through a pooler nobody else can, and the connection lives on.
+	// A search is one process there. With workers beside it two searches keep six processors from everybody else.
 	limit := wayLimits[search]
 	if d, ok := ctx.Deadline(); ok {
 		limit = time.Until(d)
 	}
-	begin := fmt.Sprintf(`begin read only; set local statement_timeout = %d`, max(limit*9/10, time.Millisecond).Milliseconds())
+	begin := fmt.Sprintf(`begin read only; set local max_parallel_workers_per_gather = 0; set local statement_timeout = %d`, max(limit*9/10, time.Millisecond).Milliseconds())
 	t, err := p.pools[w].BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
 	if err != nil {
 		return err
