@@ -23,8 +23,8 @@ const (
 // The kinds that say why the database cannot be used now. They are ErrUnavailable.
 const (
 	Unavailable   Kind = "unavailable"    // for a reason that is none of the following
-	NotConfigured Kind = "not_configured" // DATABASE_URL is missing, or names no database, or one that cannot be used as it is set up
-	Refused       Kind = "refused"        // the server refuses the user, the password, the name of the database, or a right
+	NotConfigured Kind = "not_configured" // DATABASE_URL is missing, or names no database that can be used as it is set up
+	Refused       Kind = "refused"        // the server refuses the user, the password, the database's name, or a right
 	NotConnected  Kind = "not_connected"  // nobody has tried yet, or this process ends
 	Unreachable   Kind = "unreachable"    // it does not answer, or the connection broke
 	Unreadable    Kind = "unreadable"     // its file cannot be opened, or its disk fails

@@ -9,7 +9,8 @@ import (
 func TestError(t *testing.T) {
 	for _, kind := range Unavailables {
 		err := fmt.Errorf("list: %w", &Error{Kind: kind, Reason: "no answer"})
-		if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrConflict) || err.Error() != "list: the database is not available: no answer" {
+		if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrConflict) ||
+			err.Error() != "list: the database is not available: no answer" {
 			t.Errorf("%s: %v", kind, err)
 		}
 	}
@@ -25,7 +26,8 @@ func TestError(t *testing.T) {
 	}
 	err := fmt.Errorf("retry: %w", &Error{Kind: Conflict, Reason: "it was sent"})
 	var e *Error
-	if errors.Is(err, ErrUnavailable) || !errors.Is(err, ErrConflict) || err.Error() != "retry: conflict: it was sent" || !errors.As(err, &e) || e.Reason != "it was sent" {
+	if errors.Is(err, ErrUnavailable) || !errors.Is(err, ErrConflict) || err.Error() != "retry: conflict: it was sent" ||
+		!errors.As(err, &e) || e.Reason != "it was sent" {
 		t.Errorf("a conflict: %v", err)
 	}
 }

@@ -95,8 +95,8 @@ type Message struct {
 	ConversationID int64        `json:"conversation_id"`
 	Direction      Direction    `json:"direction"`
 	Kind           string       `json:"kind"`              // text, photo, sticker, ...: the name of the Bot API's field
-	Text           string       `json:"text"`              // text or caption: what somebody wrote and nothing else, "" where nobody did
-	Details        string       `json:"details,omitempty"` // what else the sender put into it, in a line: the name in a contact
+	Text           string       `json:"text"`              // text or caption: what somebody wrote, "" where nobody did
+	Details        string       `json:"details,omitempty"` // what else the sender put into it: the name in a contact
 	Notice         string       `json:"notice,omitempty"`  // what this program says of it, never in the other two; see Say
 	Forwarded      *Forward     `json:"forwarded_from"`    // whose words these are, nil for the sender's own
 	Author         Author       `json:"author"`

@@ -4,10 +4,12 @@ import "strings"
 
 // kindNames are what a person calls what was sent, by the name of its field in the Bot API.
 var kindNames = map[string]string{
-	"animation": "animation", "audio": "audio", "document": "document", "paid_media": "paid media", "live_photo": "live photo", "photo": "photo",
+	"animation": "animation", "audio": "audio", "document": "document", "paid_media": "paid media",
+	"live_photo": "live photo", "photo": "photo",
 	"sticker": "sticker", "video": "video", "video_note": "video message", "voice": "voice message",
-	"checklist": "checklist", "contact": "contact", "dice": "dice", "game": "game", "poll": "poll", "venue": "venue", "location": "location",
-	"story": "story", "invoice": "invoice", "gift": "gift", "unique_gift": "gift", "giveaway": "giveaway", "giveaway_winners": "winners of a giveaway",
+	"checklist": "checklist", "contact": "contact", "dice": "dice", "game": "game", "poll": "poll", "venue": "venue",
+	"location": "location", "story": "story", "invoice": "invoice", "gift": "gift", "unique_gift": "gift",
+	"giveaway": "giveaway", "giveaway_winners": "winners of a giveaway",
 	"web_app_data": "data of a Mini App", "users_shared": "shared contacts", "chat_shared": "shared chat",
 	"successful_payment": "payment", "refunded_payment": "refunded payment",
 	"pinned_message": "pinned a message", "write_access_allowed": "allowed the bot to write",
@@ -15,7 +17,8 @@ var kindNames = map[string]string{
 	"proximity_alert_triggered":         "came close to somebody who shares a location",
 	"connected_website":                 "signed in to a website with Telegram", "passport_data": "Telegram Passport data",
 	"chat_background_set": "changed the background of the chat",
-	"forum_topic_created": "new topic", "forum_topic_edited": "renamed the topic", "forum_topic_closed": "closed the topic", "forum_topic_reopened": "opened the topic again",
+	"forum_topic_created": "new topic", "forum_topic_edited": "renamed the topic",
+	"forum_topic_closed": "closed the topic", "forum_topic_reopened": "opened the topic again",
 	KindText: "message", KindUnknown: "message",
 }
 

@@ -47,10 +47,11 @@ type OperatorStore interface {
 	// RedeemSignIn uses the link up: of many at once one gets the operator, the others ErrNotFound. The sessions that the
 	// operator has end with it, unless keep.
 	RedeemSignIn(ctx context.Context, hash []byte, keep bool) (Operator, error)
-	// SignOutOperator ends the sessions and voids the unused link of the operator of that name; ErrNotFound if there is none.
+	// SignOutOperator ends the sessions and voids the unused link of the operator of that name; ErrNotFound if there is
+	// none.
 	SignOutOperator(ctx context.Context, name string) error
-	// RemoveOperator does that and removes the operator. What he wrote keeps his name. One who is added under the same name later
-	// is another one.
+	// RemoveOperator does that and removes the operator. What he wrote keeps his name. One who is added under the same
+	// name later is another one.
 	RemoveOperator(ctx context.Context, name string) error
 	Operator(ctx context.Context, id int64) (Operator, error)
 	Operators(ctx context.Context) ([]Operator, error)
@@ -69,8 +70,8 @@ type OperatorStore interface {
 	// Sessions lists up to limit of those that have not expired, from after the key given ("": from the first).
 	Sessions(ctx context.Context, after string, limit int) ([]Session, error)
 
-	// Revocations is a number that another one replaces whenever a token, a session or an operator's right was ended. The hints
-	// of Subscribe come for it, too.
+	// Revocations is a number that another one replaces whenever a token, a session or an operator's right was ended.
+	// The hints of Subscribe come for it, too.
 	Revocations(ctx context.Context) (int64, error)
 	// Grants says until when each right holds, as far as is known now: the zero time where it has ended.
 	Grants(ctx context.Context, grants []Grant) (until []time.Time, err error)

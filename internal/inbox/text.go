@@ -29,7 +29,7 @@ func Blank(s string) bool {
 	for _, r := range s {
 		switch {
 		case unicode.IsSpace(r), unicode.Is(unicode.Cf, r), unicode.IsControl(r):
-		case r == '\u2800', r == '\u3164', r == '\u115F', r == '\u1160', r == '\uFFA0': // blanks that count as letters or symbols
+		case strings.ContainsRune("\u2800\u3164\u115F\u1160\uFFA0", r): // blanks that count as letters or symbols
 		default:
 			return false
 		}
