@@ -26,7 +26,8 @@ type getUpdates struct {
 
 // poll takes updates until run ends. What it has received by then it stores, as long as work allows. An
 // offset goes to Telegram, which forgets all below it, only after those updates were committed.
-func (x *tenure) poll(run, work context.Context) error {
+func (x *tenure) poll() error {
+	run, work := x.life.run, x.life.work
 	username := x.knownAs()
 	decode, err := newDecoder(username)
 	if err != nil {

@@ -17,8 +17,6 @@ const sendWorkers = 8
 // sender hands claimed deliveries to workers and writes down how they went.
 type sender struct {
 	*tenure
-	work   context.Context // ends deliveries under way
-	record context.Context // ends attempts to write outcomes
 
 	ended   chan struct{} // gets a word whenever a delivery has ended
 	fatal   chan error    // why no more can be sent
@@ -40,13 +38,14 @@ type flood struct {
 	at   time.Time
 }
 
-// send delivers what is queued until run ends, and then waits for what is under way: for the deliveries until
-// work ends, for the writing of their outcomes until record does.
-func (x *tenure) send(run, work, record context.Context) error {
+// send delivers what is queued until run ends. Then it waits for what is under way: for the deliveries until work ends,
+// and for the writing of their outcomes until record does.
+func (x *tenure) send() error {
+	run := x.life.run
 	hints, cancel := x.Store.Subscribe()
 	defer cancel()
 	s := &sender{
-		tenure: x, work: work, record: record, ended: make(chan struct{}, 1), fatal: make(chan error, 1),
+		tenure: x, ended: make(chan struct{}, 1), fatal: make(chan error, 1),
 		backoff: x.times.backoff(), claimBackoff: x.times.storeBackoff(),
 	}
 	defer s.workers.Wait()
@@ -93,15 +92,15 @@ func (s *sender) claim(run context.Context) (due time.Duration, err error) {
 		var claimed []inbox.Delivery
 		var next time.Time
 		if limited {
-			claimed, next, err = s.Store.ClaimProbe(s.work, s.Tenure)
+			claimed, next, err = s.Store.ClaimProbe(s.life.work, s.Tenure)
 		} else {
-			claimed, next, err = s.Store.ClaimDeliveries(s.work, s.Tenure, free)
+			claimed, next, err = s.Store.ClaimDeliveries(s.life.work, s.Tenure, free)
 		}
 		switch {
 		case errors.Is(err, inbox.ErrFenced):
 			return due, errFenced(err)
 		case err != nil:
-			if s.claimBackoff.failures == 0 && s.work.Err() == nil {
+			if s.claimBackoff.failures == 0 && s.life.work.Err() == nil {
 				s.Log.Error("answers to send cannot be read, trying again", "error", err)
 			}
 			return s.claimBackoff.next(), nil
@@ -158,7 +157,7 @@ func (s *sender) attempt(d inbox.Delivery) (o inbox.Outcome) {
 	if inbox.Blank(d.Text) {
 		return inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Failed, Error: "there is nothing in it to be seen, and Telegram takes no empty message"}
 	}
-	ctx, cancel := context.WithTimeout(s.work, s.times.sendLimit)
+	ctx, cancel := context.WithTimeout(s.life.work, s.times.sendLimit)
 	defer cancel()
 	resp := s.client.send(ctx, d, true, true)
 	reply, thread := true, true
@@ -214,7 +213,7 @@ func (s *sender) outcome(d inbox.Delivery, resp response) inbox.Outcome {
 		default:
 		}
 	default:
-		if s.work.Err() != nil {
+		if s.life.work.Err() != nil {
 			break // stopped by us, which says nothing about Telegram
 		}
 		s.suspect = true
@@ -273,11 +272,11 @@ func (s *sender) endLimit() {
 func (s *sender) write(o inbox.Outcome) {
 	pause := s.times.storeBackoff()
 	for {
-		err := s.Store.RecordOutcome(s.record, s.Tenure, o)
+		err := s.Store.RecordOutcome(s.life.record, s.Tenure, o)
 		switch {
 		case err == nil:
 			return
-		case errors.Is(err, inbox.ErrFenced), s.record.Err() != nil:
+		case errors.Is(err, inbox.ErrFenced), s.life.record.Err() != nil:
 			s.Log.Warn("the outcome of a delivery was not written, it will be unknown", "delivery", o.DeliveryID, "outcome", o.State, "error", err)
 			return
 		case pause.failures == 0:
@@ -286,7 +285,7 @@ func (s *sender) write(o inbox.Outcome) {
 			s.Log.Error("the outcome of a delivery is given up", "delivery", o.DeliveryID, "outcome", o.State, "error", err)
 			return
 		}
-		if !sleep(s.record, pause.next()) {
+		if !sleep(s.life.record, pause.next()) {
 			return
 		}
 	}

@@ -147,32 +147,51 @@ func (panicking) StoreUpdates(context.Context, inbox.Tenure, []inbox.Update, int
 	panic("https://api.telegram.org/bot" + simtest.Token + "/getUpdates")
 }
 
-// held is a lock that a test makes doubtful.
+// held is a store whose lock a test makes doubtful or takes away.
 type held struct {
 	inbox.BotStore
 	mu    sync.Mutex
 	doubt bool
+	lost  chan struct{} // of the lock that was taken last
 	taken int
 }
 
-func (h *held) PollLock(ctx context.Context, botID int64, instance string, waiting func(string)) (inbox.PollLock, error) {
+func (h *held) PollLock(ctx context.Context, botID int64, instance string,
+	waiting func(string)) (inbox.PollLock, error) {
 	lock, err := h.BotStore.PollLock(ctx, botID, instance, waiting)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.taken++
-	h.doubt = false
-	return doubted{lock, h}, err
+	h.doubt, h.lost = false, make(chan struct{})
+	return heldLock{lock, h, h.lost}, err
 }
 
-type doubted struct {
+// lose tells the bot that its lock is lost.
+func (h *held) lose() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	close(h.lost)
+}
+
+// takes is how often the lock was taken.
+func (h *held) takes() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.taken
+}
+
+type heldLock struct {
 	inbox.PollLock
-	h *held
+	h    *held
+	lost chan struct{}
 }
 
-func (d doubted) Held() bool {
-	d.h.mu.Lock()
-	defer d.h.mu.Unlock()
-	return !d.h.doubt
+func (l heldLock) Lost() <-chan struct{} { return l.lost }
+
+func (l heldLock) Held() bool {
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	return !l.h.doubt
 }
 
 // TestADoubtfulLockStopsPollAndSend : a bot that was frozen finds by its clock that the lock may be another's: it neither
@@ -186,7 +205,7 @@ func TestADoubtfulLockStopsPollAndSend(t *testing.T) {
 	h.doubt = true
 	h.mu.Unlock()
 	m := r.answer(7, "claimed in doubt")
-	r.eventually("the lock to be taken again", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return h.taken == 2 })
+	r.eventually("the lock to be taken again", func() bool { return h.takes() == 2 })
 	r.delivery(m.ID, inbox.Sent) // by the next tenure: it was not sent, so it is no unknown one
 	r.tg.Customer(7, "after")
 	r.eventually("both messages and the answer", func() bool { return len(r.messages(7)) == 3 })
