@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// vitals is by when each part of the bot will have moved on, as the part itself says before it does something that
-// may take time. Every such thing has a limit of its own, so that one who is late does not wait: it hangs. A Telegram or a
+// vitals is by when each part of the bot will have moved on. The part says it before it does something that may take
+// time. Every such thing has a limit of its own, so a part that is late does not wait: it hangs. A Telegram or a
 // database that is slow or away is no hang.
 type vitals struct {
 	mu  sync.Mutex

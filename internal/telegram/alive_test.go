@@ -43,7 +43,8 @@ func TestAHangIsFound(t *testing.T) {
 	}
 }
 
-// What a part said of a step that is over does not count any more: neither after an outage of Telegram nor after the end.
+// What a part said of a step that is over does not count any more: neither after an outage of Telegram nor after the
+// end.
 func TestWhatIsOverIsNoHang(t *testing.T) {
 	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.pollWait = time.Second })})
 	promised := func() (parts []string) {

@@ -73,8 +73,8 @@ func newEndpoint(base string, token Token) *endpoint {
 
 func (e *endpoint) close() { e.transport.CloseIdleConnections() }
 
-// client speaks to an endpoint. Its fence is held, which is asked in the moment in which a request is written: a request
-// that begins while it is true may have to make a connection first, and the program can be frozen in that time.
+// client speaks to an endpoint. Its fence is held, which is asked in the moment in which a request is written: a
+// request that begins while it is true may have to make a connection first, and the program can be frozen in that time.
 type client struct {
 	*endpoint
 	held func() bool // whether requests may still be sent
@@ -87,8 +87,8 @@ func (e *endpoint) while(held func() bool) *client { return &client{e, held} }
 var errLapsed = errors.New("the bot was held up, and another may have taken over")
 
 // heldBody can be read while held is true. Once all of it was read, held is not asked any more: net/http writes each
-// piece to the line at once, and then looks whether there is more than it was told. An error then would say of a request
-// that the server has whole that it was never sent.
+// piece to the line at once, and then looks whether there is more than it was told. An error then would say of a
+// request that the server has whole that it was never sent.
 type heldBody struct {
 	io.ReadCloser
 	held func() bool

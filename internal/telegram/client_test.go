@@ -160,8 +160,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestALapseWhileConnecting : the lock is found to have lapsed after a request has begun and before it is written. Nothing of
-// it can be taken for a request.
+// TestALapseWhileConnecting : the lock is found to have lapsed after a request has begun and before it is written.
+// Nothing of it can be taken for a request.
 func TestALapseWhileConnecting(t *testing.T) {
 	var asked atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -194,8 +194,8 @@ func TestALapseWhileConnecting(t *testing.T) {
 	}
 }
 
-// TestALockThatIsLostAfterTheRequestWasWritten : what the server has whole is not said to be unsent, or it would be sent
-// again by whoever has the lock next.
+// TestALockThatIsLostAfterTheRequestWasWritten : what the server has whole is not said to be unsent, or it would be
+// sent again by whoever has the lock next.
 func TestALockThatIsLostAfterTheRequestWasWritten(t *testing.T) {
 	var came atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -17,16 +17,15 @@ import (
 	"tandem/internal/inbox"
 )
 
-// kind is one sort of content: the Message field that holds it and how to put into a line what the sender put into it.
-// words may be nil where the name of the kind says it all; file says that the field describes a file.
+// kind is one sort of content.
 type kind struct {
-	field string
-	words func(raw json.RawMessage) string
-	file  bool
+	field string                           // of Message, that holds it
+	words func(raw json.RawMessage) string // what the sender put into it, in a line; nil where the name says it all
+	file  bool                             // the field describes a file
 }
 
-// kinds in the order in which they are looked for: an animation also has a document, a venue a location, a
-// forwarded story or an answer to one a text. telebot knows most of their types, but not the newer ones.
+// kinds are in the order in which they are looked for. An animation also has a document, a venue a location, and a
+// forwarded story or a reply to one a text. telebot knows most of their types, but not the newer ones.
 var kinds = []kind{
 	{field: "animation", file: true},
 	{field: "audio", words: audio, file: true},
@@ -73,22 +72,25 @@ var kinds = []kind{
 var around = map[string]bool{}
 
 func init() {
-	for _, name := range strings.Fields(`message_id message_thread_id direct_messages_topic from sender_chat sender_boost_count
-		sender_business_bot sender_tag date guest_query_id business_connection_id chat forward_origin forward_from forward_from_chat
-		forward_from_message_id forward_signature forward_sender_name forward_date is_topic_message is_automatic_forward
-		reply_to_message external_reply quote reply_to_story reply_to_checklist_task_id reply_to_poll_option_id via_bot edit_date
-		has_protected_content is_from_offline is_paid_post media_group_id author_signature paid_star_count text entities
-		link_preview_options suggested_post_info effect_id caption caption_entities show_caption_above_media has_media_spoiler
-		reply_markup guest_bot_caller_user guest_bot_caller_chat`) {
+	for _, name := range strings.Fields(`
+		message_id message_thread_id direct_messages_topic from sender_chat sender_boost_count sender_business_bot
+		sender_tag date guest_query_id business_connection_id chat forward_origin forward_from forward_from_chat
+		forward_from_message_id forward_signature forward_sender_name forward_date is_topic_message
+		is_automatic_forward reply_to_message external_reply quote reply_to_story reply_to_checklist_task_id
+		reply_to_poll_option_id via_bot edit_date has_protected_content is_from_offline is_paid_post media_group_id
+		author_signature paid_star_count text entities link_preview_options suggested_post_info effect_id caption
+		caption_entities show_caption_above_media has_media_spoiler reply_markup guest_bot_caller_user
+		guest_bot_caller_chat
+	`) {
 		around[name] = true
 	}
 }
 
-// fieldName is what names in the Bot API look like. Another one is no content.
+// fieldName is what names in the Bot API look like. What has another name is no content.
 var fieldName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 
 // content says what was sent: the kind by the name of its field, the words that the customer wrote with it and nothing
-// else, what he put into it beside them, and the file.
+// else, the details that he put into it beside them, and the file.
 func content(f fields) (kindName, text, details string, attachments []inbox.Attachment) {
 	if s, ok := get[string](f, "text"); ok {
 		if text := links(s, f, "entities"); !inbox.Blank(text) {
@@ -165,7 +167,7 @@ func attachment(field string, raw json.RawMessage) (a inbox.Attachment, ok bool)
 		}
 		one = sizes[len(sizes)-1]
 	}
-	if one.ID == "" || len(one.ID) > maxFile || len(one.Unique) > maxFile { // cut, it would be of no use
+	if one.ID == "" || len(one.ID) > maxFileID || len(one.Unique) > maxFileID { // cut, it would be of no use
 		return a, false
 	}
 	switch {

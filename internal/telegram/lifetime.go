@@ -14,8 +14,8 @@ import (
 //	the lock is lost  at once   drainFor on    drainFor and recordFor after a stop, and not before
 //
 // When run has ended, nothing new begins. What is under way gets drainFor to end in good order. Its outcome gets
-// recordFor more, which a stop has to end with. Without a stop there is time, so after a lost lock an outcome is written
-// until the database takes it.
+// recordFor more, which a stop has to end with. Without a stop there is time, so after a lost lock an outcome is
+// written until the database takes it.
 type lifetime struct {
 	run    context.Context // polls and claims
 	work   context.Context // deliveries under way, and the batch in hand

@@ -1,6 +1,8 @@
 package telegram
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tandem/internal/inbox"
@@ -20,30 +22,38 @@ type metrics struct {
 
 var (
 	stateDesc = prometheus.NewDesc("tandem_bot_state", "1 for the state the bot is in.", []string{"state"}, nil)
-	pollDesc  = prometheus.NewDesc("tandem_bot_last_poll_timestamp_seconds", "When Telegram last answered a poll, 0 for never.", nil, nil)
+	pollDesc  = prometheus.NewDesc("tandem_bot_last_poll_timestamp_seconds",
+		"When Telegram last answered a poll, 0 for never.", nil, nil)
 )
 
 func newMetrics(h *health) *metrics {
 	counter := func(name, help string) prometheus.CounterOpts { return prometheus.CounterOpts{Name: name, Help: help} }
 	return &metrics{
-		updates:     prometheus.NewCounterVec(counter("tandem_bot_updates_stored_total", "Updates committed to the database, by kind."), []string{"kind"}),
-		problems:    prometheus.NewCounter(counter("tandem_bot_updates_problem_total", "Updates that were kept without being understood as a whole.")),
-		storeErrors: prometheus.NewCounter(counter("tandem_bot_store_errors_total", "Attempts to store updates that failed and were repeated.")),
-		polls:       prometheus.NewCounterVec(counter("tandem_bot_polls_total", "Calls of getUpdates that ended, by outcome."), []string{"outcome"}),
-		sends:       prometheus.NewCounterVec(counter("tandem_bot_sends_total", "Attempts to deliver a part of an answer, by outcome."), []string{"outcome"}),
-		sendSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "tandem_bot_send_seconds", Help: "Duration of attempts to deliver.", Buckets: []float64{.02, .05, .1, .2, .5, 1, 2, 5, 10, 30}}),
-		inFlight:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "tandem_bot_sends_in_flight", Help: "Deliveries under way."}),
-		health:      h,
+		updates: prometheus.NewCounterVec(counter("tandem_bot_updates_stored_total",
+			"Updates committed to the database, by kind."), []string{"kind"}),
+		problems: prometheus.NewCounter(counter("tandem_bot_updates_problem_total",
+			"Updates that were kept without being understood as a whole.")),
+		storeErrors: prometheus.NewCounter(counter("tandem_bot_store_errors_total",
+			"Attempts to store updates that failed and were repeated.")),
+		polls: prometheus.NewCounterVec(counter("tandem_bot_polls_total",
+			"Calls of getUpdates that ended, by outcome."), []string{"outcome"}),
+		sends: prometheus.NewCounterVec(counter("tandem_bot_sends_total",
+			"Attempts to deliver a part of an answer, by outcome."), []string{"outcome"}),
+		sendSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tandem_bot_send_seconds", Help: "Duration of attempts to deliver.",
+			Buckets: []float64{.02, .05, .1, .2, .5, 1, 2, 5, 10, 30},
+		}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "tandem_bot_sends_in_flight", Help: "Deliveries under way."}),
+		health: h,
 	}
 }
 
 // stored counts an update. Kinds that are not ours to know are one label, whatever Telegram calls them.
 func (m *metrics) stored(u inbox.Update) {
 	kind := "other"
-	for _, k := range allowedUpdates {
-		if u.Kind == k {
-			kind = k
-		}
+	if slices.Contains(allowedUpdates, u.Kind) {
+		kind = u.Kind
 	}
 	m.updates.WithLabelValues(kind).Inc()
 	if u.Problem != "" {
@@ -72,7 +82,8 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	if standby {
 		state = "standby"
 	}
-	for _, s := range []inbox.BotState{inbox.BotStarting, inbox.BotPolling, inbox.BotUnreachable, inbox.BotConflict, inbox.BotFailed, inbox.BotStopped, "standby"} {
+	for _, s := range []inbox.BotState{inbox.BotStarting, inbox.BotPolling, inbox.BotUnreachable, inbox.BotConflict,
+		inbox.BotFailed, inbox.BotStopped, "standby"} {
 		value := 0.0
 		if s == state {
 			value = 1

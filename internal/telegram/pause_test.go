@@ -221,7 +221,8 @@ func (r *rig) pauses() int {
 	return strings.Count(r.log.String(), "limits the bot as a whole, sending pauses")
 }
 
-// TestThreeFloodedChatsDoNotStopTheFourth : the pause of the bot as a whole is short, and those of the chats are their own.
+// TestThreeFloodedChatsDoNotStopTheFourth : the pause of the bot as a whole is short, and those of the chats are their
+// own.
 func TestThreeFloodedChatsDoNotStopTheFourth(t *testing.T) {
 	const pause = 3 * time.Second
 	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.maxHoldAll = pause })})

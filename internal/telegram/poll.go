@@ -11,7 +11,7 @@ import (
 	"tandem/internal/inbox"
 )
 
-// allowedUpdates is sent with each poll: where it is missing, Telegram goes on with what another program set.
+// allowedUpdates is sent with each poll. Where it is missing, Telegram goes on with what another program set.
 var allowedUpdates = []string{"message", "edited_message", "callback_query", "my_chat_member"}
 
 // maxBatchUpdates is how many updates one poll may bring, the most that Telegram gives.
@@ -48,7 +48,8 @@ func (x *tenure) poll() error {
 	for offset := x.NextOffset; x.breaker.pass(run); x.vitals.within(thePoll, 0) {
 		x.vitals.within(thePoll, x.times.pollWait+x.times.pollMargin+x.times.hangMargin)
 		if err := x.Guard(); err != nil {
-			return exitcode.With(exitcode.TempFail, fmt.Errorf("stopped polling, because nothing keeps another bot from it any more: %w", err))
+			return exitcode.With(exitcode.TempFail,
+				fmt.Errorf("stopped polling, because nothing keeps another bot from it any more: %w", err))
 		}
 		began := time.Now()
 		resp := x.ask(run, offset, limit, wait)
@@ -174,18 +175,22 @@ func (x *tenure) storeBatch(work context.Context, batch []inbox.Update, next int
 			for _, u := range batch {
 				x.metrics.stored(u)
 				if u.Problem != "" {
-					x.Log.Warn("an update could not be understood as a whole, it is kept as it came", "update_id", u.ID, "kind", u.Kind, "problem", u.Problem)
+					x.Log.Warn("an update could not be understood as a whole, it is kept as it came",
+						"update_id", u.ID, "kind", u.Kind, "problem", u.Problem)
 				}
 			}
 			return nil
 		case errors.Is(err, inbox.ErrFenced):
-			x.Log.Warn("the updates in hand are not stored: another bot has taken over, and gets them", "updates", len(batch))
+			x.Log.Warn("the updates in hand are not stored: another bot has taken over, and gets them",
+				"updates", len(batch))
 			return errFenced(err)
 		case work.Err() != nil:
-			x.Log.Warn("stopped before the updates in hand were stored, Telegram will give them again", "updates", len(batch))
+			x.Log.Warn("stopped before the updates in hand were stored, Telegram will give them again",
+				"updates", len(batch))
 			return nil
 		case pause.failures == 0:
-			x.Log.Error("updates cannot be stored, none is acknowledged until they are", "updates", len(batch), "error", err)
+			x.Log.Error("updates cannot be stored, none is acknowledged until they are",
+				"updates", len(batch), "error", err)
 		}
 		x.metrics.storeErrors.Inc()
 		if !sleep(work, pause.next()) {
@@ -194,8 +199,8 @@ func (x *tenure) storeBatch(work context.Context, batch []inbox.Update, next int
 	}
 }
 
-// conflict finds out who the other is. One that shares our database has taken over before it polled: then this bot
-// was frozen, or cut off, and stands by. That is asked for as long as word of a lost lock can take.
+// conflict finds out who the other one is. A bot that shares our database has taken over before it polled. Then this
+// bot was frozen or cut off, and stands by. The database is asked for as long as word of a lost lock can take.
 func (x *tenure) conflict(run context.Context, resp response) error {
 	ctx, cancel := context.WithTimeout(run, x.times.fencedWait)
 	defer cancel()
@@ -216,14 +221,17 @@ func (x *tenure) conflict(run context.Context, resp response) error {
 
 // conflictError says who else is there and what to do about it.
 func conflictError(resp response) error {
-	reason := fmt.Errorf("another program polls with this bot's token, and it is not one of this installation: %w. Stop it (an old deployment, another machine); if you know of none, revoke the token in @BotFather", resp)
+	reason := fmt.Errorf("another program polls with this bot's token, and it is not one of this installation: %w. "+
+		"Stop it (an old deployment, another machine); if you know of none, revoke the token in @BotFather", resp)
 	if resp.has("webhook") && !resp.has("other") {
-		reason = fmt.Errorf("a webhook is set for this bot, so Telegram gives no updates to anybody who asks: %w. Remove it by opening https://api.telegram.org/bot<token>/deleteWebhook (without drop_pending_updates, which would throw messages away)", resp)
+		reason = fmt.Errorf("a webhook is set for this bot, so Telegram gives no updates to anybody who asks: %w. "+
+			"Remove it by opening https://api.telegram.org/bot<token>/deleteWebhook "+
+			"(without drop_pending_updates, which would throw messages away)", resp)
 	}
 	return exitcode.With(exitcode.TempFail, reason)
 }
 
-// batch decodes the result of getUpdates, each update alone. next is the offset that acknowledges them.
+// batch decodes the result of getUpdates, each update alone. next is the offset that acknowledges all of them.
 func (d *decoder) batch(result json.RawMessage) (updates []inbox.Update, next int64, err error) {
 	raws, ok := list(result)
 	if !ok {

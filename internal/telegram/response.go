@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -57,16 +58,11 @@ func (r response) Error() string {
 	return r.description
 }
 
-// has says whether the description contains one of the texts, in lower case. Codes are "subject to change"
-// by the documentation, texts have changed as well, so both are looked at.
+// has says whether the description contains one of the texts, in lower case. By the documentation codes are "subject to
+// change", and texts have changed as well. So both are looked at.
 func (r response) has(texts ...string) bool {
 	d := strings.ToLower(r.description)
-	for _, t := range texts {
-		if strings.Contains(d, t) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(d, text) })
 }
 
 // maxDescription is how much of an error's description is looked at. People get less of it.
@@ -81,12 +77,12 @@ func judge(status int, header http.Header, body []byte) response {
 			description: fmt.Sprintf("HTTP %d with %s", status, shape(header, body))}
 	}
 	if !ok {
-		resp := response{class: broken, status: status, maybeTaken: status < 300 || status >= 500}
-		resp.description = fmt.Sprintf("HTTP %d with %s instead of an answer of a Bot API server", status, shape(header, body))
+		came := " with " + shape(header, body)
 		if status >= 300 && status < 400 {
-			resp.description = fmt.Sprintf("HTTP %d, a redirect, instead of an answer of a Bot API server", status)
+			came = ", a redirect,"
 		}
-		return resp
+		return response{class: broken, status: status, maybeTaken: status < 300 || status >= 500,
+			description: fmt.Sprintf("HTTP %d%s instead of an answer of a Bot API server", status, came)}
 	}
 	if done {
 		return response{class: taken, status: status, result: f["result"]}
@@ -101,7 +97,8 @@ func judge(status int, header http.Header, body []byte) response {
 		resp.description = "no reason given"
 	}
 	switch {
-	case resp.code == http.StatusUnauthorized, resp.code == http.StatusNotFound, resp.code == http.StatusMisdirectedRequest:
+	case resp.code == http.StatusUnauthorized, resp.code == http.StatusNotFound,
+		resp.code == http.StatusMisdirectedRequest:
 		resp.class = unauthorized
 	case resp.code == http.StatusConflict:
 		resp.class = conflict
@@ -119,6 +116,7 @@ func judge(status int, header http.Header, body []byte) response {
 	return resp
 }
 
+// shape says in words what came in place of JSON of the Bot API.
 func shape(header http.Header, body []byte) string {
 	kind, _, _ := strings.Cut(header.Get("Content-Type"), ";")
 	switch trimmed := bytes.TrimSpace(body); {
@@ -134,7 +132,7 @@ func shape(header http.Header, body []byte) string {
 
 var retryText = regexp.MustCompile(`(?i)retry after (\d+)`)
 
-// retryAfter takes the wait from wherever it was said: telebot's parser panics where it is not a number.
+// retryAfter takes the wait from wherever it was said. telebot's parser panics where it is not a number.
 func retryAfter(parameter json.RawMessage, header http.Header, description string) time.Duration {
 	seconds := number(parameter)
 	if said := header.Get("Retry-After"); seconds <= 0 && said != "" {
@@ -188,7 +186,8 @@ func plain(err error) string {
 		return "stopped while it was under way"
 	case errors.As(err, &dns):
 		return "the name " + dns.Name + " cannot be resolved: " + dns.Err
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.As(err, &timeout) && timeout.Timeout():
 		return "no answer in time"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there (connection refused)"

@@ -26,7 +26,7 @@ type sender struct {
 	busy    int
 	suspect bool      // the last delivery met trouble: one at a time until what became of one is clear
 	pauseTo time.Time // nothing is sent before
-	limited bool      // Telegram seems to limit the bot as a whole: after pauseTo one delivery tries whether it still does
+	limited bool      // Telegram seems to limit the bot as a whole: after pauseTo one delivery tries if it still does
 	floods  []flood
 	backoff *backoff
 
@@ -147,15 +147,20 @@ func (s *sender) deliver(d inbox.Delivery) {
 	s.write(o)
 }
 
+// nothingToSee is said of an answer before Telegram refuses it, and after.
+const nothingToSee = "there is nothing in it to be seen, and Telegram takes no empty message"
+
+// attempt sends one part, and says what became of it.
 func (s *sender) attempt(d inbox.Delivery) (o inbox.Outcome) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.Log.Error("a delivery broke the sender", "delivery", d.ID, "panic", s.client.scrub(fmt.Sprint(r)))
-			o = inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Unknown, Error: "an error in this program kept it from knowing how the delivery went"}
+			o = inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Unknown,
+				Error: "an error in this program kept it from knowing how the delivery went"}
 		}
 	}()
 	if inbox.Blank(d.Text) {
-		return inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Failed, Error: "there is nothing in it to be seen, and Telegram takes no empty message"}
+		return inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Failed, Error: nothingToSee}
 	}
 	ctx, cancel := context.WithTimeout(s.life.work, s.times.sendLimit)
 	defer cancel()
@@ -163,9 +168,11 @@ func (s *sender) attempt(d inbox.Delivery) (o inbox.Outcome) {
 	reply, thread := true, true
 	for range 2 { // what the message hangs on is gone: without it then
 		switch {
-		case resp.class == refused && reply && resp.has("message to be replied not found", "reply message not found", "replied message not found"):
+		case resp.class == refused && reply && resp.has("message to be replied not found", "reply message not found",
+			"replied message not found"):
 			reply = false
-		case resp.class == refused && thread && resp.has("thread not found", "topic_closed", "topic_deleted", "topic_id_invalid"):
+		case resp.class == refused && thread && resp.has("thread not found", "topic_closed", "topic_deleted",
+			"topic_id_invalid"):
 			thread = false
 		default:
 			return s.outcome(d, resp)
@@ -194,12 +201,15 @@ func (s *sender) outcome(d inbox.Delivery, resp response) inbox.Outcome {
 	case flooded:
 		wait := resp.retryAfter
 		if wait == 0 {
-			wait = (&backoff{min: s.times.backoffFirst * 2, max: s.times.backoffMost, failures: d.Attempt - 1}).next()
+			missing := backoff{min: s.times.backoffFirst * 2, max: s.times.backoffMost, failures: d.Attempt - 1}
+			wait = missing.next()
 		}
 		now := time.Now()
 		o.RetryAt, o.PausedUntil = now.Add(min(wait, s.times.maxHold)), now.Add(wait)
-		s.Log.Warn("Telegram asks for a pause before the next message to a customer", "conversation", d.ConversationID, "message", d.MessageID,
-			"retry_after", wait, "until", o.PausedUntil.UTC().Truncate(time.Second), "next_try", o.RetryAt.UTC().Truncate(time.Second), "reason", resp.Error())
+		s.Log.Warn("Telegram asks for a pause before the next message to a customer",
+			"conversation", d.ConversationID, "message", d.MessageID, "retry_after", wait,
+			"until", o.PausedUntil.UTC().Truncate(time.Second), "next_try", o.RetryAt.UTC().Truncate(time.Second),
+			"reason", resp.Error())
 		s.flooded(d, min(wait, s.times.maxHold, s.times.maxHoldAll))
 	case lapsed: // another may have the lock, and this delivery with it
 		select {
@@ -228,9 +238,9 @@ func (s *sender) outcome(d inbox.Delivery, resp response) inbox.Outcome {
 	return o
 }
 
-// flooded stops all sending when several customers' chats meet the limit within a moment: then it is the bot's own, or it
-// looks like it. So one delivery tries soon whether it is over, and another 429 makes the pause go on. A delivery that
-// was held back before says only that its own chat still waits. It is called with mu held.
+// flooded stops all sending when several customers' chats meet the limit within a moment. Then the limit is that of the
+// bot as a whole, or looks like it. So one delivery tries soon whether it is over, and another 429 makes the pause go
+// on. A delivery that was held back before says only that its own chat still waits. flooded is called with mu held.
 func (s *sender) flooded(d inbox.Delivery, wait time.Duration) {
 	now := time.Now()
 	if !s.limited {
@@ -253,7 +263,8 @@ func (s *sender) flooded(d inbox.Delivery, wait time.Duration) {
 	}
 	if next := now.Add(wait); next.After(s.pauseTo) {
 		if s.pauseTo.Before(now) { // one line for each pause, not for each of those under way when it began
-			s.Log.Warn("Telegram limits the bot as a whole, sending pauses until one message tries again", "for", wait, "next_try", next.UTC().Truncate(time.Second))
+			s.Log.Warn("Telegram limits the bot as a whole, sending pauses until one message tries again",
+				"for", wait, "next_try", next.UTC().Truncate(time.Second))
 		}
 		s.pauseTo = next
 	}
@@ -277,12 +288,15 @@ func (s *sender) write(o inbox.Outcome) {
 		case err == nil:
 			return
 		case errors.Is(err, inbox.ErrFenced), s.life.record.Err() != nil:
-			s.Log.Warn("the outcome of a delivery was not written, it will be unknown", "delivery", o.DeliveryID, "outcome", o.State, "error", err)
+			s.Log.Warn("the outcome of a delivery was not written, it will be unknown",
+				"delivery", o.DeliveryID, "outcome", o.State, "error", err)
 			return
 		case pause.failures == 0:
-			s.Log.Error("the outcome of a delivery cannot be written, trying again", "delivery", o.DeliveryID, "error", err)
+			s.Log.Error("the outcome of a delivery cannot be written, trying again",
+				"delivery", o.DeliveryID, "error", err)
 		case !inbox.TryLater(err) && pause.failures > 8:
-			s.Log.Error("the outcome of a delivery is given up", "delivery", o.DeliveryID, "outcome", o.State, "error", err)
+			s.Log.Error("the outcome of a delivery is given up",
+				"delivery", o.DeliveryID, "outcome", o.State, "error", err)
 			return
 		}
 		if !sleep(s.life.record, pause.next()) {
@@ -332,12 +346,13 @@ func refusal(resp response) (words string, blocked bool) {
 		return "the customer has not written to this bot yet, or deleted the chat; a bot cannot begin", true
 	case resp.has("chat not found", "peer_id_invalid", "user not found", "input_user_deactivated"):
 		return "Telegram knows no such chat of this bot: the customer is gone, or wrote to another bot", false
-	case resp.has("can't send messages to bots", "bot was kicked", "not a member", "chat was deleted", "upgraded to a supergroup", "have no rights", "not enough rights"):
+	case resp.has("can't send messages to bots", "bot was kicked", "not a member", "chat was deleted",
+		"upgraded to a supergroup", "have no rights", "not enough rights"):
 		return "the bot may not write into this chat: " + resp.Error(), false
 	case resp.has("too long"):
 		return "the text is too long for one message of Telegram", false
 	case resp.has("text is empty", "text must be non-empty"):
-		return "there is nothing in it to be seen, and Telegram takes no empty message", false
+		return nothingToSee, false
 	}
 	return "Telegram refused it: " + resp.Error(), false
 }

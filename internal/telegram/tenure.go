@@ -36,21 +36,21 @@ type tenure struct {
 func (x *tenure) parts() {
 	run := x.life.run
 	var running sync.WaitGroup
-	begin := func(part func() error) { running.Go(func() { x.part(part) }) }
-	begin(func() error { return x.report(run) })
-	begin(func() error { return x.breaker.run(run, x.times, x.getMe, x.reachable) })
-	begin(func() error {
+	start := func(part func() error) { running.Go(func() { x.part(part) }) }
+	start(func() error { return x.report(run) })
+	start(func() error { return x.breaker.run(run, x.times, x.getMe, x.reachable) })
+	start(func() error {
 		me, err := x.introduce(run)
 		if err != nil || run.Err() != nil {
 			return err
 		}
 		if me.class == flooded {
-			begin(func() error { return x.introduceLater(run, me) })
+			start(func() error { return x.introduceLater(run, me) })
 		}
 		if !x.Clean && !sleep(run, x.times.settleFor-time.Since(x.began)) {
 			return nil
 		}
-		begin(x.send)
+		start(x.send)
 		return x.poll()
 	})
 	running.Wait()
@@ -92,8 +92,8 @@ func (x *tenure) getMe(ctx context.Context) response {
 	return resp
 }
 
-// introduce asks who the bot is until Telegram says it, however long that takes. An address that has never spoken as a
-// Bot API server and has no such page is a wrong address: waiting would not mend it.
+// introduce asks who the bot is. Where Telegram cannot be reached it waits until it can, however long that takes. An
+// address that has never spoken as a Bot API server and has no such page is a wrong address: waiting would not mend it.
 func (x *tenure) introduce(ctx context.Context) (response, error) {
 	resp := x.getMe(ctx)
 	switch {
@@ -199,7 +199,10 @@ func (x *tenure) report(ctx context.Context) error {
 		state, reason, _ := x.health.get()
 		retryAt, sendsAt := x.health.pauses()
 		x.mu.Lock()
-		r := inbox.BotReport{Username: x.username, Name: x.name, State: state, Reason: reason, Instance: x.Instance, RetryAt: retryAt, SendsAt: sendsAt}
+		r := inbox.BotReport{
+			Username: x.username, Name: x.name, State: state, Reason: reason, Instance: x.Instance,
+			RetryAt: retryAt, SendsAt: sendsAt,
+		}
 		x.mu.Unlock()
 		if err := x.Store.ReportBot(ctx, x.Tenure, r); errors.Is(err, inbox.ErrFenced) {
 			return errFenced(err)
@@ -226,7 +229,8 @@ func (x *tenure) signOff(ctx context.Context, lock inbox.PollLock) error {
 		if x.waitLost(ctx, lock) {
 			return errLost
 		}
-		return exitcode.With(exitcode.TempFail, fmt.Errorf("%w although this one holds its lock: let all bots of this token use the same POLL_LOCK_FILE", cause))
+		return exitcode.With(exitcode.TempFail, fmt.Errorf(
+			"%w although this one holds its lock: let all bots of this token use the same POLL_LOCK_FILE", cause))
 	case exitcode.Of(cause) == exitcode.TempFail:
 		state, reason = inbox.BotConflict, cause.Error()
 	case exitcode.Of(cause) == exitcode.Config:
@@ -262,5 +266,6 @@ func refusedToken(resp response) error {
 	if resp.code == http.StatusMisdirectedRequest {
 		return exitcode.With(exitcode.Config, fmt.Errorf("this Bot API server does not serve this bot: %w", resp))
 	}
-	return exitcode.With(exitcode.Config, fmt.Errorf("token refused by Telegram: %w. It was revoked or mistyped: get the present one from @BotFather (/mybots, API Token) and set TELEGRAM_BOT_TOKEN", resp))
+	return exitcode.With(exitcode.Config, fmt.Errorf("token refused by Telegram: %w. It was revoked or mistyped: "+
+		"get the present one from @BotFather (/mybots, API Token) and set TELEGRAM_BOT_TOKEN", resp))
 }

@@ -194,8 +194,8 @@ func (l heldLock) Held() bool {
 	return !l.h.doubt
 }
 
-// TestADoubtfulLockStopsPollAndSend : a bot that was frozen finds by its clock that the lock may be another's: it neither
-// polls nor sends before it has it again.
+// TestADoubtfulLockStopsPollAndSend : a bot that was frozen finds by its clock that the lock may be another's: it
+// neither polls nor sends before it has it again.
 func TestADoubtfulLockStopsPollAndSend(t *testing.T) {
 	h := &held{}
 	r := newRig(t, rigOptions{wrap: func(s inbox.BotStore) inbox.BotStore { h.BotStore = s; return h }})

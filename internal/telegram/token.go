@@ -7,17 +7,19 @@ import (
 	"strings"
 )
 
-// Token is a bot's token. However it is printed, its secret half is not shown: behind a pointer also where
-// fmt goes through the unexported fields of a struct, for which it calls no String.
+// Token is a bot's token. However it is printed, its secret half is not shown. The secret is behind a pointer, because
+// fmt also prints the unexported fields of a struct, and calls no String for them.
 type Token struct {
 	id     int64
 	secret *string
 }
 
-// The rule of Telegram's server is an id of at most 17 digits without leading zero, a colon and anything
-// without a slash, in at most 80 characters (tdlib/telegram-bot-api, ClientManager::send). What BotFather
+// tokenForm is stricter than the rule of Telegram's server: an id of at most 17 digits without a leading zero, a colon
+// and anything without a slash, in at most 80 characters (tdlib/telegram-bot-api, ClientManager::send). What BotFather
 // gives has 35 characters after the colon, but nobody promises that.
 var tokenForm = regexp.MustCompile(`^([1-9][0-9]{0,16}):([A-Za-z0-9_-]{20,})$`)
+
+const wantToken = "want a token like 123456789:AAE... as @BotFather gives it: "
 
 // ParseToken reads a token as BotFather gives it. The error says what is wrong without showing any of it.
 func ParseToken(s string) (Token, error) {
@@ -25,9 +27,9 @@ func ParseToken(s string) (Token, error) {
 	switch {
 	case m != nil && len(s) <= 80:
 	case !strings.Contains(s, ":"):
-		return Token{}, errors.New("want a token like 123456789:AAE... as @BotFather gives it: a number, a colon and a secret; there is no colon in it")
+		return Token{}, errors.New(wantToken + "a number, a colon and a secret; there is no colon in it")
 	default:
-		return Token{}, errors.New("want a token like 123456789:AAE... as @BotFather gives it: a number, a colon and at least 20 letters, digits, _ or -")
+		return Token{}, errors.New(wantToken + "a number, a colon and at least 20 letters, digits, _ or -")
 	}
 	id, err := strconv.ParseInt(m[1], 10, 64)
 	if err != nil {

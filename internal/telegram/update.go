@@ -15,13 +15,13 @@ import (
 	"tandem/internal/inbox"
 )
 
-// Telegram's own limits, and more than that where it has none that are known. What is longer came from nobody's
-// Telegram; it is shown as far as this, and kept whole in the raw update.
+// How many characters are taken of what an update says: Telegram's own limits, and more than that where none are known.
+// What is longer came from nobody's Telegram. It is shown as far as this, and kept whole in the raw update.
 const (
-	maxText  = 32_768 // characters of a rich message; of a text 4,096, of a caption 1,024
-	maxName  = 256    // of a name 64, of a username 32
-	maxWords = 500    // of anything that is said in a line
-	maxFile  = 1_024  // of a file_id about 100
+	maxText   = 32_768 // a rich message; a text has 4,096, a caption 1,024
+	maxName   = 256    // a name has 64, a username 32
+	maxWords  = 500    // anything that is said in a line
+	maxFileID = 1_024  // a file_id has about 100
 )
 
 // short is text fit to be stored, cut after a number of characters. Nothing of ours is put there.
@@ -41,11 +41,12 @@ func short(s string, characters int) string {
 
 const (
 	greeting = "Hello! Write your message here, and a person will answer you in this chat."
-	help     = "Just write: everything you send here reaches a person, who answers you in this chat. Pictures, voice messages and files are fine too."
+	help     = "Just write: everything you send here reaches a person, who answers you in this chat. " +
+		"Pictures, voice messages and files are fine too."
 )
 
-// decoder says what updates mean for the inbox. It sends nothing: a reply is part of what the update means,
-// and is queued in the transaction that stores it. Not for use by several goroutines.
+// decoder says what updates mean for the inbox. It sends nothing: a reply is part of what the update means, and is
+// queued in the transaction that stores it. A decoder is not for use by several goroutines.
 type decoder struct {
 	bot   *tele.Bot
 	reply string // what the command's handler wants to say
@@ -90,7 +91,8 @@ func (d *decoder) update(raw json.RawMessage) (u inbox.Update, ok bool) {
 	u.Kind = updateKind(fields)
 	defer func() {
 		if r := recover(); r != nil {
-			u = inbox.Update{ID: u.ID, Kind: u.Kind, Raw: u.Raw, Problem: short(fmt.Sprintf("decoding it broke: %v", r), maxWords)}
+			u = inbox.Update{ID: u.ID, Kind: u.Kind, Raw: u.Raw,
+				Problem: short(fmt.Sprintf("decoding it broke: %v", r), maxWords)}
 		}
 	}()
 	var err error
@@ -145,7 +147,9 @@ func (d *decoder) command(raw json.RawMessage, m *inbox.IncomingMessage) string 
 		return ""
 	}
 	d.reply = ""
-	d.bot.ProcessUpdate(tele.Update{Message: &tele.Message{Text: short(text, maxName), Sender: &sender, Chat: &tele.Chat{ID: m.ChatID, Type: tele.ChatPrivate}}})
+	d.bot.ProcessUpdate(tele.Update{Message: &tele.Message{
+		Text: short(text, maxName), Sender: &sender, Chat: &tele.Chat{ID: m.ChatID, Type: tele.ChatPrivate},
+	}})
 	return d.reply
 }
 
