@@ -206,8 +206,7 @@ func (x *tenure) conflict(run context.Context, resp response) error {
 	defer cancel()
 	pause := x.times.storeBackoff()
 	for {
-		err := x.Store.ReportBot(ctx, x.Tenure, inbox.BotReport{
-			Username: x.username, Name: x.name, State: inbox.BotConflict, Reason: resp.Error(), Instance: x.Instance})
+		err := x.Store.ReportBot(ctx, x.Tenure, x.says(inbox.BotConflict, resp.Error()))
 		switch {
 		case errors.Is(err, inbox.ErrFenced):
 			return errFenced(err)

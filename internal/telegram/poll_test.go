@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -156,6 +157,19 @@ func TestConflictEndsPollingAtOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAConflictWhileTheNameIsLearned : a getMe may end at any time, so the name is read under its lock. Only the race
+// detector can see it.
+func TestAConflictWhileTheNameIsLearned(t *testing.T) {
+	r := newRig(t, rigOptions{timing: slower(func(q *timing) { q.fencedWait = patience })})
+	x := &tenure{Bot: r.bot, client: unfenced(r.bot.endpoint)}
+	var asked sync.WaitGroup
+	asked.Go(func() { x.getMe(t.Context()) })
+	if err := x.conflict(t.Context(), response{class: conflict}); !errors.Is(err, inbox.ErrFenced) {
+		t.Error(err)
+	}
+	asked.Wait()
 }
 
 func TestConflictLetsDeliveriesUnderWayEnd(t *testing.T) {

@@ -191,20 +191,24 @@ func (x *tenure) reachable(resp response) {
 	x.health.set(state, "")
 }
 
+// says is what the bot says of itself in a state.
+func (x *tenure) says(state inbox.BotState, reason string) inbox.BotReport {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return inbox.BotReport{
+		Username: x.username, Name: x.name, State: state, Reason: reason, Instance: x.Instance,
+	}
+}
+
 // report tells the database how the bot is, at each change and as a heartbeat.
 func (x *tenure) report(ctx context.Context) error {
 	beat := time.NewTicker(x.times.heartbeatEvery)
 	defer beat.Stop()
 	for {
 		state, reason, _ := x.health.get()
-		retryAt, sendsAt := x.health.pauses()
-		x.mu.Lock()
-		r := inbox.BotReport{
-			Username: x.username, Name: x.name, State: state, Reason: reason, Instance: x.Instance,
-			RetryAt: retryAt, SendsAt: sendsAt,
-		}
-		x.mu.Unlock()
-		if err := x.Store.ReportBot(ctx, x.Tenure, r); errors.Is(err, inbox.ErrFenced) {
+		said := x.says(state, reason)
+		said.RetryAt, said.SendsAt = x.health.pauses()
+		if err := x.Store.ReportBot(ctx, x.Tenure, said); errors.Is(err, inbox.ErrFenced) {
 			return errFenced(err)
 		}
 		select {
