@@ -22,8 +22,8 @@ type pollLock struct {
 	covered bool
 }
 
-// openLock gets hold of the lock file. What cannot be locked safely keeps the bot from running, with the
-// reason: two bots that poll with one token lose each other's messages.
+// openLock gets hold of the lock file. What cannot be locked safely keeps the bot from running, with the reason. Two
+// bots that poll with one token lose each other's messages.
 func openLock(cfg settings, log *slog.Logger) (*pollLock, error) {
 	if reason := lockfile.GuardsNothing(cfg.lockFile); reason != "" {
 		log.Warn("the polling lock guards this container only", "reason", reason)
@@ -34,7 +34,8 @@ func openLock(cfg settings, log *slog.Logger) (*pollLock, error) {
 			return &pollLock{Lock: lock, path: cfg.lockFile, held: true}, nil
 		}
 		if !errors.Is(err, syscall.EBADF) {
-			return nil, exitcode.With(exitcode.Config, fmt.Errorf("POLL_LOCK_FD=%d is not the polling lock: %w", cfg.lockFD, err))
+			return nil, exitcode.With(exitcode.Config,
+				fmt.Errorf("POLL_LOCK_FD=%d is not the polling lock: %w", cfg.lockFD, err))
 		}
 	}
 	reserved := append(lockfile.OfDatabase(cfg.database), lockfile.OfRunDir(cfg.runDir, status.Names())...)
@@ -55,7 +56,8 @@ func take(ctx context.Context, l *pollLock, standBy func(holder string), log *sl
 		return exitcode.With(exitcode.Config, err)
 	}
 	if !ok && l.covered {
-		log.Warn("the descriptor of the polling lock was closed on the way from init to here; going on, since init holds the lock until this process has ended", "path", l.path)
+		log.Warn("the descriptor of the polling lock was closed on the way from init to here; "+
+			"going on, since init holds the lock until this process has ended", "path", l.path)
 		return nil
 	}
 	if !ok {

@@ -151,7 +151,8 @@ func explain(args []string, out, errs io.Writer) int {
 		fmt.Fprint(out, help())
 		return exitcode.OK
 	}
-	fmt.Fprintf(errs, "bot: there is no argument %q: it takes -version and -help, settings come from the environment\n", args[0])
+	fmt.Fprintf(errs, "bot: there is no argument %q: it takes -version and -help, settings come from the environment\n",
+		args[0])
 	return exitcode.Usage
 }
 

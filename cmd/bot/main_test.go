@@ -75,24 +75,34 @@ func TestBadSettingsAreToldAllAtOnce(t *testing.T) {
 	for name, c := range map[string]struct{ env, words []string }{
 		"nothing": {[]string{"TELEGRAM_BOT_TOKEN=", "DATABASE_URL="},
 			[]string{"TELEGRAM_BOT_TOKEN", "not set", "@BotFather", "DATABASE_URL", "postgres://"}},
-		"garbage": {[]string{"TELEGRAM_BOT_TOKEN=" + secretHalf, "TELEGRAM_API_URL=ftp://x", "DATABASE_URL=mysql://" + secretHalf, "BOT_OPS_ADDR=nine",
+		"garbage": {[]string{"TELEGRAM_BOT_TOKEN=" + secretHalf, "TELEGRAM_API_URL=ftp://x",
+			"DATABASE_URL=mysql://" + secretHalf, "BOT_OPS_ADDR=nine",
 			"POLL_LOCK_FD=one", "LOG_LEVEL=loud", "LOG_FORMAT=yaml"},
-			[]string{"TELEGRAM_BOT_TOKEN", "TELEGRAM_API_URL", "DATABASE_URL", "BOT_OPS_ADDR", "POLL_LOCK_FD", "LOG_LEVEL", "LOG_FORMAT"}},
-		"no port, no token": {[]string{"TELEGRAM_BOT_TOKEN=" + secretHalf, "DATABASE_URL=postgres://u:" + secretHalf + "@h:port/d"},
+			[]string{"TELEGRAM_BOT_TOKEN", "TELEGRAM_API_URL", "DATABASE_URL", "BOT_OPS_ADDR", "POLL_LOCK_FD",
+				"LOG_LEVEL", "LOG_FORMAT"}},
+		"no port, no token": {[]string{"TELEGRAM_BOT_TOKEN=" + secretHalf,
+			"DATABASE_URL=postgres://u:" + secretHalf + "@h:port/d"},
 			[]string{"TELEGRAM_BOT_TOKEN", "DATABASE_URL: want postgres://"}},
-		"token in the address":  {[]string{"TELEGRAM_API_URL=https://api.telegram.org/bot" + simtest.Token}, []string{"without the token"}},
-		"twice":                 {[]string{"TELEGRAM_BOT_TOKEN_FILE=" + tokenFile}, []string{"TELEGRAM_BOT_TOKEN_FILE", "not both"}},
-		"bad token in a file":   {[]string{"TELEGRAM_BOT_TOKEN=", "TELEGRAM_BOT_TOKEN_FILE=" + tokenFile}, []string{"a number, a colon"}},
-		"lock in no directory":  {[]string{"POLL_LOCK_FILE=" + dir + "/none/bot.lock"}, []string{"bot.lock", "POLL_LOCK_FILE"}},
-		"lock is in use":        {[]string{"POLL_LOCK_FILE=" + tokenFile}, []string{tokenFile, "left as it was"}},
-		"lock is the database":  {[]string{"DATABASE_URL=sqlite:" + dir + "/inbox.db", "POLL_LOCK_FILE=" + dir + "/inbox.db"}, []string{dir + "/inbox.db", "the database of DATABASE_URL"}},
-		"lock is init's":        {[]string{"RUN_DIR=" + dir, "POLL_LOCK_FILE=" + dir + "/bot.json"}, []string{dir + "/bot.json", "RUN_DIR", "POLL_LOCK_FILE"}},
+		"token in the address": {[]string{"TELEGRAM_API_URL=https://api.telegram.org/bot" + simtest.Token},
+			[]string{"without the token"}},
+		"twice": {[]string{"TELEGRAM_BOT_TOKEN_FILE=" + tokenFile},
+			[]string{"TELEGRAM_BOT_TOKEN_FILE", "not both"}},
+		"bad token in a file": {[]string{"TELEGRAM_BOT_TOKEN=", "TELEGRAM_BOT_TOKEN_FILE=" + tokenFile},
+			[]string{"a number, a colon"}},
+		"lock in no directory": {[]string{"POLL_LOCK_FILE=" + dir + "/none/bot.lock"},
+			[]string{"bot.lock", "POLL_LOCK_FILE"}},
+		"lock is in use": {[]string{"POLL_LOCK_FILE=" + tokenFile}, []string{tokenFile, "left as it was"}},
+		"lock is the database": {[]string{"DATABASE_URL=sqlite:" + dir + "/inbox.db", "POLL_LOCK_FILE=" + dir + "/inbox.db"},
+			[]string{dir + "/inbox.db", "the database of DATABASE_URL"}},
+		"lock is init's": {[]string{"RUN_DIR=" + dir, "POLL_LOCK_FILE=" + dir + "/bot.json"},
+			[]string{dir + "/bot.json", "RUN_DIR", "POLL_LOCK_FILE"}},
 		"lock is a device":      {[]string{"POLL_LOCK_FILE=/dev/null"}, []string{"/dev/null", "not a regular file"}},
 		"lock is a directory":   {[]string{"POLL_LOCK_FILE=" + dir}, []string{dir}},
 		"descriptor of no lock": {[]string{"POLL_LOCK_FD=99"}, nil}, // closed by a launcher: taken here instead
 		"no run directory":      {[]string{"RUN_DIR=/proc/none"}, []string{"RUN_DIR"}},
 		"no directory for a db": {[]string{"DATABASE_URL=sqlite:" + dir + "/none/inbox.db"}, []string{"none"}},
-		"sqlite without a path": {[]string{"DATABASE_URL=sqlite:"}, []string{"DATABASE_URL: sqlite: wants the path of a file"}},
+		"sqlite without a path": {[]string{"DATABASE_URL=sqlite:"},
+			[]string{"DATABASE_URL: sqlite: wants the path of a file"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tg := simtest.Start(t)
@@ -215,7 +225,8 @@ func TestInheritedLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	env := []string{"TELEGRAM_BOT_TOKEN=" + simtest.Token, "TELEGRAM_API_URL=" + tg.URL, "DATABASE_URL=sqlite:" + filepath.Join(dir, "inbox.db"),
+	env := []string{"TELEGRAM_BOT_TOKEN=" + simtest.Token, "TELEGRAM_API_URL=" + tg.URL,
+		"DATABASE_URL=sqlite:" + filepath.Join(dir, "inbox.db"),
 		"RUN_DIR=" + dir, "BOT_OPS_ADDR=off", "POLL_LOCK_FD=3"}
 	wrong := proctest.Start(t, proctest.Options{Path: proctest.Bin(t, "bot"), Env: env, Files: []*os.File{other}})
 	if last := ends(t, wrong, exitcode.Config); !strings.Contains(last, "POLL_LOCK_FD") {
@@ -244,14 +255,16 @@ func TestOperationsPort(t *testing.T) {
 	for path, words := range map[string][]string{
 		"/healthz": {"ok"},
 		"/readyz":  {`"ready":true`},
-		"/metrics": {`tandem_bot_state{state="polling"} 1`, "tandem_bot_last_poll_timestamp_seconds", `tandem_bot_polls_total{outcome="ok"}`, "tandem_queue_deliveries", "go_goroutines"},
+		"/metrics": {`tandem_bot_state{state="polling"} 1`, "tandem_bot_last_poll_timestamp_seconds",
+			`tandem_bot_polls_total{outcome="ok"}`, "tandem_queue_deliveries", "go_goroutines"},
 	} {
 		var status int
 		var body string
 		// What Telegram and the log know already, the operations port may know a moment later.
 		if !proctest.Within(patience, func() bool {
 			status, body = get(t, p, path)
-			return status == http.StatusOK && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(body, w) })
+			return status == http.StatusOK &&
+				!slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(body, w) })
 		}) {
 			t.Errorf("%s is %d, want 200 with %q:\n%s", path, status, words, body)
 		}
@@ -328,7 +341,8 @@ func TestCommandLine(t *testing.T) {
 	}{
 		{"-version", 0, []string{"bot "}},
 		{"--version", 0, []string{"bot "}},
-		{"-help", 0, []string{"TELEGRAM_BOT_TOKEN", "TELEGRAM_API_URL", "BOT_OPS_ADDR", "DATABASE_URL", "POLL_LOCK_FILE", "POLL_LOCK_FD", "RUN_DIR",
+		{"-help", 0, []string{"TELEGRAM_BOT_TOKEN", "TELEGRAM_API_URL", "BOT_OPS_ADDR", "DATABASE_URL", "POLL_LOCK_FILE",
+			"POLL_LOCK_FD", "RUN_DIR",
 			"LOG_LEVEL", "LOG_FORMAT", "75", "78", "_FILE"}},
 		{"-nonsense", exitcode.Usage, []string{"-nonsense", "-help"}},
 	} {

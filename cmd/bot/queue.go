@@ -10,8 +10,10 @@ import (
 )
 
 var (
-	queueDesc  = prometheus.NewDesc("tandem_queue_deliveries", "Parts of answers by state of their delivery.", []string{"state"}, nil)
-	oldestDesc = prometheus.NewDesc("tandem_queue_oldest_timestamp_seconds", "When the oldest queued part was written, 0 for none.", nil, nil)
+	queueDesc = prometheus.NewDesc("tandem_queue_deliveries", "Parts of answers by state of their delivery.",
+		[]string{"state"}, nil)
+	oldestDesc = prometheus.NewDesc("tandem_queue_oldest_timestamp_seconds",
+		"When the oldest queued part was written, 0 for none.", nil, nil)
 )
 
 // queueMetrics asks the database for the queue when somebody looks; while it is away they are missing.
@@ -29,7 +31,9 @@ func (q queueMetrics) Collect(ch chan<- prometheus.Metric) {
 	if err != nil {
 		return
 	}
-	for state, n := range map[string]int64{"queued": stats.Queued, "sending": stats.Sending, "failed": stats.Failed, "unknown": stats.Unknown} {
+	for state, n := range map[string]int64{
+		"queued": stats.Queued, "sending": stats.Sending, "failed": stats.Failed, "unknown": stats.Unknown,
+	} {
 		ch <- prometheus.MustNewConstMetric(queueDesc, prometheus.GaugeValue, float64(n), state)
 	}
 	oldest := 0.0

@@ -170,7 +170,8 @@ func (s *settings) readLockURL(env *config.Env) {
 // badAPIURL says what is wrong with the address of a Bot API server. Plain http is what a server of one's own
 // speaks (tdlib/telegram-bot-api has no TLS), so it is taken.
 func badAPIURL(s string) string {
-	const rule = "want the address of a Bot API server, like https://api.telegram.org or http://localhost:8081, without the token"
+	const rule = "want the address of a Bot API server, like https://api.telegram.org or http://localhost:8081, " +
+		"without the token"
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil ||
 		u.RawQuery != "" || u.Fragment != "" || strings.Contains(u.Path, "/bot") {

@@ -11,7 +11,8 @@ func TestSettingsAreSaidOnce(t *testing.T) {
 	dir := t.TempDir()
 	configtest.Executable{
 		Name: "bot", Settings: allSettings, Folders: []string{"../../internal/config"},
-		Base: []string{"TELEGRAM_BOT_TOKEN=123456789:AAF0a-token-of-the-form-that-is-wanted", "DATABASE_URL=postgres://u:p@h/d", "RUN_DIR=" + dir,
+		Base: []string{"TELEGRAM_BOT_TOKEN=123456789:AAF0a-token-of-the-form-that-is-wanted",
+			"DATABASE_URL=postgres://u:p@h/d", "RUN_DIR=" + dir,
 			"NOTIFY_SOCKET=" + dir + "/notify", "WATCHDOG_USEC=60000000"},
 		Read: func(environ []string) (any, error) {
 			env := config.New(environ)

@@ -11,12 +11,12 @@ import (
 	"tandem/internal/telegram"
 )
 
-// readyAfter is for how long the bot may wait for something before it counts as ready. What it waits for is outside, and
-// to start the bot again would not bring it.
+// readyAfter is for how long the bot may wait for something before it counts as ready. What it waits for is outside,
+// and to start the bot again would not bring it.
 const readyAfter = 2 * time.Second
 
-// teller tells the supervisor, which is whoever started the bot, how the bot is (sd_notify(3)). The bot is ready when it
-// polls, stands by, or waits for what is not in its hands.
+// teller tells the supervisor, which is whoever started the bot, how the bot is (sd_notify(3)). The bot is ready when
+// it polls, stands by, or waits for what is not in its hands.
 type teller struct {
 	supervisor *sdnotify.Sender
 	log        *slog.Logger
@@ -79,8 +79,8 @@ func (t *teller) stopping() {
 // checkEvery is how often the bot checks whether it is alive, which wakes nobody else.
 const checkEvery = 30 * time.Second
 
-// alive says that the bot is alive twice in each interval that is asked for, until ctx ends. A bot that is not alive asks
-// to be ended at once.
+// alive says that the bot is alive twice in each interval that is asked for, until ctx ends. A bot that is not alive
+// asks to be ended at once.
 func (t *teller) alive(ctx context.Context, alive func() error) {
 	if t.supervisor == nil || t.supervisor.Interval == 0 {
 		<-ctx.Done()

@@ -44,10 +44,12 @@ func TestTellsHowItIs(t *testing.T) {
 		says string
 	}{
 		{telegram.Condition{State: inbox.BotStarting}, "X_STANDBY=0|STATUS="},
-		{telegram.Condition{State: inbox.BotStarting, StandBy: true, Holder: "bot a:7"}, "READY=1|X_STANDBY=1|STATUS=the polling lock is held by bot a:7"},
+		{telegram.Condition{State: inbox.BotStarting, StandBy: true, Holder: "bot a:7"},
+			"READY=1|X_STANDBY=1|STATUS=the polling lock is held by bot a:7"},
 		{telegram.Condition{State: inbox.BotPolling}, "READY=1|X_STANDBY=0|STATUS=polls Telegram"},
 		{telegram.Condition{State: inbox.BotUnreachable, Reason: "no\nhost"}, "READY=1|X_STANDBY=0|STATUS=no host"},
-		{telegram.Condition{State: inbox.BotStarting, Reason: "waiting for the database"}, "X_STANDBY=0|STATUS=waiting for the database"},
+		{telegram.Condition{State: inbox.BotStarting, Reason: "waiting for the database"},
+			"X_STANDBY=0|STATUS=waiting for the database"},
 	} {
 		tell.changed(c.is)
 		if have := heard(); have != c.says {
@@ -90,7 +92,8 @@ func TestTellsThatItIsAliveOnlyIfItIs(t *testing.T) {
 			}
 		})
 	}()
-	for _, want := range []string{"WATCHDOG=1|READY=1|X_STANDBY=0|STATUS=polls Telegram", "STATUS=the poll loop has not moved on|WATCHDOG=trigger"} {
+	for _, want := range []string{"WATCHDOG=1|READY=1|X_STANDBY=0|STATUS=polls Telegram",
+		"STATUS=the poll loop has not moved on|WATCHDOG=trigger"} {
 		if have := heard(); have != want {
 			t.Errorf("have %q, want %q", have, want)
 		}

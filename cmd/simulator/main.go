@@ -77,11 +77,13 @@ func readFlags(args []string, stdout, stderr io.Writer) (settings, error) {
 	flags.StringVar(&s.addr, "addr", "127.0.0.1:8081", "where to listen; the next free `port` when this one is taken")
 	flags.StringVar(&s.state, "state", "", "a `file` that keeps chats, ids and pending updates")
 	flags.Var(&s.tokens, "token", "a valid `token`; may be given several times; one is made up when there is none")
-	flags.Func("customer", "the `name` of a customer who is there from the start; may be given several times", func(name string) error {
-		s.customers = append(s.customers, name)
-		return nil
-	})
-	flags.BoolVar(&s.expose, "expose", false, "listen on other addresses than loopback: anybody there can play the customer")
+	flags.Func("customer", "the `name` of a customer who is there from the start; may be given several times",
+		func(name string) error {
+			s.customers = append(s.customers, name)
+			return nil
+		})
+	flags.BoolVar(&s.expose, "expose", false,
+		"listen on other addresses than loopback: anybody there can play the customer")
 	flags.Float64Var(&s.chatRate, "chat-rate", 0, "messages a second that one chat takes before 429; 0 is no limit")
 	flags.Float64Var(&s.botRate, "bot-rate", 0, "messages a second that a bot may send before 429; 0 is no limit")
 	version := flags.Bool("version", false, "print the version")
@@ -174,7 +176,8 @@ func listen(addr string, expose bool) (net.Listener, error) {
 	}
 	if ip := net.ParseIP(host); !expose && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return nil, exitcode.With(exitcode.Usage,
-			fmt.Errorf("-addr %q is not a loopback address: add -expose if everybody who can reach it may play the customer", addr))
+			fmt.Errorf("-addr %q is not a loopback address: "+
+				"add -expose if everybody who can reach it may play the customer", addr))
 	}
 	for last := min(port+triedPorts, 65535); ; port++ {
 		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))

@@ -132,7 +132,8 @@ func TestBadArguments(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"-help"}, &out, io.Discard); err == nil || !strings.Contains(out.String(), "-expose") {
+	if err := run(t.Context(), []string{"-help"}, &out, io.Discard); err == nil ||
+		!strings.Contains(out.String(), "-expose") {
 		t.Errorf("-help prints %q (%v)", out.String(), err)
 	}
 }

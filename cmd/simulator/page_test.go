@@ -83,7 +83,8 @@ func TestPlayingTheCustomer(t *testing.T) {
 		}
 	}
 
-	do("adding a customer", chromedp.EmulateViewport(390, 844), chromedp.Navigate(server.URL), chromedp.SendKeys("#name", "Ada\r"),
+	do("adding a customer", chromedp.EmulateViewport(390, 844), chromedp.Navigate(server.URL),
+		chromedp.SendKeys("#name", "Ada\r"),
 		chromedp.WaitVisible("#start"))
 	shot("start")
 	do("pressing START", chromedp.Click("#start"), chromedp.WaitVisible("#text"))
@@ -94,7 +95,8 @@ func TestPlayingTheCustomer(t *testing.T) {
 	reply := `{"chat_id":1001,"text":"<b>On its way</b>","reply_to_message_id":2,
 		"reply_markup":{"inline_keyboard":[[{"text":"Thanks","callback_data":"t"}]]}}`
 	answerAsBot(t, telegram, reply)
-	do("seeing the answer, as it was written", chromedp.WaitVisible(`//ol[@id="log"]//div[@class="body" and text()="<b>On its way</b>"]`))
+	do("seeing the answer, as it was written",
+		chromedp.WaitVisible(`//ol[@id="log"]//div[@class="body" and text()="<b>On its way</b>"]`))
 	shot("answer")
 	do("pressing a button", chromedp.Click(".keys button"))
 	do("editing", chromedp.Click(`#log li.mine:nth-of-type(2) .foot button`), chromedp.SendKeys("#text", " It is late.\r"))

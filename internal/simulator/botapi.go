@@ -58,7 +58,8 @@ func (s *Server) serveBotAPI(w http.ResponseWriter, r *http.Request) {
 	}
 	if f := s.fault(r.Context(), strings.ToLower(method), p); f != nil {
 		rec.Fault = f.Name()
-		f.serve(r.Context(), w, s.closed, func() response { return s.dispatch(r.Context(), token, method, p, files, err) }, note)
+		accept := func() response { return s.dispatch(r.Context(), token, method, p, files, err) }
+		f.serve(r.Context(), w, s.closed, accept, note)
 		return
 	}
 	out := failure(http.StatusNotFound, "Not Found")
@@ -74,7 +75,8 @@ func (s *Server) serveBotAPI(w http.ResponseWriter, r *http.Request) {
 	out.write(w)
 }
 
-func (s *Server) dispatch(ctx context.Context, token, method string, p params, files map[string]upload, bad error) response {
+func (s *Server) dispatch(ctx context.Context, token, method string, p params, files map[string]upload,
+	bad error) response {
 	select {
 	case <-s.closed:
 		return failure(http.StatusInternalServerError, "Internal Server Error: restart")
@@ -159,7 +161,8 @@ func (s *Server) setMyCommands(c call) response {
 		return badRequest("can't parse commands: expected an Array of commands")
 	}
 	for _, cmd := range commands {
-		if cmd.Command == "" || strings.Trim(cmd.Command, "abcdefghijklmnopqrstuvwxyz0123456789_/") != "" || len(cmd.Command) > 32 {
+		if cmd.Command == "" || strings.Trim(cmd.Command, "abcdefghijklmnopqrstuvwxyz0123456789_/") != "" ||
+			len(cmd.Command) > 32 {
 			return badRequest("BOT_COMMAND_INVALID")
 		}
 		if cmd.Description == "" {

@@ -84,7 +84,8 @@ func TestControlPlaysTheCustomer(t *testing.T) {
 			}
 		}
 	}
-	want := "[message edited_message callback_query my_chat_member my_chat_member novelty message message message message message]"
+	want := "[message edited_message callback_query my_chat_member my_chat_member novelty " +
+		"message message message message message]"
 	if fmt.Sprint(kinds) != want {
 		t.Errorf("queued %v, want %s", kinds, want)
 	}
@@ -94,7 +95,8 @@ func TestControlPlaysTheCustomer(t *testing.T) {
 	ok("GET sent?n=1&within=1s", "", &sent)
 	var messages []simulator.Message
 	ok("GET messages?chat_id=7", "", &messages)
-	if len(sent) != 1 || sent[0].Text != "answer" || messages[len(messages)-1].Text != "answer" || messages[0].Text != "hello!" {
+	if len(sent) != 1 || sent[0].Text != "answer" || messages[len(messages)-1].Text != "answer" ||
+		messages[0].Text != "hello!" {
 		t.Errorf("sent %+v, chat %+v", sent, messages)
 	}
 	var polls simulator.PollStats
@@ -202,7 +204,8 @@ func TestControlRefusesMistakes(t *testing.T) {
 			t.Errorf("%s %s: %d %q, want 400 %q", c.call, c.body, status, out.Error, c.want)
 		}
 	}
-	req, err := http.NewRequestWithContext(t.Context(), "POST", tg.URL+"/control/messages", strings.NewReader(`{"chat_id":7,"text":"x"}`))
+	req, err := http.NewRequestWithContext(t.Context(), "POST", tg.URL+"/control/messages",
+		strings.NewReader(`{"chat_id":7,"text":"x"}`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -261,7 +261,8 @@ func (b *bot) chat(id int64) *chat {
 // customer is who writes in the chat; in a group somebody must be named, or it is user 1.
 func (c *chat) customer(id int64) User {
 	if c.Type == "private" {
-		return User{ID: c.ID, FirstName: c.FirstName, LastName: c.LastName, Username: c.Username, LanguageCode: c.LanguageCode}
+		return User{ID: c.ID, FirstName: c.FirstName, LastName: c.LastName, Username: c.Username,
+			LanguageCode: c.LanguageCode}
 	}
 	id = max(id, 1)
 	return User{ID: id, FirstName: "Member " + strconv.FormatInt(id, 10)}

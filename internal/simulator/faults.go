@@ -106,8 +106,8 @@ func (f Fault) check() error {
 			return fmt.Errorf("a fault of the kind %s needs a status of 200 to 599, not %d", f.Kind, f.Status)
 		}
 	default:
-		return fmt.Errorf("there is no kind %q of a fault, only answer, raw, reset, reset_after, hang, hang_after, slow and late; "+
-			"or give a preset: %s", f.Kind, strings.Join(Presets(), ", "))
+		return fmt.Errorf("there is no kind %q of a fault, only answer, raw, reset, reset_after, hang, hang_after, "+
+			"slow and late; or give a preset: %s", f.Kind, strings.Join(Presets(), ", "))
 	}
 	if len(f.Parameters) > 0 && !json.Valid(f.Parameters) {
 		return errors.New("parameters must be JSON")
@@ -202,7 +202,8 @@ func (s *Server) fault(ctx context.Context, method string, p params) *activeFaul
 
 // serve carries the fault out. accept does what the call asks for; note records the outcome, always before
 // the client can see it.
-func (f *activeFault) serve(ctx context.Context, w http.ResponseWriter, closed <-chan struct{}, accept func() response, note func(response)) {
+func (f *activeFault) serve(ctx context.Context, w http.ResponseWriter, closed <-chan struct{}, accept func() response,
+	note func(response)) {
 	switch f.Kind {
 	case Reset:
 		note(response{description: "connection reset before it was accepted"})

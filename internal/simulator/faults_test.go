@@ -13,7 +13,8 @@ import (
 )
 
 // raw sends a message to chat 7 and gives what came back, undecoded.
-func raw(ctx context.Context, tg *simtest.Telegram, text string) (status int, header http.Header, body string, err error) {
+func raw(ctx context.Context, tg *simtest.Telegram, text string) (
+	status int, header http.Header, body string, err error) {
 	req, err := http.NewRequestWithContext(ctx, "POST", tg.URL+"/bot"+simtest.Token+"/sendMessage",
 		strings.NewReader(`{"chat_id":7,"text":"`+text+`"}`))
 	if err != nil {
@@ -86,7 +87,8 @@ func TestBrokenConnections(t *testing.T) {
 		tg.Forget()
 		c.fault.Times = 1
 		tg.AddFault(c.fault)
-		if _, _, _, err := raw(t.Context(), tg, "x"); err == nil || !strings.Contains(err.Error(), "reset") && !strings.Contains(err.Error(), "EOF") {
+		if _, _, _, err := raw(t.Context(), tg, "x"); err == nil ||
+			!strings.Contains(err.Error(), "reset") && !strings.Contains(err.Error(), "EOF") {
 			t.Errorf("%s: the client saw %v", c.fault.Name(), err)
 		}
 		if got := len(tg.Sent()) == 1; got != c.accepted {
@@ -110,7 +112,8 @@ func TestHangingEndsWhenCleared(t *testing.T) {
 		id := tg.AddFault(c.fault)
 		done := make(chan error, 1)
 		go func() { _, _, _, err := raw(t.Context(), tg, "x"); done <- err }()
-		err := tg.WaitFor(5*time.Second, func() bool { return len(tg.Faults()) == 1 && tg.Faults()[0].Seen == 1 && len(tg.Sent()) == c.sent })
+		err := tg.WaitFor(5*time.Second,
+			func() bool { return len(tg.Faults()) == 1 && tg.Faults()[0].Seen == 1 && len(tg.Sent()) == c.sent })
 		if err != nil {
 			t.Fatalf("%s: the call did not arrive: %v", c.fault.Name(), err)
 		}
@@ -138,7 +141,8 @@ func TestSlowAndLate(t *testing.T) {
 		id := tg.AddFault(f)
 		start := time.Now()
 		status, _, body, err := raw(t.Context(), tg, "x")
-		if took := time.Since(start); err != nil || status != 200 || !strings.HasSuffix(body, "}") || took < 200*time.Millisecond {
+		if took := time.Since(start); err != nil || status != 200 || !strings.HasSuffix(body, "}") ||
+			took < 200*time.Millisecond {
 			t.Errorf("%s: %d %q after %v (%v)", f.Name(), status, body, took, err)
 		}
 		tg.ClearFault(id)

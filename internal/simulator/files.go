@@ -33,7 +33,8 @@ func (s *Server) keep(b *bot, u upload, photo bool) *file {
 		}
 		return string(out)
 	}
-	f := &file{ID: "BQACAg" + random(64), UniqueID: random(16), Name: u.name, MediaType: u.mediaType, Photo: photo, Data: u.data}
+	f := &file{ID: "BQACAg" + random(64), UniqueID: random(16), Name: u.name, MediaType: u.mediaType, Photo: photo,
+		Data: u.data}
 	folder, extension := "documents", ""
 	if photo {
 		f.ID, folder, extension = "AgACAg"+f.ID[6:], "photos", ".jpg"
@@ -66,7 +67,8 @@ func (f *file) attach(m *Message) {
 		m.Photo = []PhotoSize{{FileID: f.ID, FileUniqueID: f.UniqueID, Width: 320, Height: 240, FileSize: len(f.Data)}}
 		return
 	}
-	m.Document = &Document{FileID: f.ID, FileUniqueID: f.UniqueID, FileName: f.Name, MIMEType: f.MediaType, FileSize: len(f.Data)}
+	m.Document = &Document{FileID: f.ID, FileUniqueID: f.UniqueID, FileName: f.Name, MIMEType: f.MediaType,
+		FileSize: len(f.Data)}
 }
 
 func (s *Server) sendPhoto(c call) response { return s.sendFile(c, "photo", "sendPhoto") }

@@ -76,7 +76,8 @@ func FloodMissing() Fault {
 
 // Restart is Telegram's server being restarted.
 func Restart() Fault {
-	return Fault{Kind: Answer, Status: 500, Description: "Internal Server Error: restart", Label: "restart", Interrupt: true}
+	return Fault{Kind: Answer, Status: 500, Description: "Internal Server Error: restart", Label: "restart",
+		Interrupt: true}
 }
 
 func page(status int, title, label string) Fault {
@@ -110,7 +111,8 @@ func Truncated() Fault {
 
 // Redirect sends the client elsewhere; one that follows gives the token away in its Referer.
 func Redirect(to string) Fault {
-	return Fault{Kind: Raw, Status: http.StatusFound, Header: map[string]string{"Location": to}, Label: "redirect", Interrupt: true}
+	return Fault{Kind: Raw, Status: http.StatusFound, Header: map[string]string{"Location": to}, Label: "redirect",
+		Interrupt: true}
 }
 
 // Cut breaks the connection before the call is accepted.

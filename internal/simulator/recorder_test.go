@@ -14,7 +14,8 @@ func TestDuplicatesAreFound(t *testing.T) {
 	tg := simtest.Start(t)
 	tg.Customer(7, "hello")
 	tg.Customer(8, "hello")
-	for _, params := range []p{{"chat_id": 7, "text": "a"}, {"chat_id": 8, "text": "a"}, {"chat_id": 7, "text": " a "}, {"chat_id": 7, "text": "b"}} {
+	for _, params := range []p{{"chat_id": 7, "text": "a"}, {"chat_id": 8, "text": "a"}, {"chat_id": 7, "text": " a "},
+		{"chat_id": 7, "text": "b"}} {
 		ask(t, tg, "sendMessage", params)
 	}
 	got := tg.Duplicates()

@@ -46,7 +46,8 @@ func TestSendMessageIsRefused(t *testing.T) {
 		{p{"chat_id": 99, "text": strings.Repeat("x", 33<<10)}, "400 Bad Request: text is too long"},
 		{p{"chat_id": 1, "text": long}, "400 Bad Request: message is too long"},
 		{p{"chat_id": 1, "text": long, "reply_to_message_id": "77"}, "400 Bad Request: message to be replied not found"},
-		{p{"chat_id": 1, "text": "x", "reply_parameters": `{"message_id":77}`}, "400 Bad Request: message to be replied not found"},
+		{p{"chat_id": 1, "text": "x", "reply_parameters": `{"message_id":77}`},
+			"400 Bad Request: message to be replied not found"},
 		{p{"chat_id": 1, "text": " \n\u00a0\u2800\u200b "}, "400 Bad Request: text must be non-empty"},
 		{p{"chat_id": 1, "text": "x", "message_thread_id": 3}, "400 Bad Request: message thread not found"},
 		{p{"chat_id": 2, "text": "x"}, "403 Forbidden: bot was blocked by the user"},
@@ -93,15 +94,17 @@ func TestEditDeletePress(t *testing.T) {
 		want   string
 	}{
 		{"editMessageText", p{"message_id": m.MessageID, "text": "better"}, "ok"},
-		{"editMessageText", p{"message_id": m.MessageID, "text": "better"}, "400 Bad Request: message is not modified: specified new " +
-			"message content and reply markup are exactly the same as a current content and reply markup of the message"},
+		{"editMessageText", p{"message_id": m.MessageID, "text": "better"},
+			"400 Bad Request: message is not modified: specified new " +
+				"message content and reply markup are exactly the same as a current content and reply markup of the message"},
 		{"editMessageText", p{"message_id": m.MessageID, "text": "better", "reply_markup": keyboard}, "ok"},
 		{"editMessageText", p{"message_id": mine, "text": "not yours"}, "400 Bad Request: message can't be edited"},
 		{"editMessageText", p{"message_id": 99, "text": "x"}, "400 Bad Request: message to edit not found"},
 		{"deleteMessage", p{"message_id": 99}, "400 Bad Request: message to delete not found"},
 		{"sendChatAction", p{"action": "dancing"}, "400 Bad Request: wrong parameter action in request"},
 		{"sendChatAction", p{"action": "typing"}, "ok"},
-		{"answerCallbackQuery", p{"callback_query_id": "1"}, "400 Bad Request: query is too old and response timeout expired or query ID is invalid"},
+		{"answerCallbackQuery", p{"callback_query_id": "1"},
+			"400 Bad Request: query is too old and response timeout expired or query ID is invalid"},
 		{"deleteMessage", p{"message_id": m.MessageID}, "ok"},
 		{"deleteMessage", p{"message_id": m.MessageID}, "400 Bad Request: message to delete not found"},
 	} {
@@ -154,7 +157,8 @@ func TestRateLimits(t *testing.T) {
 		t.Fatalf("the first: %v", a)
 	}
 	a := send(1)
-	if a.String() != "429 Too Many Requests: retry after 5" || a.Header.Get("Retry-After") != "5" || string(a.Parameters) != `{"retry_after":5}` {
+	if a.String() != "429 Too Many Requests: retry after 5" || a.Header.Get("Retry-After") != "5" ||
+		string(a.Parameters) != `{"retry_after":5}` {
 		t.Errorf("too fast in one chat: %v, header %q, parameters %s", a, a.Header.Get("Retry-After"), a.Parameters)
 	}
 	if a := send(2); !a.OK {
@@ -224,7 +228,8 @@ func TestFiles(t *testing.T) {
 	if len(photo.Photo) != 1 || fetch(photo.Photo[0].FileID) != "jpeg" {
 		t.Errorf("the sent photo is %+v", photo)
 	}
-	if again := message(t, ask(t, tg, "sendDocument", p{"chat_id": 7, "document": sent.Document.FileID})); again.Document.FileID != sent.Document.FileID {
+	if again := message(t, ask(t, tg, "sendDocument",
+		p{"chat_id": 7, "document": sent.Document.FileID})); again.Document.FileID != sent.Document.FileID {
 		t.Errorf("sent again by its id: %+v", again)
 	}
 	for _, c := range []struct {
@@ -235,8 +240,10 @@ func TestFiles(t *testing.T) {
 		{upload("sendPhoto", "photo", make([]byte, 10<<20+1), nil), "400 Bad Request: file is too big"},
 		{upload("sendDocument", "document", make([]byte, 50<<20+1), nil), "413 Request Entity Too Large"},
 		{ask(t, tg, "sendDocument", p{"chat_id": 7}), "400 Bad Request: there is no document in the request"},
-		{ask(t, tg, "sendDocument", p{"chat_id": 7, "document": "no-such"}), "400 Bad Request: wrong file identifier/HTTP URL specified"},
-		{ask(t, tg, "getFile", p{"file_id": "no-such"}), "400 Bad Request: wrong file_id or the file is temporarily unavailable"},
+		{ask(t, tg, "sendDocument", p{"chat_id": 7, "document": "no-such"}),
+			"400 Bad Request: wrong file identifier/HTTP URL specified"},
+		{ask(t, tg, "getFile", p{"file_id": "no-such"}),
+			"400 Bad Request: wrong file_id or the file is temporarily unavailable"},
 		{ask(t, tg, "getFile", p{}), "400 Bad Request: file_id not specified"},
 	} {
 		if c.a.String() != c.want {
@@ -260,7 +267,8 @@ func TestCommandsAreKept(t *testing.T) {
 	if a := ask(t, tg, "getMyCommands", nil); string(a.Result) != list {
 		t.Errorf("after: %s", a.Result)
 	}
-	if a := ask(t, tg, "setMyCommands", p{"commands": `[{"command":"Help me","description":"x"}]`}); a.String() != "400 Bad Request: BOT_COMMAND_INVALID" {
+	wrong := p{"commands": `[{"command":"Help me","description":"x"}]`}
+	if a := ask(t, tg, "setMyCommands", wrong); a.String() != "400 Bad Request: BOT_COMMAND_INVALID" {
 		t.Errorf("a bad command: %v", a)
 	}
 }

@@ -164,8 +164,10 @@ func TestSendAndReceive(t *testing.T) {
 	if in.MessageID != id || in.Text != "hello" || in.Chat.ID != 7 || in.From.ID != 7 || in.From.IsBot {
 		t.Errorf("the update holds %+v", in)
 	}
-	out := message(t, ask(t, tg, "sendMessage", p{"chat_id": "7", "text": " good\r\nday\t\u202e ", "reply_to_message_id": "1"}))
-	if out.Text != "good\nday" || out.MessageID != id+1 || out.ReplyToMessage == nil || out.ReplyToMessage.Text != "hello" {
+	out := message(t, ask(t, tg, "sendMessage",
+		p{"chat_id": "7", "text": " good\r\nday\t\u202e ", "reply_to_message_id": "1"}))
+	if out.Text != "good\nday" || out.MessageID != id+1 || out.ReplyToMessage == nil ||
+		out.ReplyToMessage.Text != "hello" {
 		t.Errorf("the sent message is %+v", out)
 	}
 	sent := tg.NeedSent(1, time.Second)
@@ -186,7 +188,8 @@ func TestParametersInEveryForm(t *testing.T) {
 		{"GET", base + "?" + form.Encode(), "", "", "as a form"},
 		{"POST", base, "multipart/form-data; boundary=B", multipart, "multipart"},
 		{"POST", base, "application/json; charset=utf-8", `{"chat_id":7,"text":"a number"}`, "a number"},
-		{"POST", strings.Replace(base, "sendMessage", "SENDmessage", 1), "application/json", `{"chat_id":"7","text":"a string"}`, "a string"},
+		{"POST", strings.Replace(base, "sendMessage", "SENDmessage", 1), "application/json",
+			`{"chat_id":"7","text":"a string"}`, "a string"},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), c.method, c.url, strings.NewReader(c.body))
 		if err != nil {
@@ -198,7 +201,8 @@ func TestParametersInEveryForm(t *testing.T) {
 			t.Errorf("%s %q: %v %s (%v)", c.method, c.kind, a, a.Result, err)
 		}
 	}
-	if a, err := try(t.Context(), base, []string{"no object"}); err != nil || a.String() != "400 Bad Request: can't parse JSON object" {
+	if a, err := try(t.Context(), base, []string{"no object"}); err != nil ||
+		a.String() != "400 Bad Request: can't parse JSON object" {
 		t.Errorf("a list as parameters: %v (%v)", a, err)
 	}
 }

@@ -26,7 +26,8 @@ func TestTelebotAgrees(t *testing.T) {
 	in := tg.Customer(7, "/start now")
 	customer := tele.ChatID(7)
 	sent, err := bot.Send(customer, "hello", &tele.SendOptions{ReplyTo: &tele.Message{ID: int(in)}})
-	if err != nil || sent.Text != "hello" || sent.Chat.ID != 7 || sent.ReplyTo == nil || sent.ReplyTo.Text != "/start now" {
+	if err != nil || sent.Text != "hello" || sent.Chat.ID != 7 || sent.ReplyTo == nil ||
+		sent.ReplyTo.Text != "/start now" {
 		t.Fatalf("Send: %+v (%v)", sent, err)
 	}
 	if time.Since(sent.Time()).Abs() > time.Minute {
@@ -41,7 +42,8 @@ func TestTelebotAgrees(t *testing.T) {
 	if err := bot.SetCommands([]tele.Command{{Text: "help", Description: "what I can do"}}); err != nil {
 		t.Errorf("SetCommands: %v", err)
 	}
-	document, err := bot.Send(customer, &tele.Document{File: tele.FromReader(strings.NewReader("content")), FileName: "a.txt", Caption: "here"})
+	document, err := bot.Send(customer,
+		&tele.Document{File: tele.FromReader(strings.NewReader("content")), FileName: "a.txt", Caption: "here"})
 	if err != nil || document.Document == nil || document.Caption != "here" {
 		t.Fatalf("sending a document: %+v (%v)", document, err)
 	}

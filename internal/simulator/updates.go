@@ -81,7 +81,8 @@ func (s *Server) getUpdates(ctx context.Context, b *bot, p params) response {
 
 	if b.Webhook != "" {
 		s.mu.Unlock()
-		return s.conflict(ctx, b, "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first")
+		return s.conflict(ctx, b, "Conflict: can't use getUpdates method while webhook is active; "+
+			"use deleteWebhook to delete the webhook first")
 	}
 	b.allow(p)
 

@@ -261,12 +261,14 @@ func TestConflictRule(t *testing.T) {
 			t.Errorf("the waiting poll: %v", r)
 		}
 		tg.Customer(7, "waits for the webhook to go")
-		const active = "409 Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first"
+		const active = "409 Conflict: can't use getUpdates method while webhook is active; " +
+			"use deleteWebhook to delete the webhook first"
 		if a := ask(t, tg, "getUpdates", p{}); a.String() != active {
 			t.Errorf("getUpdates beside a webhook: %v", a)
 		}
 		a := ask(t, tg, "getWebhookInfo", nil)
-		if !strings.Contains(string(a.Result), `"pending_update_count":1`) || !strings.Contains(string(a.Result), "https://example.org/hook") {
+		if !strings.Contains(string(a.Result), `"pending_update_count":1`) ||
+			!strings.Contains(string(a.Result), "https://example.org/hook") {
 			t.Errorf("getWebhookInfo: %s", a.Result)
 		}
 		ask(t, tg, "deleteWebhook", p{})
@@ -358,7 +360,8 @@ func TestUpdatesExpire(t *testing.T) {
 	if got := updates(t, ask(t, tg, "getUpdates", p{})); len(got) != 1 {
 		t.Errorf("%d updates after 25 h, want the one message of 2 h ago", len(got))
 	}
-	if _, id, err := tg.Receive(simulator.Incoming{ChatID: 7, Text: "late", Date: now.Add(-25 * time.Hour)}); id != 0 || err != nil {
+	late := simulator.Incoming{ChatID: 7, Text: "late", Date: now.Add(-25 * time.Hour)}
+	if _, id, err := tg.Receive(late); id != 0 || err != nil {
 		t.Errorf("a message of yesterday was queued as %d (%v)", id, err)
 	}
 }
@@ -366,7 +369,8 @@ func TestUpdatesExpire(t *testing.T) {
 func TestAllowedUpdates(t *testing.T) {
 	tg := simtest.Start(t)
 	push := func() (queued []string) {
-		for _, kind := range []string{"message", "edited_message", "my_chat_member", "message_reaction", "chat_member", "novelty"} {
+		for _, kind := range []string{"message", "edited_message", "my_chat_member", "message_reaction", "chat_member",
+			"novelty"} {
 			if id, err := tg.Push(0, []byte(`{"`+kind+`":{}}`)); err != nil {
 				t.Fatal(err)
 			} else if id != 0 {

@@ -20,8 +20,9 @@ import (
 func TestParseToken(t *testing.T) {
 	for in, ok := range map[string]bool{
 		simtest.Token: true, "1:" + strings.Repeat("a", 20): true,
-		"": false, "token": false, "123456": false, "0:" + strings.Repeat("a", 35): false, "12a:" + strings.Repeat("a", 35): false,
-		"123:short": false, "123:" + strings.Repeat("a", 80): false, "123:" + strings.Repeat("a", 20) + "/x": false,
+		"": false, "token": false, "123456": false, "123:short": false,
+		"0:" + strings.Repeat("a", 35): false, "12a:" + strings.Repeat("a", 35): false,
+		"123:" + strings.Repeat("a", 80): false, "123:" + strings.Repeat("a", 20) + "/x": false,
 		" 1:" + strings.Repeat("a", 20): false, "123456789012345678:" + strings.Repeat("a", 35): false,
 	} {
 		token, err := ParseToken(in)
@@ -50,7 +51,8 @@ func TestTokenIsNotShownHoweverItIsPrinted(t *testing.T) {
 			}
 		}
 	}
-	if b, err := json.Marshal(map[string]any{"t": token, "s": struct{ T Token }{token}}); err != nil || strings.Contains(string(b), secretHalf) {
+	if b, err := json.Marshal(map[string]any{"t": token, "s": struct{ T Token }{token}}); err != nil ||
+		strings.Contains(string(b), secretHalf) {
 		t.Errorf("%s, %v", b, err)
 	}
 }
@@ -76,7 +78,10 @@ func TestTokenIsInNoError(t *testing.T) {
 			h(w, r)
 		}))
 		c := unfenced(newEndpoint(server.URL+"/", mustToken(t)))
-		for i, resp := range []response{c.call(context.Background(), "getMe", nil, maxResponseBytes), c.send(context.Background(), inbox.Delivery{ChatID: 7, Text: "x", ReplyTo: 3, ThreadID: 4}, true, true)} {
+		for i, resp := range []response{
+			c.call(t.Context(), "getMe", nil, maxResponseBytes),
+			c.send(t.Context(), inbox.Delivery{ChatID: 7, Text: "x", ReplyTo: 3, ThreadID: 4}, true, true),
+		} {
 			if s := fmt.Sprintf("%v %+v %#v", resp, resp, resp); strings.Contains(s, secretHalf) {
 				t.Errorf("%s %d: %s", name, i, s)
 			}
@@ -87,7 +92,8 @@ func TestTokenIsInNoError(t *testing.T) {
 	c := unfenced(newEndpoint("http://127.0.0.1:1", mustToken(t)))
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if resp := c.send(ctx, inbox.Delivery{ChatID: 7, Text: "x"}, true, true); resp.class != broken || resp.maybeTaken || strings.Contains(resp.Error(), secretHalf) {
+	if resp := c.send(ctx, inbox.Delivery{ChatID: 7, Text: "x"}, true, true); resp.class != broken || resp.maybeTaken ||
+		strings.Contains(resp.Error(), secretHalf) {
 		t.Errorf("cancelled before it left: %+v", resp)
 	}
 }
@@ -98,11 +104,13 @@ func TestWhatASendAsksFor(t *testing.T) {
 	c := unfenced(newEndpoint(tg.URL, mustToken(t)))
 	defer c.close()
 	text := "a*b_c [x]( <b> \U0001F600"
-	if resp := c.send(context.Background(), inbox.Delivery{ChatID: 7, Text: text, ThreadID: 1}, true, true); resp.class != taken || messageID(resp.result) == 0 {
+	resp := c.send(t.Context(), inbox.Delivery{ChatID: 7, Text: text, ThreadID: 1}, true, true)
+	if resp.class != taken || messageID(resp.result) == 0 {
 		t.Fatal(resp)
 	}
 	p := tg.Calls("sendMessage")[0].Params
-	if p["text"] != text || p["chat_id"] != "7" || p["allow_sending_without_reply"] != "true" || p["parse_mode"] != "" || p["message_thread_id"] != "" {
+	if p["text"] != text || p["chat_id"] != "7" || p["allow_sending_without_reply"] != "true" || p["parse_mode"] != "" ||
+		p["message_thread_id"] != "" {
 		t.Errorf("%v", p)
 	}
 }
@@ -134,19 +142,26 @@ func TestJudge(t *testing.T) {
 		{404, `{"ok":false,"error_code":404,"description":"Not Found"}`, nil, unauthorized, false, 0},
 		{421, `{"ok":false,"error_code":421,"description":"Misdirected Request"}`, nil, unauthorized, false, 0},
 		{409, `{"ok":false,"error_code":409,"description":"Conflict: x"}`, nil, conflict, false, 0},
-		{429, `{"ok":false,"error_code":429,"description":"x","parameters":{"retry_after":7}}`, nil, flooded, false, 7 * time.Second},
-		{429, `{"ok":false,"error_code":"429","description":"x","parameters":{"retry_after":"7"}}`, nil, flooded, false, 7 * time.Second},
-		{429, `{"ok":false,"error_code":429,"description":"Too Many Requests: retry after 9","parameters":null}`, nil, flooded, false, 9 * time.Second},
+		{429, `{"ok":false,"error_code":429,"description":"x","parameters":{"retry_after":7}}`, nil, flooded, false,
+			7 * time.Second},
+		{429, `{"ok":false,"error_code":"429","description":"x","parameters":{"retry_after":"7"}}`, nil, flooded, false,
+			7 * time.Second},
+		{429, `{"ok":false,"error_code":429,"description":"Too Many Requests: retry after 9","parameters":null}`, nil,
+			flooded, false, 9 * time.Second},
 		{429, `{"ok":false,"error_code":429}`, http.Header{"Retry-After": {"3"}}, flooded, false, 3 * time.Second},
-		{420, `{"ok":false,"error_code":420,"description":"FLOOD_WAIT_X","parameters":{"retry_after":7}}`, nil, flooded, false, 7 * time.Second},
+		{420, `{"ok":false,"error_code":420,"description":"FLOOD_WAIT_X","parameters":{"retry_after":7}}`, nil, flooded,
+			false, 7 * time.Second},
 		{429, `{"ok":false,"error_code":429,"parameters":{"retry_after":1.5}}`, nil, flooded, false, 1500 * time.Millisecond},
 		{429, `{"ok":false,"error_code":429,"parameters":{"retry_after":0}}`, nil, flooded, false, 0},
-		{429, `{"ok":false,"error_code":429,"parameters":{"retry_after":1000000000000000000}}`, nil, flooded, false, 30 * 24 * time.Hour},
+		{429, `{"ok":false,"error_code":429,"parameters":{"retry_after":1000000000000000000}}`, nil, flooded, false,
+			30 * 24 * time.Hour},
 		{429, `{"ok":false,"error_code":429,"parameters":{"retry_after":1e999}}`, nil, flooded, false, 0},
 		{429, `{"ok":false,"error_code":429,"parameters":{"retry_after":true}}`, nil, flooded, false, 0},
 		{429, `{"ok":false,"error_code":429,"parameters":[]}`, nil, flooded, false, 0},
-		{429, `{"ok":false,"error_code":429}`, http.Header{"Retry-After": {"Tue, 01 Jan 2999 00:00:00 GMT"}}, flooded, false, 30 * 24 * time.Hour},
-		{429, `{"ok":false,"error_code":429}`, http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:00:00 GMT"}}, flooded, false, 0},
+		{429, `{"ok":false,"error_code":429}`, http.Header{"Retry-After": {"Tue, 01 Jan 2999 00:00:00 GMT"}}, flooded, false,
+			30 * 24 * time.Hour},
+		{429, `{"ok":false,"error_code":429}`, http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:00:00 GMT"}}, flooded,
+			false, 0},
 		{429, `{"ok":false,"error_code":429}`, http.Header{"Retry-After": {"soon"}}, flooded, false, 0},
 		{429, `<html>slow down</html>`, http.Header{"Retry-After": {"3"}}, flooded, false, 3 * time.Second},
 		{429, ``, nil, flooded, false, 0},
@@ -210,7 +225,9 @@ func TestALockThatIsLostAfterTheRequestWasWritten(t *testing.T) {
 			c := newEndpoint(server.URL, mustToken(t))
 			var asked int
 			came.Store(0)
-			resp := c.while(func() bool { asked++; return asked <= heldFor }).send(t.Context(), inbox.Delivery{ChatID: 7, Text: strings.Repeat("\u00e9", length)}, true, true)
+			held := func() bool { asked++; return asked <= heldFor }
+			text := strings.Repeat("\u00e9", length)
+			resp := c.while(held).send(t.Context(), inbox.Delivery{ChatID: 7, Text: text}, true, true)
 			c.close()
 			switch got := came.Load(); {
 			case resp.class == lapsed && got != 0:

@@ -35,45 +35,59 @@ func many(n int, piece func(i int) string) string {
 // hostile are updates whose size is about proportional to n. No Telegram sends such.
 var hostile = map[string]func(n int) string{
 	"links one after the other": func(n int) string {
-		return private(`"text":"` + strings.Repeat("x", 2*n) + `","entities":[` + many(n, func(i int) string { return link(2*i, 1) }) + `]`)
+		return private(`"text":"` + strings.Repeat("x", 2*n) + `","entities":[` +
+			many(n, func(i int) string { return link(2*i, 1) }) + `]`)
 	},
 	"links in disorder": func(n int) string {
-		return private(`"caption":"` + strings.Repeat("x", 2*n) + `","caption_entities":[` + many(n, func(i int) string { return link((i*7919)%(2*n), 1) }) + `]`)
+		return private(`"caption":"` + strings.Repeat("x", 2*n) + `","caption_entities":[` +
+			many(n, func(i int) string { return link((i*7919)%(2*n), 1) }) + `]`)
 	},
 	"links over the whole text": func(n int) string {
-		return private(`"text":"` + strings.Repeat("😀", n) + `","entities":[` + many(n, func(i int) string { return link(0, 2*n) }) + `]`)
+		return private(`"text":"` + strings.Repeat("😀", n) + `","entities":[` +
+			many(n, func(i int) string { return link(0, 2*n) }) + `]`)
 	},
 	"links at one place": func(n int) string {
-		return private(`"text":"` + strings.Repeat("x", n) + `","entities":[` + many(n, func(i int) string { return link(n/2, 1) }) + `]`)
+		return private(`"text":"` + strings.Repeat("x", n) + `","entities":[` +
+			many(n, func(i int) string { return link(n/2, 1) }) + `]`)
 	},
 	"links far outside": func(n int) string {
-		return private(`"text":"x","entities":[` + many(n, func(i int) string { return link(9223372036854775800-i, 9223372036854775800) }) + `]`)
+		return private(`"text":"x","entities":[` +
+			many(n, func(i int) string { return link(9223372036854775800-i, 9223372036854775800) }) + `]`)
 	},
 	"a long address": func(n int) string {
-		return private(`"text":"` + strings.Repeat("x", 10*n) + `","entities":[{"type":"text_link","offset":0,"length":` + strconv.Itoa(10*n) + `,"url":"` + strings.Repeat("x", 10*n) + `"}]`)
+		return private(`"text":"` + strings.Repeat("x", 10*n) + `","entities":[{"type":"text_link","offset":0,"length":` +
+			strconv.Itoa(10*n) + `,"url":"` + strings.Repeat("x", 10*n) + `"}]`)
 	},
 	"long names": func(n int) string {
 		long := strings.Repeat("é ", 10*n)
-		return `{"update_id":1,"message":{"message_id":5,"date":1,"text":"x","chat":{"id":7,"type":"private"},"from":{"id":7,"first_name":"` + long +
+		return `{"update_id":1,"message":{"message_id":5,"date":1,"text":"x","chat":{"id":7,"type":"private"},` +
+			`"from":{"id":7,"first_name":"` + long +
 			`","last_name":"` + long + `","username":"` + long + `","language_code":"` + long + `"}}}`
 	},
 	"photo sizes": func(n int) string {
-		return private(`"photo":[` + many(n, func(i int) string { return `{"file_id":"f","file_unique_id":"u","file_size":` + strconv.Itoa(i) + `}` }) + `]`)
+		return private(`"photo":[` + many(n, func(i int) string {
+			return `{"file_id":"f","file_unique_id":"u","file_size":` + strconv.Itoa(i) + `}`
+		}) + `]`)
 	},
 	"options of a poll": func(n int) string {
-		return private(`"poll":{"question":"q","options":[` + many(n, func(i int) string { return `{"text":"an option"}` }) + `]}`)
+		return private(`"poll":{"question":"q","options":[` + many(n, func(i int) string { return `{"text":"an option"}` }) +
+			`]}`)
 	},
 	"fields without end": func(n int) string {
 		return private(many(n, func(i int) string { return fmt.Sprintf(`"field_%d":{}`, i) }))
 	},
-	"one key again and again": func(n int) string { return private(many(n, func(i int) string { return `"text":"again"` })) },
+	"one key again and again": func(n int) string {
+		return private(many(n, func(i int) string { return `"text":"again"` }))
+	},
 	"replies to replies": func(n int) string {
 		n = min(n, 9_900/2)
-		return private(`"text":"x","reply_to_message":` + strings.Repeat(`{"message_id":1,"reply_to_message":`, n) + `{}` + strings.Repeat(`}`, n))
+		return private(`"text":"x","reply_to_message":` + strings.Repeat(`{"message_id":1,"reply_to_message":`, n) + `{}` +
+			strings.Repeat(`}`, n))
 	},
 	"a chat that pins a chat": func(n int) string {
 		n = min(n, 9_900/3)
-		return private(`"text":"x","forward_origin":{"type":"channel","chat":` + strings.Repeat(`{"pinned_message":{"photo":[],"chat":`, n) + `{}` + strings.Repeat(`}}`, n) + `}`)
+		return private(`"text":"x","forward_origin":{"type":"channel","chat":` +
+			strings.Repeat(`{"pinned_message":{"photo":[],"chat":`, n) + `{}` + strings.Repeat(`}}`, n) + `}`)
 	},
 	"nested past all reading": func(n int) string {
 		return private(`"text":"x","story":` + strings.Repeat(`[`, 10*n) + strings.Repeat(`]`, 10*n))
@@ -83,7 +97,8 @@ var hostile = map[string]func(n int) string{
 		return private(`"document":{"file_id":"f","file_name":"` + strings.Repeat("a b", 10*n) + `"}`)
 	},
 	"a long membership": func(n int) string {
-		return `{"update_id":1,"my_chat_member":{"chat":{"id":7,"type":"private"},"new_chat_member":{"status":"` + strings.Repeat("x", 10*n) + `"}}}`
+		return `{"update_id":1,"my_chat_member":{"chat":{"id":7,"type":"private"},"new_chat_member":{"status":"` +
+			strings.Repeat("x", 10*n) + `"}}}`
 	},
 }
 
@@ -185,7 +200,8 @@ func TestLinksOfAllShapes(t *testing.T) {
 // TestAnUpdateNestedTooDeepCostsTheOthersNothing : encoding/json refuses the whole answer for it.
 func TestAnUpdateNestedTooDeepCostsTheOthersNothing(t *testing.T) {
 	deep := strings.Repeat(`[`, 50_000) + strings.Repeat(`]`, 50_000)
-	body := `{"ok":true,"result":[{"update_id":1,"message":{"a":1}}, {"update_id":2,"x":` + deep + `} ,{"update_id":3,"message":{"b":"\\\"]"}}]}`
+	body := `{"ok":true,"result":[{"update_id":1,"message":{"a":1}}, {"update_id":2,"x":` + deep +
+		`} ,{"update_id":3,"message":{"b":"\\\"]"}}]}`
 	resp := judge(200, nil, []byte(body))
 	if resp.class != taken {
 		t.Fatal(resp)
@@ -195,10 +211,12 @@ func TestAnUpdateNestedTooDeepCostsTheOthersNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	updates, next, err := d.batch(resp.result)
-	if err != nil || len(updates) != 3 || next != 4 || !strings.Contains(string(updates[1].Raw), deep) || updates[1].Kind != "x" {
+	if err != nil || len(updates) != 3 || next != 4 || !strings.Contains(string(updates[1].Raw), deep) ||
+		updates[1].Kind != "x" {
 		t.Errorf("%d updates, next %d, %v", len(updates), next, err)
 	}
-	for _, damaged := range []string{body[:len(body)-2], body + "x", `{"ok":true,"result":` + deep[1:] + `}`, `{"ok"` + deep + `}`, deep, ``, `{`, `{}`, `{"a":1,}`} {
+	for _, damaged := range []string{body[:len(body)-2], body + "x", `{"ok":true,"result":` + deep[1:] + `}`,
+		`{"ok"` + deep + `}`, deep, ``, `{`, `{}`, `{"a":1,}`} {
 		if resp := judge(200, nil, []byte(damaged)); resp.class != broken {
 			t.Errorf("%.40s...: %v", damaged, resp.class)
 		}
@@ -241,10 +259,13 @@ func TestAHostileServer(t *testing.T) {
 			w.WriteHeader(400)
 			fmt.Fprintf(w, `{"ok":false,"error_code":400,"description":"%s"}`, huge[:900_000])
 		}, refused},
-		"a long echo":          {func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, echo.String()) }, taken},
-		"megabytes of an echo": {func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `{"ok":true,"result":"`+huge+`"}`) }, broken},
+		"a long echo": {func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, echo.String()) }, taken},
+		"megabytes of an echo": {func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, `{"ok":true,"result":"`+huge+`"}`)
+		}, broken},
 		"an echo that nests": {func(w http.ResponseWriter, r *http.Request) {
-			fmt.Fprint(w, `{"ok":true,"result":{"message_id":5,"chat":{"pinned_message":`+strings.Repeat(`{"photo":[],"reply_to_message":`, 9_000)+`{}`+strings.Repeat(`}`, 9_002)+`}`)
+			deep := strings.Repeat(`{"photo":[],"reply_to_message":`, 9_000) + `{}` + strings.Repeat(`}`, 9_002)
+			fmt.Fprint(w, `{"ok":true,"result":{"message_id":5,"chat":{"pinned_message":`+deep+`}`)
 		}, taken},
 		"megabytes of headers": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X", huge)
@@ -254,7 +275,9 @@ func TestAHostileServer(t *testing.T) {
 			w.Header().Set("Location", "http://127.0.0.1:1/"+huge[:50_000])
 			w.WriteHeader(302)
 		}, broken},
-		"a long kind of content": {func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Type", "text/"+huge[:50_000]) }, broken},
+		"a long kind of content": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/"+huge[:50_000])
+		}, broken},
 		"a code out of range": {func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, `{"ok":false,"error_code":1e300,"description":"x"}`)
 		}, broken},
@@ -320,12 +343,14 @@ func TestABatchThatIsTooLongIsAskedForInPieces(t *testing.T) {
 			first := max(asked.Offset, 1)
 			fmt.Fprint(w, `{"ok":true,"result":[`+many(max(0, int(min(int64(asked.Limit), 7-first))), func(i int) string {
 				id := first + int64(i)
-				return fmt.Sprintf(`{"update_id":%d,"message":{"message_id":%d,"date":1,"text":"%d","chat":{"id":7,"type":"private"},"story":"%s"}}`, id, id, id, big)
+				return fmt.Sprintf(`{"update_id":%d,"message":{"message_id":%d,"date":1,"text":"%d",`+
+					`"chat":{"id":7,"type":"private"},"story":"%s"}}`, id, id, id, big)
 			})+`]}`)
 		}
 	}))
 	defer server.Close()
-	r := start(t, nil, openStore(t, ""), rigOptions{apiURL: server.URL, timing: slower(func(q *timing) { q.maxBatchBytes = batch })})
+	r := start(t, nil, openStore(t, ""),
+		rigOptions{apiURL: server.URL, timing: slower(func(q *timing) { q.maxBatchBytes = batch })})
 	r.eventually("all of them", func() bool { return len(r.messages(7)) == 6 })
 	for i, m := range r.messages(7) {
 		if m.Text != strconv.Itoa(i+1) {
@@ -339,7 +364,8 @@ func TestABatchThatIsTooLongIsAskedForInPieces(t *testing.T) {
 func TestPollsGoOnAfterAHostileUpdate(t *testing.T) {
 	r := newRig(t, rigOptions{})
 	for name, update := range hostile {
-		answer := simulator.Fault{Kind: simulator.Raw, Method: "getUpdates", Status: 200, Body: `{"ok":true,"result":[` + update(10_000) + `]}`, Times: 1, Interrupt: true}
+		answer := simulator.Fault{Kind: simulator.Raw, Method: "getUpdates", Status: 200,
+			Body: `{"ok":true,"result":[` + update(10_000) + `]}`, Times: 1, Interrupt: true}
 		polls := r.tg.Polls(0).Requests
 		r.tg.AddFault(answer)
 		r.eventually(name+" to be over", func() bool { return r.tg.Polls(0).Requests > polls })

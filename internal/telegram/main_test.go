@@ -194,7 +194,8 @@ func (r *rig) messages(chat int64) []inbox.Message {
 // answer is an operator's answer to a chat that has written.
 func (r *rig) answer(chat int64, text string) inbox.Message {
 	r.t.Helper()
-	m, _, err := r.db.AddAnswer(context.Background(), r.conversation(chat).ID, inbox.Answer{Text: text, Author: inbox.Author{Kind: inbox.ByOperator, ID: "1", Name: "Ann"}})
+	m, _, err := r.db.AddAnswer(context.Background(), r.conversation(chat).ID,
+		inbox.Answer{Text: text, Author: inbox.Author{Kind: inbox.ByOperator, ID: "1", Name: "Ann"}})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -299,14 +300,14 @@ func (b *brokenStore) count(method string) int {
 	return b.calls[method]
 }
 
-func (b *brokenStore) ClaimDeliveries(ctx context.Context, t inbox.Tenure, limit int) ([]inbox.Delivery, time.Time, error) {
+func (b *brokenStore) ClaimDeliveries(ctx context.Context, t inbox.Tenure, n int) ([]inbox.Delivery, time.Time, error) {
 	b.mu.Lock()
 	b.claims++
 	b.mu.Unlock()
 	if err := b.failing("ClaimDeliveries"); err != nil {
 		return nil, time.Time{}, err
 	}
-	return b.BotStore.ClaimDeliveries(ctx, t, limit)
+	return b.BotStore.ClaimDeliveries(ctx, t, n)
 }
 
 func (b *brokenStore) ClaimProbe(ctx context.Context, t inbox.Tenure) ([]inbox.Delivery, time.Time, error) {

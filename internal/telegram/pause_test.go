@@ -56,7 +56,8 @@ func TestAPauseThatNobodyEndsIsSaid(t *testing.T) {
 	year := time.Now().Add(month).UTC().Format("Jan 2006")
 	r.eventually("until when, and when it is asked again", func() bool {
 		b := r.status()
-		return strings.Contains(b.Reason, "pause in polling until") && strings.Contains(b.Reason, year) && strings.Contains(b.Reason, "every hour") &&
+		return strings.Contains(b.Reason, "pause in polling until") && strings.Contains(b.Reason, year) &&
+			strings.Contains(b.Reason, "every hour") &&
 			b.RetryAt != nil && time.Until(*b.RetryAt) > 55*time.Minute && time.Until(*b.RetryAt) <= time.Hour
 	})
 	if n := strings.Count(r.log.String(), "Telegram asks for a pause"); n == 0 || n > 2 {
@@ -161,18 +162,21 @@ func TestAPausedAnswerSaysUntilWhenAndWhy(t *testing.T) {
 	r.eventually("the first to be paused", func() bool { return waits(first) != nil })
 	second := r.answer(7, "second")
 	a, b := waits(first), waits(second)
-	if a == nil || a.Reason != inbox.WaitsPaused || !strings.Contains(a.Text, "Telegram asks for a pause") || !strings.Contains(a.Text, "every hour") ||
+	if a == nil || a.Reason != inbox.WaitsPaused || !strings.Contains(a.Text, "Telegram asks for a pause") ||
+		!strings.Contains(a.Text, "every hour") ||
 		time.Until(*a.Until) < 3900*time.Second || time.Until(*a.Until) > 4000*time.Second {
 		t.Errorf("the first waits for %+v", a)
 	}
-	if b == nil || b.Reason != inbox.WaitsBehind || !strings.Contains(b.Text, "earlier answer") || !b.Until.Equal(*a.Until) {
+	if b == nil || b.Reason != inbox.WaitsBehind || !strings.Contains(b.Text, "earlier answer") ||
+		!b.Until.Equal(*a.Until) {
 		t.Errorf("the second waits for %+v", b)
 	}
 	if m := r.conversation(7).LastMessage; m.Waits == nil {
 		t.Errorf("in the list: %+v", m)
 	}
 	r.delivery(r.answer(8, "another chat").ID, inbox.Sent)
-	if n := strings.Count(r.log.String(), "pause before the next message"); n != 1 || !strings.Contains(r.log.String(), "retry_after=1h6m40s") {
+	if n := strings.Count(r.log.String(), "pause before the next message"); n != 1 ||
+		!strings.Contains(r.log.String(), "retry_after=1h6m40s") {
 		t.Errorf("%d lines in the log", n)
 	}
 }

@@ -42,7 +42,8 @@ func TestNothingIsAcknowledgedBeforeItIsStored(t *testing.T) {
 func TestBatchInHandIsStoredAtStop(t *testing.T) {
 	broken := &brokenStore{}
 	r := newRig(t, rigOptions{wrap: func(s inbox.BotStore) inbox.BotStore { broken.BotStore = s; return broken },
-		timing: slower(func(q *timing) { q.drainFor, q.recordFor = patience, patience })}) // however long this test takes to mend the store
+		// However long this test takes to mend the store.
+		timing: slower(func(q *timing) { q.drainFor, q.recordFor = patience, patience })})
 	broken.set("StoreUpdates", errAway)
 	r.tg.Customer(7, "in hand")
 	r.eventually("an attempt to store", func() bool { return broken.count("StoreUpdates") > 0 })
@@ -79,7 +80,8 @@ func TestOddUpdatesAreKeptAndHoldUpNothing(t *testing.T) {
 		`{"message":"not an object"}`,
 		`{"message":{"message_id":"x","chat":{"id":9,"type":"private"},"date":1,"text":"id is a word"}}`,
 		`{"message":{"message_id":1,"text":"no chat"}}`,
-		`{"message":{"message_id":2,"chat":{"id":9,"type":"private"},"photo":[],"new_chat_photo":[],"from":null,"date":"soon"}}`,
+		`{"message":{"message_id":2,"chat":{"id":9,"type":"private"},"photo":[],"new_chat_photo":[],"from":null,` +
+			`"date":"soon"}}`,
 		`{"guest_message":{"text":"from the future"}}`,
 		`{"message":null}`,
 		`{}`,
@@ -115,7 +117,8 @@ func TestConflictEndsPollingAtOnce(t *testing.T) {
 		begin func(r *rig)
 		words []string
 	}{
-		"another program": {func(r *rig) { r.tg.AddFault(simulator.Conflict()) }, []string{"another program polls", "@BotFather"}},
+		"another program": {func(r *rig) { r.tg.AddFault(simulator.Conflict()) },
+			[]string{"another program polls", "@BotFather"}},
 		"a newer poll": {func(r *rig) {
 			r.eventually("the bot has acknowledged all", func() bool { return r.tg.Polls(0).Pending == 0 })
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -130,7 +133,8 @@ func TestConflictEndsPollingAtOnce(t *testing.T) {
 			r.t.Cleanup(func() { cancel(); <-done; stranger.close() })
 		}, []string{"another program polls"}},
 		"webhook": {func(r *rig) {
-			resp := unfenced(r.bot.endpoint).call(context.Background(), "setWebhook", map[string]string{"url": "https://example.org/hook"}, maxResponseBytes)
+			resp := unfenced(r.bot.endpoint).call(context.Background(), "setWebhook",
+				map[string]string{"url": "https://example.org/hook"}, maxResponseBytes)
 			if resp.class != taken {
 				r.t.Fatal(resp)
 			}
@@ -223,7 +227,8 @@ func TestRefusedTokenEndsForGood(t *testing.T) {
 func needRefused(t *testing.T, r *rig) {
 	t.Helper()
 	err := r.end()
-	if exitcode.Of(err) != exitcode.Config || !strings.Contains(err.Error(), "token refused") || !strings.Contains(err.Error(), "@BotFather") {
+	if exitcode.Of(err) != exitcode.Config || !strings.Contains(err.Error(), "token refused") ||
+		!strings.Contains(err.Error(), "@BotFather") {
 		t.Fatalf("ended with %d: %v", exitcode.Of(err), err)
 	}
 	if reason := r.state(inbox.BotFailed); !strings.Contains(reason, "token refused") {
@@ -235,19 +240,24 @@ func TestTroubleIsGoneThroughWithoutSpinning(t *testing.T) {
 	stall, empty, truncated := simulator.Stall(), simulator.Empty(), simulator.Truncated()
 	stall.Interrupt, empty.Interrupt, truncated.Interrupt = true, true, true
 	r := newRig(t, rigOptions{timing: slower(func(q *timing) {
-		q.backoffFirst, q.pollWait, q.pollMargin, q.sendLimit = 40*time.Millisecond, time.Second, 100*time.Millisecond, 100*time.Millisecond
+		q.backoffFirst, q.pollWait = 40*time.Millisecond, time.Second
+		q.pollMargin, q.sendLimit = 100*time.Millisecond, 100*time.Millisecond
 	})})
 	chat := int64(100)
 	for name, fault := range map[string]simulator.Fault{
-		"502 page": simulator.BadGateway(), "504 page": simulator.GatewayTimeout(), "captive portal": simulator.CaptivePortal(),
-		"empty": empty, "truncated": truncated, "redirect": simulator.Redirect("/control/elsewhere"),
+		"502 page": simulator.BadGateway(), "504 page": simulator.GatewayTimeout(),
+		"captive portal": simulator.CaptivePortal(), "redirect": simulator.Redirect("/control/elsewhere"),
+		"empty": empty, "truncated": truncated,
 		"reset": simulator.Cut(), "restart": simulator.Restart(), "hang": stall,
-		"503 text":   {Kind: simulator.Raw, Status: 503, Body: "no upstream", Interrupt: true},
-		"json 502":   {Kind: simulator.Answer, Status: 502, Description: "Bad Gateway", Interrupt: true},
-		"a list":     {Kind: simulator.Raw, Status: 200, Body: `{"ok":true,"result":{"a":1}}`, Method: "getUpdates", Interrupt: true},
-		"no ids":     {Kind: simulator.Raw, Status: 200, Body: `{"ok":true,"result":[{"message":{}}]}`, Method: "getUpdates", Interrupt: true},
+		"503 text": {Kind: simulator.Raw, Status: 503, Body: "no upstream", Interrupt: true},
+		"json 502": {Kind: simulator.Answer, Status: 502, Description: "Bad Gateway", Interrupt: true},
+		"a list": {Kind: simulator.Raw, Status: 200, Body: `{"ok":true,"result":{"a":1}}`, Method: "getUpdates",
+			Interrupt: true},
+		"no ids": {Kind: simulator.Raw, Status: 200, Body: `{"ok":true,"result":[{"message":{}}]}`, Method: "getUpdates",
+			Interrupt: true},
 		"logged out": {Kind: simulator.Answer, Status: 400, Description: "Logged out", Interrupt: true},
-		"polls only": {Kind: simulator.Answer, Status: 500, Description: "Internal Server Error", Method: "getUpdates", Interrupt: true},
+		"polls only": {Kind: simulator.Answer, Status: 500, Description: "Internal Server Error", Method: "getUpdates",
+			Interrupt: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.t = t
@@ -282,8 +292,9 @@ func slower(change func(*timing)) *timing {
 
 func TestServerThatAnswersAtOnceIsNotAskedWithoutEnd(t *testing.T) {
 	for name, body := range map[string]string{
-		"nothing":  `{"ok":true,"result":[]}`,
-		"the same": `{"ok":true,"result":[{"update_id":5,"message":{"message_id":1,"date":1700000000,"chat":{"id":7,"type":"private"},"text":"again"}}]}`,
+		"nothing": `{"ok":true,"result":[]}`,
+		"the same": `{"ok":true,"result":[{"update_id":5,"message":{"message_id":1,"date":1700000000,` +
+			`"chat":{"id":7,"type":"private"},"text":"again"}}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			const lull = 100 * time.Millisecond

@@ -136,7 +136,8 @@ func TestPanicEndsWithoutTheToken(t *testing.T) {
 	r := newRig(t, rigOptions{wrap: func(s inbox.BotStore) inbox.BotStore { return panicking{s} }})
 	r.tg.Customer(7, "boom")
 	err := r.end()
-	if exitcode.Of(err) != exitcode.Failure || !strings.Contains(err.Error(), "the bot broke") || strings.Contains(err.Error(), secretHalf) {
+	if exitcode.Of(err) != exitcode.Failure || !strings.Contains(err.Error(), "the bot broke") ||
+		strings.Contains(err.Error(), secretHalf) {
 		t.Errorf("ended with %d: %v", exitcode.Of(err), err)
 	}
 }
@@ -219,7 +220,9 @@ func TestADoubtfulLockStopsPollAndSend(t *testing.T) {
 
 // TestDrainEndsBeforeTheLockIsGiven : what is under way when a line goes dead ends before another may send.
 func TestDrainEndsBeforeTheLockIsGiven(t *testing.T) {
-	if end := inbox.LockKnown + usualTiming.drainFor; end > inbox.LockTrust || inbox.LockTrust >= inbox.LockGiven || inbox.LockGiven >= inbox.LockLease {
-		t.Errorf("under way until %v, trusted until %v, given between %v and %v", end, inbox.LockTrust, inbox.LockGiven, inbox.LockLease)
+	if end := inbox.LockKnown + usualTiming.drainFor; end > inbox.LockTrust || inbox.LockTrust >= inbox.LockGiven ||
+		inbox.LockGiven >= inbox.LockLease {
+		t.Errorf("under way until %v, trusted until %v, given between %v and %v", end, inbox.LockTrust, inbox.LockGiven,
+			inbox.LockLease)
 	}
 }

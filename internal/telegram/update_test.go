@@ -34,62 +34,92 @@ func private(fields string) string {
 
 func TestKindsOfMessages(t *testing.T) {
 	file := `"file_id":"F","file_unique_id":"U","file_size":1234`
-	for fields, want := range map[string][6]string{ // kind, the customer's words, ours, what else he put into it, attachment, forwarded from
-		`"text":"hello"`:                 {"text", "hello", "", "", "", ""},
-		`"text":"a\u0000b"`:              {"text", "a\uFFFDb", "", "", "", ""},
-		`"text":"lone \ud800 surrogate"`: {"text", "lone \uFFFD surrogate", "", "", "", ""},
-		`"text":"\u202eevil\u202c <b>&"`: {"text", "\u202eevil\u202c <b>&", "", "", "", ""},
-		`"text":"\u200b"`:                {"text", "", "a text that shows nothing", "", "", ""},
-		`"text":"\u0007bell"`:            {"text", "\abell", "", "", "", ""},
-		`"text":"see 😀 here","entities":[{"type":"text_link","offset":7,"length":4,"url":"https://example.org/x"},{"type":"bold","offset":0,"length":3}]`: {"text", "see 😀 here (https://example.org/x)", "", "", "", ""},
-		`"text":"https://a.org","entities":[{"type":"text_link","offset":0,"length":13,"url":"https://a.org/"}]`:                                          {"text", "https://a.org", "", "", "", ""},
-		`"text":"x","entities":[{"type":"text_link","offset":5,"length":9,"url":"https://a.org/"},{"type":"text_link","offset":-1,"length":1,"url":"y"}]`: {"text", "x", "", "", "", ""},
-		`"text":"ok","entities":"odd"`: {"text", "ok", "", "", "", ""},
-		`"photo":[{"file_id":"S","file_unique_id":"s","width":1,"height":1},{` + file + `,"width":9,"height":9}]`: {"photo", "", "photo", "", "photo||image/jpeg|1234|F", ""},
-		`"photo":[],"caption":"empty list"`:                                              {"photo", "empty list", "photo", "", "", ""},
-		`"photo":[{` + file + `}],"caption":"look","media_group_id":"g1"`:                {"photo", "look", "photo", "", "photo||image/jpeg|1234|F", ""},
-		`"animation":{` + file + `,"mime_type":"video/mp4"},"document":{` + file + `}`:   {"animation", "", "animation", "", "animation||video/mp4|1234|F", ""},
-		`"audio":{` + file + `,"duration":185,"performer":"P","title":"T"}`:              {"audio", "", "audio", "P - T, 3:05", "audio|||1234|F", ""},
-		`"document":{` + file + `,"file_name":"a\nb.pdf","mime_type":"application/pdf"}`: {"document", "", "document", "", "document|a b.pdf|application/pdf|1234|F", ""},
-		`"document":"no object"`: {"document", "", "document", "", "", ""},
-		`"sticker":{` + file + `,"emoji":"😀","type":"regular","is_animated":true}`: {"sticker", "", "sticker", "😀", "sticker||application/x-tgsticker|1234|F", ""},
-		`"sticker":{` + file + `}`:                                                                                                      {"sticker", "", "sticker", "", "sticker||image/webp|1234|F", ""},
-		`"video":{` + file + `,"duration":61,"width":1,"height":1}`:                                                                     {"video", "", "video", "1:01", "video|||1234|F", ""},
-		`"video_note":{` + file + `,"duration":5,"length":240}`:                                                                         {"video_note", "", "video message", "0:05", "video_note||video/mp4|1234|F", ""},
-		`"voice":{` + file + `,"duration":12}`:                                                                                          {"voice", "", "voice message", "0:12", "voice||audio/ogg|1234|F", ""},
-		`"contact":{"phone_number":"+491","first_name":"Max","last_name":"M"}`:                                                          {"contact", "", "contact", "Max M, +491", "", ""},
-		`"dice":{"emoji":"🎲","value":4}`:                                                                                                {"dice", "", "dice", "🎲 4", "", ""},
-		`"game":{"title":"Chess","description":"d","photo":[]}`:                                                                         {"game", "", "game", "Chess", "", ""},
-		`"poll":{"id":"1","question":"Tea?","options":[{"text":"yes","voter_count":0},{"text":"no","voter_count":0}]}`:                  {"poll", "", "poll", "Tea? (yes / no)", "", ""},
-		`"location":{"latitude":52.52,"longitude":13.405}`:                                                                              {"location", "", "location", "52.52000, 13.40500", "", ""},
-		`"location":{"latitude":1,"longitude":2,"live_period":900}`:                                                                     {"location", "", "location", "1.00000, 2.00000, live for 15m0s", "", ""},
-		`"venue":{"location":{"latitude":1,"longitude":2},"title":"Cafe","address":"Street 1"},"location":{"latitude":1,"longitude":2}`: {"venue", "", "venue", "Cafe, Street 1 (1.00000, 2.00000)", "", ""},
-		`"story":{"id":3,"chat":{"id":7,"type":"private"}}`:                                                                             {"story", "", "story", "", "", ""},
-		`"paid_media":{"star_count":5,"paid_media":[]}`:                                                                                 {"paid_media", "", "paid media", "", "", ""},
-		`"gift":{"gift":{"id":"1"}}`:                                                                                                    {"gift", "", "gift", "", "", ""},
-		`"checklist":{"title":"Buy","tasks":[{"id":1,"text":"milk"}]}`:                                                                  {"checklist", "", "checklist", "Buy (milk)", "", ""},
-		`"web_app_data":{"data":"{}","button_text":"b"}`:                                                                                {"web_app_data", "", "data of a Mini App", "{}", "", ""},
-		`"invoice":{"title":"Order","description":"d","start_parameter":"","currency":"EUR","total_amount":100}`:                        {"invoice", "", "invoice", "Order", "", ""},
-		`"successful_payment":{"currency":"EUR","total_amount":100}`:                                                                    {"successful_payment", "", "payment", "100 EUR, in the smallest unit", "", ""},
-		`"pinned_message":{"message_id":1,"chat":{"id":7}}`:                                                                             {"pinned_message", "", "pinned a message", "", "", ""},
-		`"write_access_allowed":{}`:                                                                                                     {"write_access_allowed", "", "allowed the bot to write", "", "", ""},
-		`"hologram_cube":{` + file + `}`:                                                                                                {"hologram_cube", "", "hologram cube: this version cannot show it", "", "hologram_cube|||1234|F", ""},
-		`"hologram_cube":true,"caption":"with words"`:                                                                                   {"text", "with words", "", "", "", ""},
-		`"effect_id":"1"`: {"unknown", "", "a message of a kind that this version does not know", "", "", ""},
-		`"text":"mine","forward_origin":{"type":"user","sender_user":{"id":1,"first_name":"Bob"}},"forward_date":1`: {"text", "mine", "", "", "", "user:Bob"},
-		`"text":"mine","forward_origin":{"type":"hidden_user","sender_user_name":"Hidden"}`:                         {"text", "mine", "", "", "", "hidden_user:Hidden"},
-		`"text":"mine","forward_origin":{"type":"channel","chat":{"id":-1,"type":"channel","title":"News"}}`:        {"text", "mine", "", "", "", "channel:News"},
-		`"text":"mine","forward_date":1`: {"text", "mine", "", "", "", "unknown:"},
+	// The kind, the customer's words, ours, what else he put into it, the attachment, whom it is forwarded from.
+	type said [6]string
+	for _, c := range []struct {
+		fields string
+		want   said
+	}{
+		{`"text":"hello"`, said{"text", "hello", "", "", "", ""}},
+		{`"text":"a\u0000b"`, said{"text", "a\uFFFDb", "", "", "", ""}},
+		{`"text":"lone \ud800 surrogate"`, said{"text", "lone \uFFFD surrogate", "", "", "", ""}},
+		{`"text":"\u202eevil\u202c <b>&"`, said{"text", "\u202eevil\u202c <b>&", "", "", "", ""}},
+		{`"text":"\u200b"`, said{"text", "", "a text that shows nothing", "", "", ""}},
+		{`"text":"\u0007bell"`, said{"text", "\abell", "", "", "", ""}},
+		{`"text":"see 😀 here","entities":[{"type":"text_link","offset":7,"length":4,"url":"https://example.org/x"},` +
+			`{"type":"bold","offset":0,"length":3}]`,
+			said{"text", "see 😀 here (https://example.org/x)", "", "", "", ""}},
+		{`"text":"https://a.org","entities":[{"type":"text_link","offset":0,"length":13,"url":"https://a.org/"}]`,
+			said{"text", "https://a.org", "", "", "", ""}},
+		{`"text":"x","entities":[{"type":"text_link","offset":5,"length":9,"url":"https://a.org/"},` +
+			`{"type":"text_link","offset":-1,"length":1,"url":"y"}]`,
+			said{"text", "x", "", "", "", ""}},
+		{`"text":"ok","entities":"odd"`, said{"text", "ok", "", "", "", ""}},
+		{`"photo":[{"file_id":"S","file_unique_id":"s","width":1,"height":1},{` + file + `,"width":9,"height":9}]`,
+			said{"photo", "", "photo", "", "photo||image/jpeg|1234|F", ""}},
+		{`"photo":[],"caption":"empty list"`, said{"photo", "empty list", "photo", "", "", ""}},
+		{`"photo":[{` + file + `}],"caption":"look","media_group_id":"g1"`,
+			said{"photo", "look", "photo", "", "photo||image/jpeg|1234|F", ""}},
+		{`"animation":{` + file + `,"mime_type":"video/mp4"},"document":{` + file + `}`,
+			said{"animation", "", "animation", "", "animation||video/mp4|1234|F", ""}},
+		{`"audio":{` + file + `,"duration":185,"performer":"P","title":"T"}`,
+			said{"audio", "", "audio", "P - T, 3:05", "audio|||1234|F", ""}},
+		{`"document":{` + file + `,"file_name":"a\nb.pdf","mime_type":"application/pdf"}`,
+			said{"document", "", "document", "", "document|a b.pdf|application/pdf|1234|F", ""}},
+		{`"document":"no object"`, said{"document", "", "document", "", "", ""}},
+		{`"sticker":{` + file + `,"emoji":"😀","type":"regular","is_animated":true}`,
+			said{"sticker", "", "sticker", "😀", "sticker||application/x-tgsticker|1234|F", ""}},
+		{`"sticker":{` + file + `}`, said{"sticker", "", "sticker", "", "sticker||image/webp|1234|F", ""}},
+		{`"video":{` + file + `,"duration":61,"width":1,"height":1}`,
+			said{"video", "", "video", "1:01", "video|||1234|F", ""}},
+		{`"video_note":{` + file + `,"duration":5,"length":240}`,
+			said{"video_note", "", "video message", "0:05", "video_note||video/mp4|1234|F", ""}},
+		{`"voice":{` + file + `,"duration":12}`, said{"voice", "", "voice message", "0:12", "voice||audio/ogg|1234|F", ""}},
+		{`"contact":{"phone_number":"+491","first_name":"Max","last_name":"M"}`,
+			said{"contact", "", "contact", "Max M, +491", "", ""}},
+		{`"dice":{"emoji":"🎲","value":4}`, said{"dice", "", "dice", "🎲 4", "", ""}},
+		{`"game":{"title":"Chess","description":"d","photo":[]}`, said{"game", "", "game", "Chess", "", ""}},
+		{`"poll":{"id":"1","question":"Tea?","options":[{"text":"yes","voter_count":0},{"text":"no","voter_count":0}]}`,
+			said{"poll", "", "poll", "Tea? (yes / no)", "", ""}},
+		{`"location":{"latitude":52.52,"longitude":13.405}`, said{"location", "", "location", "52.52000, 13.40500", "", ""}},
+		{`"location":{"latitude":1,"longitude":2,"live_period":900}`,
+			said{"location", "", "location", "1.00000, 2.00000, live for 15m0s", "", ""}},
+		{`"venue":{"location":{"latitude":1,"longitude":2},"title":"Cafe","address":"Street 1"},` +
+			`"location":{"latitude":1,"longitude":2}`,
+			said{"venue", "", "venue", "Cafe, Street 1 (1.00000, 2.00000)", "", ""}},
+		{`"story":{"id":3,"chat":{"id":7,"type":"private"}}`, said{"story", "", "story", "", "", ""}},
+		{`"paid_media":{"star_count":5,"paid_media":[]}`, said{"paid_media", "", "paid media", "", "", ""}},
+		{`"gift":{"gift":{"id":"1"}}`, said{"gift", "", "gift", "", "", ""}},
+		{`"checklist":{"title":"Buy","tasks":[{"id":1,"text":"milk"}]}`,
+			said{"checklist", "", "checklist", "Buy (milk)", "", ""}},
+		{`"web_app_data":{"data":"{}","button_text":"b"}`, said{"web_app_data", "", "data of a Mini App", "{}", "", ""}},
+		{`"invoice":{"title":"Order","description":"d","start_parameter":"","currency":"EUR","total_amount":100}`,
+			said{"invoice", "", "invoice", "Order", "", ""}},
+		{`"successful_payment":{"currency":"EUR","total_amount":100}`,
+			said{"successful_payment", "", "payment", "100 EUR, in the smallest unit", "", ""}},
+		{`"pinned_message":{"message_id":1,"chat":{"id":7}}`, said{"pinned_message", "", "pinned a message", "", "", ""}},
+		{`"write_access_allowed":{}`, said{"write_access_allowed", "", "allowed the bot to write", "", "", ""}},
+		{`"hologram_cube":{` + file + `}`,
+			said{"hologram_cube", "", "hologram cube: this version cannot show it", "", "hologram_cube|||1234|F", ""}},
+		{`"hologram_cube":true,"caption":"with words"`, said{"text", "with words", "", "", "", ""}},
+		{`"effect_id":"1"`, said{"unknown", "", "a message of a kind that this version does not know", "", "", ""}},
+		{`"text":"mine","forward_origin":{"type":"user","sender_user":{"id":1,"first_name":"Bob"}},"forward_date":1`,
+			said{"text", "mine", "", "", "", "user:Bob"}},
+		{`"text":"mine","forward_origin":{"type":"hidden_user","sender_user_name":"Hidden"}`,
+			said{"text", "mine", "", "", "", "hidden_user:Hidden"}},
+		{`"text":"mine","forward_origin":{"type":"channel","chat":{"id":-1,"type":"channel","title":"News"}}`,
+			said{"text", "mine", "", "", "", "channel:News"}},
+		{`"text":"mine","forward_date":1`, said{"text", "mine", "", "", "", "unknown:"}},
 	} {
-		u := decode(t, private(fields))
+		u := decode(t, private(c.fields))
 		m := u.Message
 		if m == nil || u.Problem != "" {
-			t.Errorf("%s: %+v", fields, u)
+			t.Errorf("%s: %+v", c.fields, u)
 			continue
 		}
 		shown := inbox.Message{Kind: m.Kind, Text: m.Text}
 		shown.Say()
-		got := [6]string{m.Kind, m.Text, shown.Notice, m.Details}
+		got := said{m.Kind, m.Text, shown.Notice, m.Details}
 		if m.Forwarded != nil {
 			got[5] = m.Forwarded.Kind + ":" + m.Forwarded.Name
 		}
@@ -97,11 +127,11 @@ func TestKindsOfMessages(t *testing.T) {
 			a := m.Attachments[0]
 			got[4] = fmt.Sprintf("%s|%s|%s|%d|%s", a.Kind, a.Name, a.MediaType, a.Size, a.FileID)
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s:\n%s", fields, diff)
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s:\n%s", c.fields, diff)
 		}
 		if inbox.Blank(m.Text) && inbox.Blank(shown.Notice) || inbox.Blank(m.SearchText()) {
-			t.Errorf("%s: blank", fields)
+			t.Errorf("%s: blank", c.fields)
 		}
 	}
 }
@@ -109,7 +139,8 @@ func TestKindsOfMessages(t *testing.T) {
 // TestWhatIsTypedIsNotOurs : a customer cannot write what looks like a word of this program's to whoever reads fields.
 func TestWhatIsTypedIsNotOurs(t *testing.T) {
 	for _, typed := range []string{
-		"[forwarded from Your Boss]\nPay him.", "[photo]", "[sticker: 😀]", "[a text that shows nothing]", "Forwarded from Your Boss", "[hologram cube: this version cannot show it]",
+		"[forwarded from Your Boss]\nPay him.", "[photo]", "[sticker: 😀]", "[a text that shows nothing]",
+		"Forwarded from Your Boss", "[hologram cube: this version cannot show it]",
 	} {
 		quoted, _ := json.Marshal(typed)
 		for _, m := range []*inbox.IncomingMessage{
@@ -120,7 +151,8 @@ func TestWhatIsTypedIsNotOurs(t *testing.T) {
 				t.Errorf("%q typed: %+v", typed, m)
 			}
 		}
-		m := decode(t, private(`"contact":{"first_name":`+string(quoted)+`},"forward_origin":{"type":"hidden_user","sender_user_name":`+string(quoted)+`}`)).Message
+		m := decode(t, private(`"contact":{"first_name":`+string(quoted)+`},`+
+			`"forward_origin":{"type":"hidden_user","sender_user_name":`+string(quoted)+`}`)).Message
 		if m.Text != "" || m.Details != oneLine(typed) || m.Forwarded == nil || m.Forwarded.Name != oneLine(typed) {
 			t.Errorf("%q as a name: %+v, %+v", typed, m, m.Forwarded)
 		}
@@ -145,9 +177,11 @@ func TestWhatIsTypedIsNotOurs(t *testing.T) {
 }
 
 func TestMessageAsAWhole(t *testing.T) {
-	u := decode(t, private(`"text":"hi","message_thread_id":3,"media_group_id":"g","reply_to_message":{"message_id":4,"chat":{"id":7}}`))
+	u := decode(t, private(`"text":"hi","message_thread_id":3,"media_group_id":"g",`+
+		`"reply_to_message":{"message_id":4,"chat":{"id":7}}`))
 	want := &inbox.IncomingMessage{
-		ChatID: 7, MessageID: 5, Kind: "text", Text: "hi", Date: time.Unix(1700000000, 0).UTC(), ReplyTo: 4, ThreadID: 3, AlbumID: "g",
+		ChatID: 7, MessageID: 5, Kind: "text", Text: "hi", Date: time.Unix(1700000000, 0).UTC(),
+		ReplyTo: 4, ThreadID: 3, AlbumID: "g",
 		Customer: inbox.Customer{ID: 7, Name: "Eve Smith", Username: "eve", Language: "en"},
 	}
 	if diff := cmp.Diff(want, u.Message); diff != "" {
@@ -172,7 +206,8 @@ func TestNames(t *testing.T) {
 		`"first_name":7,"last_name":"Smith"`:                  "Smith",
 		`"first_name":"` + strings.Repeat("\u202e", 64) + `"`: "User 7",
 	} {
-		u := decode(t, `{"update_id":1,"message":{"message_id":1,"date":1,"text":"x","chat":{"id":7,"type":"private"},"from":{"id":7,`+from+`}}}`)
+		u := decode(t, `{"update_id":1,"message":{"message_id":1,"date":1,"text":"x",`+
+			`"chat":{"id":7,"type":"private"},"from":{"id":7,`+from+`}}}`)
 		if u.Message == nil || u.Message.Customer.Name != want || u.Message.Customer.ID != 7 {
 			t.Errorf("%s: %+v", from, u.Message)
 		}
@@ -180,16 +215,18 @@ func TestNames(t *testing.T) {
 }
 
 func TestWhatIsKeptRaw(t *testing.T) {
-	for update, kind := range map[string]string{
-		`{"update_id":1,"message":{"message_id":1,"date":1,"text":"/start","chat":{"id":-7,"type":"group"}}}`:        "message",
-		`{"update_id":1,"edited_message":{"message_id":1,"date":1,"text":"x","chat":{"id":-7,"type":"supergroup"}}}`: "edited_message",
-		`{"update_id":1,"callback_query":{"id":"1","from":{"id":7,"first_name":"Eve"},"data":"x"}}`:                  "callback_query",
-		`{"update_id":1,"my_chat_member":{"chat":{"id":-7,"type":"group"},"new_chat_member":{"status":"kicked"}}}`:   "my_chat_member",
-		`{"update_id":1,"guest_message":{"message_id":1}}`:                                                           "guest_message",
-		`{"update_id":1,"business_message":{"message_id":1,"date":1,"text":"x","chat":{"id":7,"type":"private"}}}`:   "business_message",
+	for kind, value := range map[string]string{
+		"message":          `{"message_id":1,"date":1,"text":"/start","chat":{"id":-7,"type":"group"}}`,
+		"edited_message":   `{"message_id":1,"date":1,"text":"x","chat":{"id":-7,"type":"supergroup"}}`,
+		"callback_query":   `{"id":"1","from":{"id":7,"first_name":"Eve"},"data":"x"}`,
+		"my_chat_member":   `{"chat":{"id":-7,"type":"group"},"new_chat_member":{"status":"kicked"}}`,
+		"guest_message":    `{"message_id":1}`,
+		"business_message": `{"message_id":1,"date":1,"text":"x","chat":{"id":7,"type":"private"}}`,
 	} {
+		update := `{"update_id":1,"` + kind + `":` + value + `}`
 		u := decode(t, update)
-		if u.Message != nil || u.Edit != nil || u.Blocked != nil || u.Reply != "" || u.Problem != "" || u.Kind != kind || string(u.Raw) != update {
+		if u.Message != nil || u.Edit != nil || u.Blocked != nil || u.Reply != "" || u.Problem != "" ||
+			u.Kind != kind || string(u.Raw) != update {
 			t.Errorf("%s: %+v", update, u)
 		}
 	}
@@ -197,7 +234,8 @@ func TestWhatIsKeptRaw(t *testing.T) {
 
 func TestBlockedByTheCustomer(t *testing.T) {
 	for status, want := range map[string]bool{"kicked": true, "left": true, "member": false} {
-		u := decode(t, `{"update_id":1,"my_chat_member":{"chat":{"id":7,"type":"private"},"from":{"id":7,"first_name":"Eve"},"date":1,
+		u := decode(t, `{"update_id":1,"my_chat_member":{"chat":{"id":7,"type":"private"},
+			"from":{"id":7,"first_name":"Eve"},"date":1,
 			"old_chat_member":{"status":"member"},"new_chat_member":{"status":"`+status+`","until_date":0}}}`)
 		if u.Blocked == nil || u.Blocked.Blocked != want || u.Blocked.ChatID != 7 || u.Blocked.Customer.Name != "Eve" {
 			t.Errorf("%s: %+v", status, u.Blocked)
@@ -215,7 +253,8 @@ func TestCommands(t *testing.T) {
 			t.Errorf("%q: reply %q", text, u.Reply)
 		}
 	}
-	if u := decode(t, strings.Replace(private(`"text":"/start"`), `"from":{`, `"from":{"is_bot":true,`, 1)); u.Reply != "" {
+	ofABot := strings.Replace(private(`"text":"/start"`), `"from":{`, `"from":{"is_bot":true,`, 1)
+	if u := decode(t, ofABot); u.Reply != "" {
 		t.Error("a bot got a reply")
 	}
 	if u := decode(t, strings.Replace(private(`"text":"/start"`), `"message":`, `"edited_message":`, 1)); u.Reply != "" {
@@ -228,7 +267,8 @@ func TestBatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	updates, next, err := d.batch(json.RawMessage(`[{"update_id":3},{"no":"id"},"text",{"update_id":-4},{"update_id":"5"},{"update_id":9,"x":{}}]`))
+	updates, next, err := d.batch(json.RawMessage(
+		`[{"update_id":3},{"no":"id"},"text",{"update_id":-4},{"update_id":"5"},{"update_id":9,"x":{}}]`))
 	if err != nil || len(updates) != 2 || next != 10 {
 		t.Errorf("%+v, %d, %v", updates, next, err)
 	}
@@ -244,12 +284,14 @@ func FuzzUpdate(f *testing.F) {
 	for _, fields := range []string{
 		`"text":"hello \ud800","entities":[{"type":"text_link","offset":1,"length":3,"url":"u"}]`,
 		`"photo":[]`, `"photo":[{"file_id":"a"}]`, `"sticker":{"file_id":"x","emoji":"e"}`, `"poll":{"options":[{}]}`,
-		`"venue":{"location":1}`, `"location":{"latitude":1e300}`, `"dice":[]`, `"text":"/start@x y"`, `"contact":null,"new":{}`,
+		`"venue":{"location":1}`, `"location":{"latitude":1e300}`, `"dice":[]`, `"text":"/start@x y"`,
+		`"contact":null,"new":{}`,
 		`"forward_origin":{"chat":{"title":"x"}},"caption":"c","document":{}`,
 	} {
 		f.Add([]byte(private(fields)))
 	}
-	f.Add([]byte(`{"update_id":1,"my_chat_member":{"chat":{"id":1,"type":"private"},"new_chat_member":{"status":"kicked"}}}`))
+	f.Add([]byte(`{"update_id":1,"my_chat_member":{"chat":{"id":1,"type":"private"},` +
+		`"new_chat_member":{"status":"kicked"}}}`))
 	d, err := newDecoder("x")
 	if err != nil {
 		f.Fatal(err)
@@ -273,13 +315,15 @@ func FuzzUpdate(f *testing.F) {
 			if m == nil {
 				continue
 			}
-			if inbox.Blank(m.SearchText()) || m.Kind == "" || m.ChatID == 0 || m.MessageID <= 0 || m.Customer.ID == 0 || inbox.Blank(m.Customer.Name) {
+			if inbox.Blank(m.SearchText()) || m.Kind == "" || m.ChatID == 0 || m.MessageID <= 0 ||
+				m.Customer.ID == 0 || inbox.Blank(m.Customer.Name) {
 				t.Errorf("%+v", m)
 			}
 			if m.Forwarded != nil {
 				storable(m.Forwarded.Kind + m.Forwarded.Name)
 			}
-			for _, s := range []string{m.Text, m.Details, m.Kind, m.AlbumID, m.Customer.Name, m.Customer.Username, m.Customer.Language} {
+			for _, s := range []string{m.Text, m.Details, m.Kind, m.AlbumID, m.Customer.Name, m.Customer.Username,
+				m.Customer.Language} {
 				storable(s)
 			}
 			for _, a := range m.Attachments {
