@@ -1,11 +1,11 @@
 package telegram
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,7 +41,7 @@ type rig struct {
 	tg    *simtest.Telegram
 	db    *store.Store
 	bot   *Bot
-	log   *logs
+	log   *proctest.Log
 	stop  context.CancelFunc
 	ended chan error
 }
@@ -80,7 +80,7 @@ func start(t *testing.T, tg *simtest.Telegram, db *store.Store, o rigOptions) *r
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, tg: tg, db: db, log: &logs{}, ended: make(chan error, 1)}
+	r := &rig{t: t, tg: tg, db: db, log: &proctest.Log{}, ended: make(chan error, 1)}
 	var botStore inbox.BotStore = db
 	if o.wrap != nil {
 		botStore = o.wrap(db)
@@ -185,9 +185,7 @@ func (r *rig) messages(chat int64) []inbox.Message {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	for i, j := 0, len(list)-1; i < j; i, j = i+1, j-1 {
-		list[i], list[j] = list[j], list[i]
-	}
+	slices.Reverse(list)
 	return list
 }
 
@@ -244,24 +242,6 @@ func (r *rig) requests(method string, chat int64) int {
 func (r *rig) eventually(what string, ok func() bool) {
 	r.t.Helper()
 	proctest.Eventually(r.t, patience, what, ok)
-}
-
-// logs is a log in memory.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 // brokenStore fails calls when a test says so.

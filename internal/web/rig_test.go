@@ -44,27 +44,10 @@ type rig struct {
 	store  *store.Store
 	web    *web.Server
 	http   *httptest.Server
-	log    *buffer
+	log    *proctest.Log
 	bot    inbox.Tenure
 	update int64 // number of the last update
 	bearer string
-}
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 func openStore(t *testing.T, url string) *store.Store {
@@ -93,7 +76,7 @@ func newRig(t *testing.T, change ...func(*web.Config)) *rig {
 
 func newRigOn(t *testing.T, db *store.Store, change ...func(*web.Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, store: db, log: &buffer{}, update: time.Now().UnixNano() % 1e9}
+	r := &rig{t: t, store: db, log: &proctest.Log{}, update: time.Now().UnixNano() % 1e9}
 	r.serve(change...)
 	return r
 }
