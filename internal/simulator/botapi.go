@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -120,7 +121,7 @@ func digits(s string) bool {
 func (s *Server) newBot(id int64) *bot {
 	return &bot{
 		ID:       id,
-		Username: "tandem_" + string(appendInt(nil, id)) + "_bot",
+		Username: "tandem_" + strconv.FormatInt(id, 10) + "_bot",
 		// TQueue starts a queue at a random id of this range.
 		NextUpdate: 2*maxQueue + 1 + s.rng.Int64N(1<<29),
 		tokens:     map[string]bool{},

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,12 +61,7 @@ type Fault struct {
 }
 
 // Name is the label, or else the kind.
-func (f Fault) Name() string {
-	if f.Label != "" {
-		return f.Label
-	}
-	return string(f.Kind)
-}
+func (f Fault) Name() string { return cmp.Or(f.Label, string(f.Kind)) }
 
 type activeFault struct {
 	Fault

@@ -14,6 +14,7 @@
 package simulator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,19 +72,10 @@ func New(o Options) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.ConflictHold == 0 {
-		o.ConflictHold = 3 * time.Second
-	}
-	if o.RepeatHold == 0 {
-		o.RepeatHold = 3 * time.Second
-	}
-	if o.GoneGrace == 0 {
-		o.GoneGrace = 200 * time.Millisecond
-	}
-	seed := o.Seed
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
+	o.ConflictHold = cmp.Or(o.ConflictHold, 3*time.Second)
+	o.RepeatHold = cmp.Or(o.RepeatHold, 3*time.Second)
+	o.GoneGrace = cmp.Or(o.GoneGrace, 200*time.Millisecond)
+	seed := cmp.Or(o.Seed, rand.Uint64())
 	s := &Server{
 		opts:    o,
 		now:     o.Now,

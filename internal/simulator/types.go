@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 )
 
@@ -121,7 +122,7 @@ type queued struct {
 // json is the update as the bot sees it.
 func (q queued) json() []byte {
 	b := append(make([]byte, 0, len(q.Body)+32), `{"update_id":`...)
-	b = appendInt(b, q.ID)
+	b = strconv.AppendInt(b, q.ID, 10)
 	if len(q.Body) > 2 {
 		b = append(b, ',')
 	}

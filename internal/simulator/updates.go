@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -345,5 +344,3 @@ func (s *Server) SetNextUpdateID(botID, id int64) error {
 	s.touch()
 	return nil
 }
-
-func appendInt(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) }

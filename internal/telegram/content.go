@@ -291,10 +291,7 @@ func duration(raw json.RawMessage) string {
 
 func audio(raw json.RawMessage) string {
 	a := as[tele.Audio](raw)
-	title := strings.Trim(a.Performer+" - "+a.Title, " -")
-	if title == "" {
-		title = a.FileName
-	}
+	title := cmp.Or(strings.Trim(a.Performer+" - "+a.Title, " -"), a.FileName)
 	return strings.Trim(title+", "+duration(raw), ", ")
 }
 

@@ -2,6 +2,7 @@ package telegram
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -88,14 +89,9 @@ func judge(status int, header http.Header, body []byte) response {
 		return response{class: taken, status: status, result: f["result"]}
 	}
 	resp := response{class: refused, status: status, code: int(min(max(number(f["error_code"]), 0), 1e6))}
-	resp.description, _ = get[string](f, "description")
-	resp.description = short(resp.description, maxDescription)
-	if resp.code == 0 {
-		resp.code = status
-	}
-	if resp.description == "" {
-		resp.description = "no reason given"
-	}
+	resp.code = cmp.Or(resp.code, status)
+	description, _ := get[string](f, "description")
+	resp.description = cmp.Or(short(description, maxDescription), "no reason given")
 	switch {
 	case resp.code == http.StatusUnauthorized, resp.code == http.StatusNotFound,
 		resp.code == http.StatusMisdirectedRequest:
