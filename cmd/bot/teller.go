@@ -31,6 +31,7 @@ func newTeller(supervisor *sdnotify.Sender, log *slog.Logger) *teller {
 	return &teller{supervisor: supervisor, log: log}
 }
 
+// changed tells the supervisor how the bot is now.
 func (t *teller) changed(c telegram.Condition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

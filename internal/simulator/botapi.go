@@ -18,8 +18,8 @@ type call struct {
 	files  map[string]upload
 }
 
-// methods of the Bot API by their names in lower case; Telegram does not care about case either. Those
-// of locked run under the server's lock.
+// locked are the methods of the Bot API that run under the server's lock, by their names in lower case. Telegram does
+// not care about case either.
 var locked = map[string]func(*Server, call) response{
 	"getme":               (*Server).getMe,
 	"sendmessage":         (*Server).sendMessage,

@@ -59,12 +59,13 @@ func list(raw json.RawMessage) (values []json.RawMessage, ok bool) {
 	return values, ok
 }
 
-// tooDeep is what encoding/json refuses as a whole: one value that is nested like that must not cost the others.
+// tooDeep is the nesting that encoding/json refuses as a whole. One value that is nested like that must not cost the
+// others.
 const tooDeep = 10_000
 
-// shallow cuts an object or a list that is nested too deep for encoding/json into its members, without looking
-// into them: what each of them is worth shows when it is read. It is not ok for JSON of another depth, whose fault
-// is another one.
+// shallow cuts an object or a list that is nested too deep for encoding/json into its members, without looking into
+// them: what each of them is worth shows when it is read. ok is false for JSON of less depth, which encoding/json has
+// refused for something else.
 func shallow(raw []byte, opening byte) (names, values []json.RawMessage, ok bool) {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) < 2 || raw[0] != opening {

@@ -278,8 +278,8 @@ func (s *sender) endLimit() {
 	s.health.pauseSends(time.Time{})
 }
 
-// write stores the outcome, however long the database is away. What cannot be written before the bot ends
-// becomes unknown when the next one takes over.
+// write stores the outcome, however long the database is away. Trouble that waiting does not mend is given up after a
+// few tries. What is not written becomes unknown when the next bot takes over.
 func (s *sender) write(o inbox.Outcome) {
 	pause := s.times.storeBackoff()
 	for {
