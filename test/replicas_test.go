@@ -106,7 +106,8 @@ func TestAnyReplicaServesAnybody(t *testing.T) {
 	}
 }
 
-// TestAStreamGoesOnAtAnotherReplica: cut again and again, each time continued elsewhere, it has each event once.
+// TestAStreamGoesOnAtAnotherReplica cuts a stream again and again, and continues it at another web each time. It has
+// each event once.
 func TestAStreamGoesOnAtAnotherReplica(t *testing.T) {
 	t.Parallel()
 	webs := replicas(t, 3)

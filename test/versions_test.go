@@ -14,7 +14,8 @@ import (
 )
 
 // TestASchemaOfALaterVersion: another container has been updated to a version that changes the schema beyond what this
-// one can use. The bot ends and says why, web stays and says it too, and both go on when the update was taken back.
+// one can use. The bot ends and says why. Web stays and says it too, and goes on by itself when the update is taken
+// back.
 func TestASchemaOfALaterVersion(t *testing.T) {
 	t.Parallel()
 	address := pgtest.URL(t)
