@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tandem/internal/proctest"
 	"tandem/internal/simulator"
 	"tandem/internal/simulator/simtest"
 )
@@ -65,13 +66,10 @@ func TestIDsAreNotGivenTwiceAfterACrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	var behind []byte
-	deadline := time.Now().Add(5 * time.Second)
-	for !strings.Contains(string(behind), "one") { // the saver writes at its own time
-		if time.Now().After(deadline) {
-			t.Fatalf("the state was not saved: %s", behind)
-		}
+	proctest.Eventually(t, 20*time.Second, "the state is saved", func() bool { // the saver writes at its own time
 		behind, _ = os.ReadFile(path)
-	}
+		return strings.Contains(string(behind), "one")
+	})
 	m, err := s.CustomerWrites(7, "two")
 	if err != nil {
 		t.Fatal(err)
