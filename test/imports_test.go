@@ -24,14 +24,9 @@ func TestImportsGoDownwards(t *testing.T) {
 			floor[name] = n + 1
 		}
 	}
-	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "tandem/...").Output()
-	if err != nil {
-		t.Fatalf("go list: %v", err)
-	}
-	for line := range strings.Lines(string(out)) {
-		path, imports, _ := strings.Cut(strings.TrimSpace(line), " ")
+	for path, imports := range importsOfAll(t) {
 		from := layer(path)
-		for _, imported := range strings.Fields(imports) {
+		for _, imported := range imports {
 			if imported == "gopkg.in/telebot.v3" && from != "telegram" && !strings.HasPrefix(path, "tandem/test/") {
 				t.Errorf("%s imports telebot: only telegram does", path)
 			}
@@ -55,6 +50,55 @@ func TestImportsGoDownwards(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestImportsOfDrivers: internal/store is all that the program knows of its databases, and each database's library is
+// known to its driver alone.
+func TestImportsOfDrivers(t *testing.T) {
+	const store, shared = "tandem/internal/store", "tandem/internal/store/driver"
+	libraries := map[string]string{
+		store + "/postgres": "github.com/jackc/pgx/v5",
+		store + "/sqlite":   "modernc.org/sqlite",
+	}
+	all := importsOfAll(t)
+	for own := range libraries {
+		if !slices.Contains(all[store], own) {
+			t.Errorf("%s does not import %s", store, own)
+		}
+	}
+	for path, imports := range all {
+		if forTests(path) || strings.HasPrefix(path, "tandem/test/") {
+			continue
+		}
+		for _, imported := range imports {
+			if libraries[imported] != "" && path != store {
+				t.Errorf("%s imports %s: only %s imports the drivers", path, imported, store)
+			}
+			if imported == shared && path != store && libraries[path] == "" {
+				t.Errorf("%s imports %s, which is for the store and its drivers", path, imported)
+			}
+			for own, library := range libraries {
+				if path != own && (imported == library || strings.HasPrefix(imported, library+"/")) {
+					t.Errorf("%s imports %s: only %s does", path, imported, own)
+				}
+			}
+		}
+	}
+}
+
+// importsOfAll are the imports of each package.
+func importsOfAll(t *testing.T) map[string][]string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "tandem/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	all := map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		path, imports, _ := strings.Cut(strings.TrimSpace(line), " ")
+		all[path] = strings.Fields(imports)
+	}
+	return all
 }
 
 // TestInitIsSmall: nearly all memory of an idle init is its executable, and a package that looks harmless can double

@@ -18,10 +18,10 @@ func (s *Store) IssueSignIn(ctx context.Context, name string, hash []byte, expir
 	name = inbox.CleanText(name)
 	var op inbox.Operator
 	err := s.change(ctx, "issue a sign-in link", func(l *ledger) error {
-		if _, err := l.exec(`INSERT INTO operators (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, l.now); err != nil {
+		_, err := l.exec(s.db.InsertOrKeep(`INSERT INTO operators (name, created_at) VALUES ($1, $2)`), name, l.now)
+		if err != nil {
 			return err
 		}
-		var err error
 		if op, err = oneOperator(l.tx, `WHERE name = $1`, name); err != nil {
 			return err
 		}
@@ -58,17 +58,19 @@ func (s *Store) RedeemSignIn(ctx context.Context, hash []byte, keep bool) (inbox
 		return op, err
 	}
 	err = s.change(ctx, "redeem a sign-in link", func(l *ledger) error {
-		var id int64
-		err := l.one(to(&id), `DELETE FROM signin_links WHERE hash = $1 AND expires_at > $2 RETURNING operator_id`, hash, l.now)
+		n, err := l.exec(`DELETE FROM signin_links WHERE hash = $1 AND operator_id = $2 AND expires_at > $3`, hash, op.ID, l.now)
 		if err != nil {
 			return err
 		}
+		if n == 0 { // another one was faster
+			return inbox.ErrNotFound
+		}
 		if !keep {
-			if err := endSessions(l, id); err != nil {
+			if err := endSessions(l, op.ID); err != nil {
 				return err
 			}
 		}
-		op, err = oneOperator(l.tx, `WHERE id = $1`, id)
+		op, err = oneOperator(l.tx, `WHERE id = $1`, op.ID)
 		return err
 	})
 	return op, err
@@ -159,12 +161,15 @@ func (s *Store) CreateToken(ctx context.Context, name string, hash []byte) (inbo
 	err := s.write(ctx, "create an API token", func(t tx) error {
 		now := micros(time.Now())
 		token.CreatedAt = fromMicros(now)
-		found, err := t.row(to(&token.ID), `
-			INSERT INTO api_tokens (name, hash, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING id`, token.Name, hash, now)
-		if err == nil && !found {
-			err = conflict("there is a token named %q already", token.Name)
+		n, err := t.exec(s.db.InsertOrKeep(`INSERT INTO api_tokens (name, hash, created_at) VALUES ($1, $2, $3)`),
+			token.Name, hash, now)
+		if err != nil {
+			return err
 		}
-		return err
+		if n == 0 {
+			return conflict("there is a token named %q already", token.Name)
+		}
+		return t.one(to(&token.ID), `SELECT id FROM api_tokens WHERE hash = $1`, hash)
 	})
 	if err != nil {
 		return inbox.Token{}, err
@@ -214,8 +219,8 @@ func (s *Store) CommitSession(ctx context.Context, key string, data []byte, expi
 		data = []byte{}
 	}
 	return s.write(ctx, "store a session", func(t tx) error {
-		_, err := t.exec(`INSERT INTO sessions (key, data, expires_at) VALUES ($1, $2, $3)
-			ON CONFLICT (key) DO UPDATE SET data = excluded.data, expires_at = excluded.expires_at`, inbox.CleanText(key), data, micros(expires))
+		_, err := t.exec(s.db.InsertOrReplace("sessions", "key", "data", "expires_at"),
+			inbox.CleanText(key), data, micros(expires))
 		return err
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"tandem/internal/inbox"
+	"tandem/internal/store/driver"
 )
 
 // files are what is in the folder of the database that url names.
@@ -29,7 +30,7 @@ func files(t *testing.T, url string) []string {
 	return names
 }
 
-func newURL(t *testing.T) string { return databases["sqlite"](t) }
+func newURL(t *testing.T) string { return databases["sqlite"].url(t) }
 
 // Copies made while a bot stores message after message each hold all that was stored when they were begun, are whole,
 // and hold up nobody.
@@ -234,7 +235,7 @@ func TestRestoreOfWhatIsNoBackupChangesNothing(t *testing.T) {
 		if err := os.WriteFile(file, saved, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		db, err := sql.Open("sqlite", sqliteName(file))
+		db, err := sql.Open("sqlite", file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -258,14 +259,14 @@ func TestRestoreOfWhatIsNoBackupChangesNothing(t *testing.T) {
 		"cut off":         {saved[:len(saved)/2], "damaged"},
 		"damaged":         {damaged, "damaged"},
 		"text":            {[]byte(strings.Repeat("-- SQL dump\n", 1000)), "damaged or no SQLite"},
-		"another program": {changed(`DROP TABLE ` + versionTable), "no database of Tandem"},
-		"a later schema":  {changed(`INSERT INTO ` + versionTable + ` (version_id, is_applied) VALUES (9999, 1); UPDATE schema_compat SET oldest = 9999`), "newer than this program"},
+		"another program": {changed(`DROP TABLE ` + driver.VersionTable), "no database of Tandem"},
+		"a later schema":  {changed(`INSERT INTO ` + driver.VersionTable + ` (version_id, is_applied) VALUES (9999, 1); UPDATE schema_compat SET oldest = 9999`), "newer than this program"},
 	} {
 		if _, err := Restore(t.Context(), url, bytes.NewReader(c.content)); err == nil || !strings.Contains(err.Error(), c.say) {
 			t.Errorf("%s: %v, want %q", name, err, c.say)
 		}
 	}
-	fits := changed(`INSERT INTO ` + versionTable + ` (version_id, is_applied) VALUES (9999, 1)`)
+	fits := changed(`INSERT INTO ` + driver.VersionTable + ` (version_id, is_applied) VALUES (9999, 1)`)
 	if _, err := Restore(t.Context(), newURL(t), bytes.NewReader(fits)); err != nil {
 		t.Errorf("a later schema that this program may use: %v", err)
 	}
@@ -282,7 +283,7 @@ func TestRestoreOfWhatIsNoBackupChangesNothing(t *testing.T) {
 
 // What waited to be sent when the backup was made may have been sent since.
 func TestRestoredAnswersAreNotSentByThemselves(t *testing.T) {
-	both(t, func(t *testing.T, url string) {
+	onEach(t, func(t *testing.T, _ database, url string) {
 		s := running(t, url)
 		f := newFill(t, s)
 		f.mustStore()

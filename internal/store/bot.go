@@ -21,10 +21,10 @@ func (s *Store) PollLock(ctx context.Context, botID int64, instance string, wait
 	if waiting == nil {
 		waiting = func(string) {}
 	}
-	lock, err := s.db.pollLock(ctx, botID, inbox.CleanText(instance), waiting)
+	lock, err := s.db.PollLock(ctx, botID, inbox.CleanText(instance), waiting)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.polling = lock
+	s.polling.lock, s.polling.botID = lock, botID
 	return lock, err
 }
 
@@ -32,13 +32,16 @@ func (s *Store) PollLock(ctx context.Context, botID int64, instance string, wait
 func (s *Store) TakeOver(ctx context.Context, botID int64, instance string) (inbox.Tenure, error) {
 	tenure := inbox.Tenure{BotID: botID}
 	err := s.change(ctx, "take over", func(l *ledger) error {
-		if lock := s.advisory(); lock != nil && lock.botID == botID {
-			if err := lock.seen(l.tx); err != nil {
+		if lock := s.pollLockOf(botID); lock != nil {
+			if held, err := s.db.Holds(l.ctx, l.c, lock); err != nil {
 				return err
+			} else if !held {
+				return inbox.ErrNoLock
 			}
 		}
-		_, err := l.exec(`INSERT INTO bots (id, username, name, epoch, signed_off, next_offset, state, reason, instance, since, heartbeat_at)
-			VALUES ($1, '', '', 0, TRUE, 0, 'starting', '', '', $2, $2) ON CONFLICT (id) DO NOTHING`, botID, l.now)
+		_, err := l.exec(s.db.InsertOrKeep(`INSERT INTO bots
+			(id, username, name, epoch, signed_off, next_offset, state, reason, instance, since, heartbeat_at)
+			VALUES ($1, '', '', 0, TRUE, 0, 'starting', '', '', $2, $2)`), botID, l.now)
 		if err != nil {
 			return err
 		}
@@ -60,12 +63,14 @@ func (s *Store) TakeOver(ctx context.Context, botID int64, instance string) (inb
 	return tenure, nil
 }
 
-// advisory is the lock that was taken last, nil where there was none or it is none of the database's.
-func (s *Store) advisory() *advisoryLock {
+// pollLockOf is the lock that was taken last, nil if there was none or it is another bot's.
+func (s *Store) pollLockOf(botID int64) inbox.PollLock {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	lock, _ := s.polling.(*advisoryLock)
-	return lock
+	if s.polling.botID != botID {
+		return nil
+	}
+	return s.polling.lock
 }
 
 // breakOff turns what an older tenure left in Sending to Unknown.
@@ -84,7 +89,7 @@ func (l *ledger) breakOff(botID int64) error {
 		if err := l.giveTurn(d.conversation); err != nil {
 			return err
 		}
-		if err := l.sumUp(d.message); err != nil {
+		if err := l.sumUp(botID, d.conversation, d.message); err != nil {
 			return err
 		}
 	}
@@ -279,7 +284,7 @@ func (l *ledger) claim(t inbox.Tenure, limit int, order []string) ([]inbox.Deliv
 		if err != nil {
 			return nil, err
 		}
-		if err := l.sumUp(d.MessageID); err != nil {
+		if err := l.sumUp(t.BotID, d.ConversationID, d.MessageID); err != nil {
 			return nil, err
 		}
 		if paused > 0 {
@@ -337,7 +342,7 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 		if err := l.giveTurn(conversation); err != nil {
 			return err
 		}
-		if err := l.sumUp(message); err != nil {
+		if err := l.sumUp(t.BotID, conversation, message); err != nil {
 			return err
 		}
 		if paused > 0 {
@@ -389,8 +394,8 @@ func (l *ledger) giveTurn(conversationID int64) error {
 	return err
 }
 
-// sumUp makes a message's delivery that of its worst part.
-func (l *ledger) sumUp(messageID int64) error {
+// sumUp makes a message's delivery that of its worst part. The message is one of that bot and conversation.
+func (l *ledger) sumUp(botID, conversationID, messageID int64) error {
 	worst := map[inbox.DeliveryState]int{inbox.Sent: 0, inbox.Queued: 1, inbox.Sending: 2, inbox.Unknown: 3, inbox.Failed: 4}
 	type part struct {
 		state inbox.DeliveryState
@@ -411,10 +416,9 @@ func (l *ledger) sumUp(messageID int64) error {
 	if sum.state != inbox.Failed && sum.state != inbox.Unknown {
 		sum.error = ""
 	}
-	var botID, conversationID int64
-	changed, err := l.row(to(&botID, &conversationID), `UPDATE messages SET delivery = $1, error = $2
-		WHERE id = $3 AND (delivery <> $1 OR error <> $2) RETURNING bot_id, conversation_id`, string(sum.state), sum.error, messageID)
-	if err == nil && changed {
+	changed, err := l.exec(`UPDATE messages SET delivery = $1, error = $2
+		WHERE id = $3 AND (delivery <> $1 OR error <> $2)`, string(sum.state), sum.error, messageID)
+	if err == nil && changed > 0 {
 		l.event(inbox.MessageUpdated, botID, conversationID, messageID)
 	}
 	return err

@@ -66,11 +66,6 @@ func TestURL(t *testing.T) {
 			t.Errorf("Check of %q: %v", url, err)
 		}
 	}
-	for url, want := range map[string]string{"sqlite:a.db": "a.db", "SQLite:/x y?.db": "/x y?.db", "sqlite:///data/t.db": "/data/t.db", "postgres://h/d": ""} {
-		if have, err := sqlitePath(url); have != want || err != nil {
-			t.Errorf("%s: %q, %v", url, have, err)
-		}
-	}
 }
 
 func TestSecrets(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"tandem/internal/inbox"
+	"tandem/internal/store/driver"
 )
 
 const (
@@ -62,9 +63,9 @@ func (s *Store) Conversations(ctx context.Context, f inbox.ConversationFilter) (
 	// Where each is and how large it is first, which reads no last message.
 	find := `SELECT c.id, c.last_message_id, ` + size + ` AS size FROM conversations c LEFT JOIN messages m ON m.id = c.last_message_id ` +
 		where + fmt.Sprintf(` ORDER BY c.last_message_id DESC LIMIT $%d`, len(args)+1)
-	w := pages
+	w := driver.Pages
 	if f.Query != "" {
-		w = search
+		w = driver.Search
 		// The count has all found in the first step, the only one that SQLite's driver can end.
 		find = `SELECT id, last_message_id, size + 0 * COUNT(*) OVER () FROM (` + find + `) found ORDER BY last_message_id DESC`
 	}

@@ -28,7 +28,7 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) ([]inbox.Eve
 	err := s.read(ctx, "read events", func(t tx) error {
 		events = []inbox.Event{}
 		// One statement, one snapshot: what is pruned between two would be missed without a word.
-		r, err := t.c.query(t.ctx, `
+		r, err := t.c.Query(t.ctx, `
 			SELECT c.last_event, c.pruned_event, e.seq, e.type, e.bot_id, e.conversation_id, e.message_id, e.at
 			FROM counters c
 			LEFT JOIN (SELECT seq, type, bot_id, conversation_id, message_id, at FROM events WHERE seq > $1 ORDER BY seq LIMIT $2) e ON TRUE
@@ -71,17 +71,16 @@ func (s *Store) Prune(ctx context.Context) error {
 
 func (s *Store) prune(ctx context.Context, now time.Time) error {
 	for _, old := range []struct {
-		sql    string
-		before time.Time
+		table, key, condition string
+		before                time.Time
 	}{
-		{`DELETE FROM sessions WHERE key IN (SELECT key FROM sessions WHERE expires_at <= $1 LIMIT $2)`, now},
-		{`DELETE FROM signin_links WHERE hash IN (SELECT hash FROM signin_links WHERE expires_at <= $1 LIMIT $2)`, now},
-		{`DELETE FROM idempotency_keys WHERE (author_kind, author_id, key) IN
-			(SELECT author_kind, author_id, key FROM idempotency_keys WHERE created_at <= $1 LIMIT $2)`, now.Add(-keepKeys)},
+		{"sessions", "key", `expires_at <= $1`, now},
+		{"signin_links", "hash", `expires_at <= $1`, now},
+		{"idempotency_keys", "author_kind, author_id, key", `created_at <= $1`, now.Add(-keepKeys)},
 	} {
 		for more := true; more; {
 			err := s.write(ctx, "prune", func(t tx) error {
-				n, err := t.exec(old.sql, micros(old.before), pruneChunk)
+				n, err := t.exec(s.db.DeleteSome(old.table, old.key, old.condition), micros(old.before), pruneChunk)
 				more = n == pruneChunk
 				return err
 			})

@@ -28,7 +28,7 @@ func (s *Store) change(ctx context.Context, what string, f func(*ledger) error) 
 	eventful := false
 	err := s.write(ctx, what, func(t tx) error {
 		l := &ledger{tx: t, seen: map[inbox.Event]bool{}}
-		found, err := l.row(to(&l.lastEvent, &l.lastMessage), s.db.lockCounters())
+		found, err := l.row(to(&l.lastEvent, &l.lastMessage), s.db.LockCounters())
 		if err != nil {
 			return fmt.Errorf("lock counters: %w", err)
 		}
@@ -55,7 +55,7 @@ func (s *Store) change(ctx context.Context, what string, f func(*ledger) error) 
 			}
 		}
 		eventful = true
-		if notify := s.db.notify(); notify != "" {
+		if notify := s.db.Notify(); notify != "" {
 			_, err := l.exec(notify)
 			return err
 		}

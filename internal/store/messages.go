@@ -217,7 +217,7 @@ func (s *Store) RetryAnswer(ctx context.Context, messageID int64) (inbox.Message
 		if err := l.giveTurn(m.ConversationID); err != nil {
 			return err
 		}
-		if err := l.sumUp(messageID); err != nil {
+		if err := l.sumUp(m.BotID, m.ConversationID, messageID); err != nil {
 			return err
 		}
 		m, err = message(l.tx, messageID)

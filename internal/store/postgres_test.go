@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -248,6 +249,17 @@ func connect(t *testing.T, address string) *pgx.Conn {
 	return c
 }
 
+// endSession ends the session that calls itself so.
+func endSession(t *testing.T, admin *pgx.Conn, application string) {
+	t.Helper()
+	var n int
+	err := admin.QueryRow(t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+		WHERE application_name = $1`, application).Scan(&n)
+	if err != nil || n == 0 {
+		t.Fatalf("end the session of %q: %d, %v", application, n, err)
+	}
+}
+
 // TestPostgresPollLock ends the session of the holder again and again: the lock goes to the other, the holder
 // is told, and with the epoch there are never two that may write.
 func TestPostgresPollLock(t *testing.T) {
@@ -255,6 +267,7 @@ func TestPostgresPollLock(t *testing.T) {
 	address := pgtest.URL(t)
 	admin := connect(t, address)
 	const bot = 1 << 53
+	application := func(instance string) string { return fmt.Sprintf("tandem bot %d on %s", bot, instance) }
 	var turns atomic.Int64
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -315,19 +328,14 @@ func TestPostgresPollLock(t *testing.T) {
 		if i == 0 { // later ones are held too shortly to be seen
 			select {
 			case h := <-told:
-				if h != applicationName(bot, name)+" at 127.0.0.1" {
+				if h != application(name)+" at 127.0.0.1" {
 					t.Errorf("told to wait for %q while %s has the lock", h, name)
 				}
 			case <-time.After(20 * time.Second):
 				t.Fatal("nobody was told for whom he waits")
 			}
 		}
-		var n int
-		err := admin.QueryRow(t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1`,
-			applicationName(bot, name)).Scan(&n)
-		if err != nil || n == 0 {
-			t.Fatalf("end the session of %s: %d, %v", name, n, err)
-		}
+		endSession(t, admin, application(name))
 	}
 	<-holder
 }
@@ -531,17 +539,4 @@ func TestPostgresReadOnlyWrite(t *testing.T) {
 	}), "read-only")
 	waitReady(t, s)
 	newFill(t, s).mustStore()
-}
-
-// TestPostgresSlowTransaction : the time that a commit gets begins with the commit.
-func TestPostgresSlowTransaction(t *testing.T) {
-	t.Parallel()
-	s := running(t, pgtest.URL(t))
-	err := s.write(t.Context(), "test", func(x tx) error {
-		_, err := x.exec(`SELECT pg_sleep($1)`, pingDeadline.Seconds()+0.5)
-		return err
-	})
-	if err != nil {
-		t.Errorf("a transaction that takes %v: %v", pingDeadline, err)
-	}
 }

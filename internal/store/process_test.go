@@ -146,7 +146,7 @@ func TestFirstStartOfTwoProcesses(t *testing.T) {
 		rounds = 100
 	}
 	for i := range rounds {
-		url := databases["sqlite"](t)
+		url := databases["sqlite"].url(t)
 		a, b := startHelper(t, "connect", url), startHelper(t, "connect", url)
 		a.shoot()
 		b.shoot()
@@ -195,7 +195,7 @@ func TestFirstStartOnPostgres(t *testing.T) {
 // there, and the next one goes on from the offset that belongs to it.
 func TestKilledWriter(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, url string) {
+	onEach(t, func(t *testing.T, _ database, url string) {
 		s := running(t, url)
 		var want []string
 		for round := range 5 {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tandem/internal/inbox"
+	"tandem/internal/store/driver"
 	"tandem/internal/testenv"
 )
 
@@ -128,7 +129,7 @@ func TestSQLiteLocked(t *testing.T) {
 	if d := time.Since(began); d > time.Second {
 		t.Errorf("a call while it is known to be locked took %v", d)
 	}
-	for began := time.Now(); time.Since(began) < checkTimeout+2*retryBack; { // longer than a probe takes
+	for began := time.Now(); time.Since(began) < driver.CheckTimeout+2*driver.RetryMax; { // longer than a probe takes
 		f.check() // reading goes on
 		wantUnavailable(t, s.Ready(), "locked by another program")
 	}
@@ -205,7 +206,8 @@ func TestSQLiteDiskFull(t *testing.T) {
 	}
 	f.check()
 	var sound string
-	if err := s.db.(*sqlite).readers[pages].db.QueryRow(`PRAGMA integrity_check`).Scan(&sound); err != nil || sound != "ok" {
+	err = s.read(t.Context(), "test", func(x tx) error { return x.one(to(&sound), `PRAGMA integrity_check`) })
+	if err != nil || sound != "ok" {
 		t.Errorf("integrity: %q, %v", sound, err)
 	}
 }
@@ -278,7 +280,8 @@ func TestSQLiteFiles(t *testing.T) {
 	}
 	for sql, want := range map[string]string{`PRAGMA journal_mode`: "wal", `PRAGMA synchronous`: "2", `PRAGMA foreign_keys`: "1"} {
 		var have string
-		if err := s.db.(*sqlite).readers[pages].db.QueryRow(sql).Scan(&have); err != nil || have != want {
+		err := s.read(t.Context(), "test", func(x tx) error { return x.one(to(&have), sql) })
+		if err != nil || have != want {
 			t.Errorf("%s: %s, %v; want %s", sql, have, err, want)
 		}
 	}

@@ -1,5 +1,6 @@
 // Package store keeps the inbox in SQLite or PostgreSQL: one implementation of inbox.BotStore and
-// inbox.OperatorStore, one SQL text for both, over two thin drivers (sqlite.go, postgres.go).
+// inbox.OperatorStore. Nearly all SQL is one text for both. What differs is in drivers: package driver says what one
+// must do, and packages sqlite and postgres are the two.
 //
 // It promises the same from both. What a method wrote is on disk when it returned nil. Ids of messages and
 // numbers of events are in the order of commits, so a reader of "everything after n" never misses a row. Times
@@ -11,7 +12,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,10 +20,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"tandem/internal/exitcode"
 	"tandem/internal/inbox"
+	"tandem/internal/store/driver"
+	"tandem/internal/store/postgres"
+	"tandem/internal/store/sqlite"
 )
 
 var (
@@ -32,32 +33,23 @@ var (
 )
 
 const (
-	retryMin     = 250 * time.Millisecond
-	retryMax     = 5 * time.Second // before the first connection
-	retryBack    = 1 * time.Second // after it: a server that was restarted is soon there again
-	checkEvery   = 2 * time.Second
-	checkTimeout = 3 * time.Second
-	openTimeout  = 10 * time.Second
-	readTimeout  = 10 * time.Second
-	writeTimeout = 15 * time.Second // SQLite alone waits up to 5 s for a lock
-	// accessTimeout is for one row found by its key.
-	accessTimeout = 5 * time.Second
-	migrateLimit  = 10 * time.Minute
+	connectMax = 5 * time.Second // the longest wait between two attempts before the first connection
+	checkEvery = 2 * time.Second
 )
 
 // Store is one database, wanted or connected. Its methods may be called from any goroutine.
 type Store struct {
 	log    *slog.Logger
-	db     database // nil only with a config error
-	limits [ways]time.Duration
+	db     driver.Database // nil only with a config error
+	limits [driver.Ways]time.Duration
 
 	connecting sync.Mutex
 	connected  bool // under connecting
 
 	mu      sync.Mutex
-	trouble *trouble      // nil while the database can be used
-	fatal   error         // what Run ended with
-	changed chan struct{} // closed and replaced at each change of the two
+	trouble *driver.Trouble // nil while the database can be used
+	fatal   error           // what Run ended with
+	changed chan struct{}   // closed and replaced at each change of the two
 	closed  bool
 	hints   map[chan struct{}]struct{}
 
@@ -66,24 +58,26 @@ type Store struct {
 	kick   chan struct{} // asks the health check to look now
 	claims claims
 
-	polling inbox.PollLock // under mu: the lock that PollLock gave last
+	polling struct { // under mu: what PollLock gave last
+		lock  inbox.PollLock // nil for none
+		botID int64
+	}
 }
 
 // Open makes the store that url names, postgres://... or sqlite:PATH, without any input or output. It does not
 // fail: what is wrong with the url is what Run, Connect and Ready say.
 func Open(url string, log *slog.Logger) *Store {
 	s := newStore(log)
-	path, err := sqlitePath(url)
+	var err error
 	switch {
-	case err != nil:
-	case path != "":
-		s.db = newSQLite(path, log)
-	case isPostgres(url):
-		s.db, err = newPostgres(url)
 	case url == "":
-		err = badURL(rule + "; it is not set")
+		err = &BadURL{Rule: driver.Rule + "; it is not set"}
+	case sqlite.Is(url):
+		s.db, err = sqlite.New(url)
+	case postgres.Is(url):
+		s.db, err = postgres.New(url)
 	default:
-		err = badURL(rule)
+		err = &BadURL{Rule: driver.Rule}
 	}
 	if err != nil {
 		return Unusable(err, log)
@@ -94,7 +88,7 @@ func Open(url string, log *slog.Logger) *Store {
 // Unusable makes a store of no database, which says of everything that err is why.
 func Unusable(err error, log *slog.Logger) *Store {
 	s := newStore(log)
-	s.trouble = &trouble{kind: inbox.NotConfigured, reason: err.Error(), mends: byPerson}
+	s.trouble = &driver.Trouble{Kind: inbox.NotConfigured, Reason: err.Error(), Mends: driver.ByPerson}
 	s.fatal = exitcode.With(exitcode.Config, err)
 	return s
 }
@@ -102,8 +96,8 @@ func Unusable(err error, log *slog.Logger) *Store {
 func newStore(log *slog.Logger) *Store {
 	return &Store{
 		log:     log,
-		limits:  wayLimits,
-		trouble: &trouble{kind: inbox.NotConnected, reason: "not connected yet"},
+		limits:  driver.Limits,
+		trouble: &driver.Trouble{Kind: inbox.NotConnected, Reason: "not connected yet"},
 		changed: make(chan struct{}),
 		hints:   map[chan struct{}]struct{}{},
 		kick:    make(chan struct{}, 1),
@@ -113,11 +107,10 @@ func newStore(log *slog.Logger) *Store {
 // LockThrough has the polling lock held on a connection to url, where DATABASE_URL leads through a pooler. An error
 // says what is wrong with url; it is called before Run.
 func (s *Store) LockThrough(url string) error {
-	p, ok := s.db.(*postgres)
-	if !ok {
-		return errors.New("only of use with PostgreSQL, behind a connection pooler: leave it out")
+	if s.db == nil {
+		return driver.ErrNoLockThrough
 	}
-	return p.lockThrough(url)
+	return s.db.LockThrough(url)
 }
 
 // Check says what is wrong with url, as Run would, without asking the database; nil if nothing is.
@@ -142,14 +135,14 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
-	watcher.Go(func() { s.db.watch(ctx, s.hint, s.look) })
+	watcher.Go(func() { s.db.Watch(ctx, s.hint, s.look) })
 	defer watcher.Wait()
 	defer cancel()
 	return s.keepChecked(ctx)
 }
 
 func (s *Store) waitConnected(ctx context.Context) error {
-	for delay := retryMin; ; delay = min(2*delay, retryMax) {
+	for delay := driver.RetryMin; ; delay = min(2*delay, connectMax) {
 		err := s.Connect(ctx)
 		if err == nil || exitcode.Of(err) == exitcode.Config {
 			return err
@@ -185,15 +178,15 @@ func (s *Store) Connect(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", inbox.ErrUnavailable, ctx.Err())
 	}
-	t := s.db.diagnose(err)
+	t := s.db.Diagnose(err)
 	if t == nil {
 		t = undiagnosed(err)
 	}
-	if t.reading && fits(ctx, s.db) != nil {
-		t.reading = false // a new database has nothing to be read yet
+	if t.Reading && fits(ctx, s.db) != nil {
+		t.Reading = false // a new database has nothing to be read yet
 	}
-	if t.mends == byPerson {
-		err = exitcode.With(exitcode.Config, errors.New(t.reason))
+	if t.Mends == driver.ByPerson {
+		err = exitcode.With(exitcode.Config, errors.New(t.Reason))
 		s.mu.Lock()
 		s.fatal = err
 		s.mu.Unlock()
@@ -201,22 +194,22 @@ func (s *Store) Connect(ctx context.Context) error {
 		return err
 	}
 	s.report(t)
-	return unavailable(t)
+	return t.Err()
 }
 
 func (s *Store) tryConnect(ctx context.Context) error {
-	open, cancel := context.WithTimeout(ctx, openTimeout)
+	open, cancel := context.WithTimeout(ctx, driver.OpenTimeout)
 	defer cancel()
-	var after *trouble
-	if t := s.current(); t != nil && t.fresh {
+	var after *driver.Trouble
+	if t := s.current(); t != nil && t.Fresh {
 		after = t
 	}
-	if err := s.db.check(open, after); err != nil {
+	if err := s.db.Check(open, after); err != nil {
 		return err
 	}
-	migrate, cancel := context.WithTimeout(ctx, migrateLimit)
+	migrate, cancel := context.WithTimeout(ctx, driver.MigrateLimit)
 	defer cancel()
-	if err := s.db.migrate(migrate); err != nil {
+	if err := s.db.Migrate(migrate); err != nil {
 		return err
 	}
 	return fits(ctx, s.db)
@@ -234,7 +227,7 @@ func (s *Store) keepChecked(ctx context.Context) error {
 		case <-time.After(delay):
 		}
 		before := s.current()
-		if before != nil && before.mends == byRestart {
+		if before != nil && before.Mends == driver.ByRestart {
 			delay = checkEvery
 			continue
 		}
@@ -246,37 +239,37 @@ func (s *Store) keepChecked(ctx context.Context) error {
 		switch {
 		case t == nil:
 			delay = checkEvery
-		case t.mends == byPerson:
+		case t.Mends == driver.ByPerson:
 			return s.unfit(t)
 		case before == nil:
-			delay = retryMin
+			delay = driver.RetryMin
 		default:
-			delay = min(max(delay, retryMin)*2, retryBack)
+			delay = min(max(delay, driver.RetryMin)*2, driver.RetryMax)
 		}
 	}
 }
 
 // unfit ends Run because a later version of this program has changed the schema.
-func (s *Store) unfit(t *trouble) error {
+func (s *Store) unfit(t *driver.Trouble) error {
 	s.connecting.Lock()
 	s.connected = false // so that Run begins anew when it is called again
 	s.connecting.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fatal = exitcode.With(exitcode.Config, errors.New(t.reason))
+	s.fatal = exitcode.With(exitcode.Config, errors.New(t.Reason))
 	return s.fatal
 }
 
-func (s *Store) checkOnce(ctx context.Context, before *trouble) *trouble {
+func (s *Store) checkOnce(ctx context.Context, before *driver.Trouble) *driver.Trouble {
 	began := time.Now()
-	check, cancel := context.WithTimeout(ctx, checkTimeout)
+	check, cancel := context.WithTimeout(ctx, driver.CheckTimeout)
 	defer cancel()
-	err := s.db.check(check, before)
-	if err == nil && before != nil && !before.reading {
+	err := s.db.Check(check, before)
+	if err == nil && before != nil && !before.Reading {
 		// What came back may be another database, restored from a backup or made anew.
-		migrate, cancel := context.WithTimeout(ctx, migrateLimit)
+		migrate, cancel := context.WithTimeout(ctx, driver.MigrateLimit)
 		defer cancel()
-		err = s.db.migrate(migrate)
+		err = s.db.Migrate(migrate)
 	}
 	if err == nil {
 		err = fits(ctx, s.db)
@@ -284,8 +277,8 @@ func (s *Store) checkOnce(ctx context.Context, before *trouble) *trouble {
 	if err == nil {
 		return nil
 	}
-	var full *fullError
-	if errors.As(err, &full) || late(err) && s.worked.Load() > began.UnixNano() {
+	var full *driver.FullError
+	if errors.As(err, &full) || s.db.Late(err) && s.worked.Load() > began.UnixNano() {
 		return before // it has much to do
 	}
 	if t := s.diagnose(err); t != nil {
@@ -297,19 +290,40 @@ func (s *Store) checkOnce(ctx context.Context, before *trouble) *trouble {
 	return undiagnosed(err)
 }
 
-// undiagnosed is the trouble of an error that the database's driver does not know.
-func undiagnosed(err error) *trouble {
-	if errors.Is(err, errMigrate) {
-		return &trouble{kind: inbox.TooOld, reason: err.Error()}
+// fits is nil if this program may use the schema, which another version of it may have changed at any time.
+func fits(ctx context.Context, db driver.Database) error {
+	ctx, cancel := context.WithTimeout(ctx, driver.CheckTimeout)
+	defer cancel()
+	leave, err := db.Lane(driver.Health).Enter(ctx, driver.Health)
+	if err != nil {
+		return err
 	}
-	return &trouble{reason: err.Error()}
+	defer leave()
+	var have, oldest int64
+	err = db.Read(ctx, driver.Health, func(c driver.Conn) error {
+		return tx{ctx, c}.one(to(&have, &oldest), `SELECT
+			(SELECT COALESCE(MAX(version_id), 0) FROM `+driver.VersionTable+` WHERE is_applied),
+			oldest FROM schema_compat WHERE id = 1`)
+	})
+	if err != nil {
+		return err
+	}
+	return driver.Judge(have, oldest)
+}
+
+// undiagnosed is the trouble of an error that the database's driver does not know.
+func undiagnosed(err error) *driver.Trouble {
+	if errors.Is(err, driver.ErrMigrate) {
+		return &driver.Trouble{Kind: inbox.TooOld, Reason: err.Error()}
+	}
+	return &driver.Trouble{Reason: err.Error()}
 }
 
 // diagnose is for errors after the first connection, when nothing is the configuration's fault any more.
-func (s *Store) diagnose(err error) *trouble {
-	t := s.db.diagnose(err)
-	if t != nil && t.mends == byPerson && !errors.Is(err, errNewer) {
-		t.mends = byItself
+func (s *Store) diagnose(err error) *driver.Trouble {
+	t := s.db.Diagnose(err)
+	if t != nil && t.Mends == driver.ByPerson && !errors.Is(err, driver.ErrNewer) {
+		t.Mends = driver.ByItself
 	}
 	return t
 }
@@ -323,11 +337,11 @@ func (s *Store) look() {
 }
 
 // report makes t the state of the database, nil for usable, and logs a change of it once.
-func (s *Store) report(t *trouble) {
+func (s *Store) report(t *driver.Trouble) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.trouble
-	if s.closed || was != nil && was.mends == byRestart || was == nil && t == nil || was != nil && t != nil && *was == *t {
+	if s.closed || was != nil && was.Mends == driver.ByRestart || was == nil && t == nil || was != nil && t != nil && *was == *t {
 		return
 	}
 	s.trouble = t
@@ -336,17 +350,17 @@ func (s *Store) report(t *trouble) {
 	switch {
 	case t == nil:
 		s.log.Info("database ready")
-	case t.mends == byRestart, t.mends == byPerson:
-		s.log.Error("database cannot be used", "reason", t.reason)
+	case t.Mends == driver.ByRestart, t.Mends == driver.ByPerson:
+		s.log.Error("database cannot be used", "reason", t.Reason)
 	default:
-		s.log.Warn("database not available, waiting for it", "reason", t.reason)
+		s.log.Warn("database not available, waiting for it", "reason", t.Reason)
 	}
 	if t == nil {
 		s.hintLocked() // whoever reads events has to catch up
 	}
 }
 
-func (s *Store) current() *trouble {
+func (s *Store) current() *driver.Trouble {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.trouble
@@ -356,14 +370,13 @@ func conflict(format string, args ...any) error {
 	return &inbox.Error{Kind: inbox.Conflict, Reason: fmt.Sprintf(format, args...)}
 }
 
-func unavailable(t *trouble) error {
-	return &inbox.Error{Kind: cmp.Or(t.kind, inbox.Unavailable), Reason: t.reason, Reading: t.reading}
-}
+// busy is an error of a database that is well and had no time for this.
+func busy(reason string) error { return &inbox.Error{Kind: inbox.Busy, Reason: reason} }
 
 // Ready is nil, or an inbox.ErrUnavailable that says in words why the database cannot be used now.
 func (s *Store) Ready() error {
 	if t := s.current(); t != nil {
-		return unavailable(t)
+		return t.Err()
 	}
 	return nil
 }
@@ -373,7 +386,7 @@ func (s *Store) Watch() (changed <-chan struct{}, ready error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.trouble != nil {
-		ready = unavailable(s.trouble)
+		ready = s.trouble.Err()
 	}
 	return s.changed, ready
 }
@@ -390,12 +403,12 @@ func (s *Store) WaitReady(ctx context.Context) error {
 		case t == nil:
 			return nil
 		case closed:
-			return unavailable(t)
+			return t.Err()
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", unavailable(t), ctx.Err())
+			return fmt.Errorf("%w: %w", t.Err(), ctx.Err())
 		}
 	}
 }
@@ -407,7 +420,7 @@ func (s *Store) Close() {
 		s.mu.Unlock()
 		return
 	}
-	s.trouble = &trouble{kind: inbox.NotConnected, reason: "closed", mends: byRestart}
+	s.trouble = &driver.Trouble{Kind: inbox.NotConnected, Reason: "closed", Mends: driver.ByRestart}
 	s.closed = true
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -415,7 +428,7 @@ func (s *Store) Close() {
 	if s.db != nil {
 		s.connecting.Lock()
 		defer s.connecting.Unlock()
-		s.db.close()
+		s.db.Close()
 	}
 }
 
@@ -449,51 +462,51 @@ func (s *Store) hintLocked() {
 
 // read runs f outside of a writing transaction. what says in an error what was being done.
 func (s *Store) read(ctx context.Context, what string, f func(tx) error) error {
-	return s.readBy(ctx, pages, what, f)
+	return s.readBy(ctx, driver.Pages, what, f)
 }
 
 // lookUp is read for one thing found by its key, which does not wait for what takes longer.
 func (s *Store) lookUp(ctx context.Context, what string, f func(tx) error) error {
-	return s.readBy(ctx, access, what, f)
+	return s.readBy(ctx, driver.Access, what, f)
 }
 
-func (s *Store) readBy(ctx context.Context, w way, what string, f func(tx) error) error {
-	if t := s.current(); t != nil && !t.reading {
-		return fmt.Errorf("%s: %w", what, unavailable(t))
+func (s *Store) readBy(ctx context.Context, w driver.Way, what string, f func(tx) error) error {
+	if t := s.current(); t != nil && !t.Reading {
+		return fmt.Errorf("%s: %w", what, t.Err())
 	}
-	leave, err := s.db.lane(w).enter(ctx, w)
+	leave, err := s.db.Lane(w).Enter(ctx, w)
 	if err != nil {
 		return s.explain(ctx, w, what, err)
 	}
 	defer leave()
 	limited, cancel := context.WithTimeout(ctx, s.limits[w])
 	defer cancel()
-	err = s.db.read(limited, w, func(c conn) error { return f(tx{limited, c}) })
+	err = s.db.Read(limited, w, func(c driver.Conn) error { return f(tx{limited, c}) })
 	return s.explain(ctx, w, what, err)
 }
 
 // write runs f in a writing transaction.
 func (s *Store) write(ctx context.Context, what string, f func(tx) error) error {
 	if t := s.current(); t != nil {
-		return fmt.Errorf("%s: %w", what, unavailable(t))
+		return fmt.Errorf("%s: %w", what, t.Err())
 	}
-	leave, err := s.db.lane(writes).enter(ctx, writes)
+	leave, err := s.db.Lane(driver.Writes).Enter(ctx, driver.Writes)
 	if err != nil {
-		return s.explain(ctx, writes, what, err)
+		return s.explain(ctx, driver.Writes, what, err)
 	}
 	defer leave()
 	if t := s.current(); t != nil { // found out by the one that was waited for
-		return fmt.Errorf("%s: %w", what, unavailable(t))
+		return fmt.Errorf("%s: %w", what, t.Err())
 	}
-	limited, cancel := context.WithTimeout(ctx, s.limits[writes])
+	limited, cancel := context.WithTimeout(ctx, s.limits[driver.Writes])
 	defer cancel()
-	err = s.db.write(limited, func(c conn) error { return f(tx{limited, c}) })
-	return s.explain(ctx, writes, what, err)
+	err = s.db.Write(limited, func(c driver.Conn) error { return f(tx{limited, c}) })
+	return s.explain(ctx, driver.Writes, what, err)
 }
 
 // explain turns an error of the database into one that a caller can act on, and tells the health check.
-func (s *Store) explain(ctx context.Context, w way, what string, err error) error {
-	var full *fullError
+func (s *Store) explain(ctx context.Context, w driver.Way, what string, err error) error {
+	var full *driver.FullError
 	switch {
 	case err == nil:
 		s.worked.Store(time.Now().UnixNano())
@@ -504,32 +517,26 @@ func (s *Store) explain(ctx context.Context, w way, what string, err error) erro
 		return fmt.Errorf("%s: %w", what, ctx.Err())
 	}
 	t := s.diagnose(err)
-	if late(err) || t != nil && t.mends == inTime {
+	if s.db.Late(err) || t != nil && t.Mends == driver.InTime {
 		s.look() // whether only this one was slow is the health check's to say
-		if now := s.current(); now != nil && (!now.reading || w == writes) {
-			return fmt.Errorf("%s: %w", what, unavailable(now))
+		if now := s.current(); now != nil && (!now.Reading || w == driver.Writes) {
+			return fmt.Errorf("%s: %w", what, now.Err())
 		}
-		if w == search || w == pages {
+		if w == driver.Search || w == driver.Pages {
 			return fmt.Errorf("%s: %w", what, &inbox.Error{Kind: inbox.TooLong,
 				Reason: fmt.Sprintf("it was given up after %s; ask for less, or try again later", s.limits[w])})
 		}
 		return fmt.Errorf("%s: %w", what, busy(fmt.Sprintf("it did not do this within %s; try again in a moment", s.limits[w])))
 	}
 	if errors.Is(err, context.DeadlineExceeded) { // no connection was made in that time
-		t = &trouble{kind: inbox.Unreachable, reason: "it did not answer in time", mends: nextCall}
+		t = &driver.Trouble{Kind: inbox.Unreachable, Reason: "it did not answer in time", Mends: driver.NextCall}
 	}
 	if t == nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	if t.mends != nextCall && t.mends != inTime {
+	if t.Mends != driver.NextCall && t.Mends != driver.InTime {
 		s.report(t)
 	}
 	s.look()
-	return fmt.Errorf("%s: %w", what, unavailable(t))
-}
-
-// late says that a statement ran out of its time, and not the making of a connection.
-func late(err error) bool {
-	var connect *pgconn.ConnectError
-	return errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &connect)
+	return fmt.Errorf("%s: %w", what, t.Err())
 }

@@ -2,15 +2,23 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"sync"
 	"testing"
 
+	_ "github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
 	"go.uber.org/goleak"
 
 	"tandem/internal/pgtest"
+	"tandem/internal/store/postgres"
+	"tandem/internal/store/sqlite"
 	"tandem/internal/store/storetest"
 )
 
@@ -21,31 +29,104 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// databases are the two that everything is tried on; each makes a new empty one and returns its URL.
-var databases = map[string]func(t *testing.T) string{
-	"sqlite":   func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "tandem.db") },
-	"postgres": func(t *testing.T) string { return pgtest.URL(t) },
+// database is what the tests know of one kind of database.
+type database struct {
+	url        func(t *testing.T) string // of a new empty one
+	migrations fs.FS
+	goose      goose.Dialect
+	open       func(t *testing.T, url string) *sql.DB // beside the store, for migrations
+	slow       string                                 // a statement that goes on until it is ended
+	poison     string                                 // has messages refused that say "poison"
 }
 
-func both(t *testing.T, test func(t *testing.T, url string)) {
-	for name, make := range databases {
+// databases are all that everything is tried on.
+var databases = map[string]database{
+	"sqlite": {
+		url:        func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "tandem.db") },
+		migrations: sqlite.Migrations,
+		goose:      goose.DialectSQLite3,
+		open:       openSQLite,
+		slow:       `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n`,
+		poison: `CREATE TRIGGER poison BEFORE INSERT ON messages WHEN NEW.text = 'poison'
+			BEGIN SELECT RAISE(ABORT, 'poison'); END`,
+	},
+	"postgres": {
+		url:        func(t *testing.T) string { return pgtest.URL(t) },
+		migrations: postgres.Migrations,
+		goose:      goose.DialectPostgres,
+		open:       openPostgres,
+		slow:       `SELECT COUNT(*) FROM generate_series(1, 20000000000)`,
+		poison:     `ALTER TABLE messages ADD CONSTRAINT poison CHECK (text <> 'poison')`,
+	},
+}
+
+func openSQLite(t *testing.T, url string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", strings.TrimPrefix(url, "sqlite:")+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	return db
+}
+
+func openPostgres(t *testing.T, url string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// onEach runs a test on a new empty database of each kind.
+func onEach(t *testing.T, test func(t *testing.T, db database, url string)) {
+	for name, db := range databases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, make(t))
+			test(t, db, db.url(t))
 		})
 	}
 }
 
 func TestSuite(t *testing.T) {
 	t.Parallel()
-	for name, make := range databases {
+	for name, db := range databases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			storetest.Run(t, func(t *testing.T) func() storetest.Store {
-				url := make(t)
+				url := db.url(t)
 				return func() storetest.Store { return running(t, url) }
 			})
 		})
+	}
+}
+
+// TestStatementsAreForAnyDatabase : no statement of the store itself has words that are one database's, or that some
+// database would not take. Such words belong into a driver.Dialect.
+func TestStatementsAreForAnyDatabase(t *testing.T) {
+	words := regexp.MustCompile(
+		`\b(RETURNING|ON CONFLICT|FOR UPDATE|NOTIFY|LISTEN|PRAGMA|pg_\w+|sqlite_\w+)\b|::\w|\bIN\s*\(SELECT[^()]*\bLIMIT\b`)
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := 0
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		read++
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range words.FindAllString(string(b), -1) {
+			t.Errorf("%s: %q", file, found)
+		}
+	}
+	if read < 5 {
+		t.Errorf("only %d files were read", read)
 	}
 }
 

@@ -87,8 +87,8 @@ func (l *ledger) keepRaw(botID int64, u inbox.Update) (row int64, isNew bool, er
 	if u.Raw == nil {
 		u.Raw = []byte{}
 	}
-	err = l.one(to(&row), `INSERT INTO updates (bot_id, update_id, superseded, kind, raw, problem, received_at)
-		VALUES ($1, $2, FALSE, $3, $4, $5, $6) RETURNING id`, botID, u.ID, inbox.CleanText(u.Kind), u.Raw, inbox.CleanText(u.Problem), l.now)
+	row, err = l.insert(`INSERT INTO updates (bot_id, update_id, superseded, kind, raw, problem, received_at)
+		VALUES ($1, $2, FALSE, $3, $4, $5, $6)`, botID, u.ID, inbox.CleanText(u.Kind), u.Raw, inbox.CleanText(u.Problem), l.now)
 	return row, true, err
 }
 
@@ -145,9 +145,9 @@ func (l *ledger) conversationOf(botID, chatID int64, customer inbox.Customer) (i
 	case err != nil:
 		return 0, err
 	case !found:
-		err = l.one(to(&id), `INSERT INTO conversations (bot_id, chat_id, customer_id, customer_name, customer_username, customer_language,
+		id, err = l.insert(`INSERT INTO conversations (bot_id, chat_id, customer_id, customer_name, customer_username, customer_language,
 				search, status, blocked, last_message_id, created_at, updated_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, 'open', FALSE, 0, $8, $8) RETURNING id`,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, 'open', FALSE, 0, $8, $8)`,
 			botID, chatID, customer.ID, customer.Name, customer.Username, customer.Language, search, l.now)
 	case was == customer:
 		return id, nil

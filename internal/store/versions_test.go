@@ -2,40 +2,29 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
-
 	"tandem/internal/exitcode"
+	"tandem/internal/store/driver"
 	"tandem/internal/store/storetest"
 )
 
 // migrateFurther does what later versions of this program would: all migrations known here, and more of them from
 // testdata/next.
-func migrateFurther(t *testing.T, address string, more ...string) {
+func migrateFurther(t *testing.T, kind database, url string, more ...string) {
 	t.Helper()
-	driver, folder, dialect, dsn := "pgx", "postgres", goose.DialectPostgres, address
-	if path, _ := sqlitePath(address); path != "" {
-		driver, folder, dialect, dsn = "sqlite", "sqlite", goose.DialectSQLite3, path
-	}
 	files := fstest.MapFS{}
-	known := migrationsOf(folder)
-	names, err := fs.Glob(known, "*.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		b, err := fs.ReadFile(known, name)
+	for _, name := range migrationNames(t, kind) {
+		b, err := fs.ReadFile(kind.migrations, name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,33 +35,51 @@ func migrateFurther(t *testing.T, address string, more ...string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		files[fmt.Sprintf("%05d_%s.sql", newestSchema+int64(i)+1, name)] = &fstest.MapFile{Data: b}
+		files[fmt.Sprintf("%05d_%s.sql", driver.NewestSchema+i+1, name)] = &fstest.MapFile{Data: b}
 	}
-	db, err := sql.Open(driver, dsn)
+	db := kind.open(t, url)
+	defer db.Close()
+	if err := driver.MigrateUp(t.Context(), db, kind.goose, files); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func migrationNames(t *testing.T, kind database) []string {
+	t.Helper()
+	names, err := fs.Glob(kind.migrations, "*.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
-	if driver == "sqlite" {
-		if _, err := db.ExecContext(t.Context(), `PRAGMA busy_timeout = 10000`); err != nil {
-			t.Fatal(err)
+	return names
+}
+
+// TestMigrationsOfTheSameVersions : each database has the same ones, and the newest is the one that programs ask for.
+func TestMigrationsOfTheSameVersions(t *testing.T) {
+	for name, kind := range databases {
+		have := migrationNames(t, kind)
+		if len(have) != driver.NewestSchema {
+			t.Errorf("%s has %d migrations, and driver.NewestSchema is %d", name, len(have), driver.NewestSchema)
 		}
-		db.SetMaxOpenConns(1)
-	}
-	if err := migrateUp(t.Context(), db, dialect, files); err != nil {
-		t.Fatal(err)
+		for i, file := range have {
+			if !strings.HasPrefix(file, fmt.Sprintf("%05d_", i+1)) {
+				t.Errorf("%s: migration %d is %s", name, i+1, file)
+			}
+		}
+		if first := migrationNames(t, databases["sqlite"]); !slices.Equal(have, first) {
+			t.Errorf("%s has %q, sqlite has %q", name, have, first)
+		}
 	}
 }
 
 // TestSuiteOnALaterSchema : in an update this version goes on beside the next one, on the schema of that.
 func TestSuiteOnALaterSchema(t *testing.T) {
 	t.Parallel()
-	for name, make := range databases {
+	for name, kind := range databases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			storetest.Run(t, func(t *testing.T) func() storetest.Store {
-				address := make(t)
-				migrateFurther(t, address, "additive")
+				address := kind.url(t)
+				migrateFurther(t, kind, address, "additive")
 				return func() storetest.Store { return running(t, address) }
 			})
 		})
@@ -82,7 +89,7 @@ func TestSuiteOnALaterSchema(t *testing.T) {
 // TestASchemaThatAsksForMore : found at the start, and while running when another version changes it.
 func TestASchemaThatAsksForMore(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, address string) {
+	onEach(t, func(t *testing.T, kind database, address string) {
 		s := Open(address, slog.New(slog.NewTextHandler(t.Output(), nil)))
 		defer s.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -92,14 +99,14 @@ func TestASchemaThatAsksForMore(t *testing.T) {
 		if err := s.WaitReady(ctx); err != nil {
 			t.Fatal(err)
 		}
-		migrateFurther(t, address, "additive")
+		migrateFurther(t, kind, address, "additive")
 		select {
 		case err := <-ended:
 			t.Fatalf("ended by what it can live with: %v", err)
 		case <-time.After(checkEvery + time.Second): // it has looked at least once
 		}
-		migrateFurther(t, address, "additive", "removing")
-		words := fmt.Sprintf("it has version %d and asks for programs that know version 1000, this one knows up to %d", newestSchema+2, newestSchema)
+		migrateFurther(t, kind, address, "additive", "removing")
+		words := fmt.Sprintf("it has version %d and asks for programs that know version 1000, this one knows up to %d", driver.NewestSchema+2, driver.NewestSchema)
 		err := <-ended
 		if exitcode.Of(err) != exitcode.Config || !strings.Contains(err.Error(), words) || !strings.Contains(fmt.Sprint(s.Ready()), words) {
 			t.Errorf("ended with %v; it says %v", err, s.Ready())
@@ -115,19 +122,14 @@ func TestASchemaThatAsksForMore(t *testing.T) {
 func TestMigrationsOnlyAdd(t *testing.T) {
 	breaks := regexp.MustCompile(`(?i)\b(DROP\s+(TABLE|COLUMN)|RENAME|ALTER\s+COLUMN|SET\s+NOT\s+NULL)\b`)
 	says := regexp.MustCompile(`(?i)UPDATE\s+schema_compat\s+SET\s+oldest`)
-	for _, folder := range []string{"postgres", "sqlite"} {
-		files := migrationsOf(folder)
-		names, _ := fs.Glob(files, "*.sql")
-		if len(names) != int(newestSchema) {
-			t.Errorf("%s has %d migrations, the other %d", folder, len(names), newestSchema)
-		}
-		for _, name := range names[1:] {
-			b, err := fs.ReadFile(files, name)
+	for kind, db := range databases {
+		for _, name := range migrationNames(t, db)[1:] {
+			b, err := fs.ReadFile(db.migrations, name)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if found := breaks.FindString(string(b)); found != "" && !says.Match(b) {
-				t.Errorf("%s/%s: %q breaks programs that know the schema before it: raise schema_compat.oldest with it", folder, name, found)
+				t.Errorf("%s/%s: %q breaks programs that know the schema before it: raise schema_compat.oldest with it", kind, name, found)
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tandem/internal/inbox"
+	"tandem/internal/store/driver"
 )
 
 // statement runs a statement that no method of a store would.
@@ -30,13 +31,9 @@ func statement(t *testing.T, s *Store, sql string, args ...any) {
 // TestPoisonousUpdate : what the database refuses does not hold up what comes with it and after it.
 func TestPoisonousUpdate(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, url string) {
+	onEach(t, func(t *testing.T, db database, url string) {
 		s := running(t, url)
-		if _, ok := s.db.(*sqlite); ok {
-			statement(t, s, `CREATE TRIGGER poison BEFORE INSERT ON messages WHEN NEW.text = 'poison' BEGIN SELECT RAISE(ABORT, 'poison'); END`)
-		} else {
-			statement(t, s, `ALTER TABLE messages ADD CONSTRAINT poison CHECK (text <> 'poison')`)
-		}
+		statement(t, s, db.poison)
 		tenure, err := s.TakeOver(t.Context(), 1, "test")
 		if err != nil {
 			t.Fatal(err)
@@ -80,12 +77,12 @@ func TestPoisonousUpdate(t *testing.T) {
 
 // cutOff is a database whose next commit happens, but whose answer does not arrive.
 type cutOff struct {
-	database
+	driver.Database
 	armed bool
 }
 
-func (c *cutOff) write(ctx context.Context, f func(conn) error) error {
-	err := c.database.write(ctx, f)
+func (c *cutOff) Write(ctx context.Context, f func(driver.Conn) error) error {
+	err := c.Database.Write(ctx, f)
 	if err == nil && c.armed {
 		c.armed = false
 		return fmt.Errorf("commit: %w", io.ErrUnexpectedEOF)
@@ -93,17 +90,17 @@ func (c *cutOff) write(ctx context.Context, f func(conn) error) error {
 	return err
 }
 
-func (c *cutOff) diagnose(err error) *trouble {
+func (c *cutOff) Diagnose(err error) *driver.Trouble {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return &trouble{reason: "cut off", mends: nextCall}
+		return &driver.Trouble{Reason: "cut off", Mends: driver.NextCall}
 	}
-	return c.database.diagnose(err)
+	return c.Database.Diagnose(err)
 }
 
 // TestClaimCutOff : a claim that was committed without our knowing is handed out by the next one, once.
 func TestClaimCutOff(t *testing.T) {
 	t.Parallel()
-	s := Open(databases["sqlite"](t), slog.New(slog.DiscardHandler))
+	s := Open(databases["sqlite"].url(t), slog.New(slog.DiscardHandler))
 	defer s.Close()
 	if err := s.Connect(t.Context()); err != nil { // and no Run, which would look at s.db too
 		t.Fatal(err)
@@ -123,9 +120,9 @@ func TestClaimCutOff(t *testing.T) {
 	if err != nil || len(first) != 1 {
 		t.Fatal(first, err)
 	}
-	cut := &cutOff{database: s.db, armed: true}
+	cut := &cutOff{Database: s.db, armed: true}
 	s.db = cut
-	defer func() { s.db = cut.database }()
+	defer func() { s.db = cut.Database }()
 	if list, _, err := s.ClaimDeliveries(t.Context(), tenure, 1); err == nil {
 		t.Fatalf("the cut was not felt: %v", list)
 	}
@@ -158,7 +155,7 @@ func TestClaimCutOff(t *testing.T) {
 // TestPruneOld : old events are gone, and a reader from before is told so.
 func TestPruneOld(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, url string) {
+	onEach(t, func(t *testing.T, _ database, url string) {
 		s := running(t, url)
 		f := newFill(t, s)
 		f.mustStore()
@@ -196,36 +193,41 @@ func TestPruneOld(t *testing.T) {
 
 // planned is a database that has SQLite explain each statement before it runs, and notes what reads a whole table.
 type planned struct {
-	database
+	driver.Database
 	mu    sync.Mutex
 	scans map[string]string // by statement
 }
 
-func (p *planned) read(ctx context.Context, w way, f func(conn) error) error {
-	return p.database.read(ctx, w, func(c conn) error { return f(planConn{c, p}) })
+func (p *planned) Read(ctx context.Context, w driver.Way, f func(driver.Conn) error) error {
+	return p.Database.Read(ctx, w, func(c driver.Conn) error { return f(planConn{c, p}) })
 }
 
-func (p *planned) write(ctx context.Context, f func(conn) error) error {
-	return p.database.write(ctx, func(c conn) error { return f(planConn{c, p}) })
+func (p *planned) Write(ctx context.Context, f func(driver.Conn) error) error {
+	return p.Database.Write(ctx, func(c driver.Conn) error { return f(planConn{c, p}) })
 }
 
 type planConn struct {
-	conn
+	driver.Conn
 	p *planned
 }
 
-func (c planConn) query(ctx context.Context, sql string, args ...any) (rows, error) {
+func (c planConn) Query(ctx context.Context, sql string, args ...any) (driver.Rows, error) {
 	c.explain(ctx, sql, args)
-	return c.conn.query(ctx, sql, args...)
+	return c.Conn.Query(ctx, sql, args...)
 }
 
-func (c planConn) exec(ctx context.Context, sql string, args ...any) (int64, error) {
+func (c planConn) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
 	c.explain(ctx, sql, args)
-	return c.conn.exec(ctx, sql, args...)
+	return c.Conn.Exec(ctx, sql, args...)
+}
+
+func (c planConn) Insert(ctx context.Context, sql string, args ...any) (int64, error) {
+	c.explain(ctx, sql, args)
+	return c.Conn.Insert(ctx, sql, args...)
 }
 
 func (c planConn) explain(ctx context.Context, sql string, args []any) {
-	r, err := c.conn.query(ctx, "EXPLAIN QUERY PLAN "+sql, args...)
+	r, err := c.Conn.Query(ctx, "EXPLAIN QUERY PLAN "+sql, args...)
 	if err != nil {
 		return
 	}
@@ -247,12 +249,12 @@ func (c planConn) explain(ctx context.Context, sql string, args []any) {
 // 7 ms with SQLite and 9 ms with PostgreSQL, as with one.)
 func TestPlans(t *testing.T) {
 	t.Parallel()
-	s := Open(databases["sqlite"](t), slog.New(slog.DiscardHandler))
+	s := Open(databases["sqlite"].url(t), slog.New(slog.DiscardHandler))
 	defer s.Close()
 	if err := s.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p := &planned{database: s.db, scans: map[string]string{}}
+	p := &planned{Database: s.db, scans: map[string]string{}}
 	s.db = p
 	ctx := t.Context()
 	tenure, err := s.TakeOver(ctx, 1, "test")

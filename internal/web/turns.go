@@ -10,7 +10,7 @@ import (
 )
 
 // How many reads of one operator or token are under way at once, and how many more may wait how long. All readers
-// together have more connections than one may use: see internal/store/lanes.go.
+// together have more connections than one may use: see internal/store/driver/lanes.go.
 const (
 	ownSearches    = 1
 	ownReads       = 2

@@ -1,4 +1,4 @@
-package store
+package postgres
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 
 	"tandem/internal/exitcode"
 	"tandem/internal/inbox"
+	"tandem/internal/store/driver"
 )
 
 const (
@@ -37,10 +38,10 @@ var lockSettings = []string{
 	fmt.Sprintf(`SET tcp_user_timeout = %d`, inbox.LockGiven.Milliseconds()),
 }
 
-// pollLock takes the session's advisory lock of the bot on a connection of its own: one from the pool would be
+// PollLock takes the session's advisory lock of the bot on a connection of its own: one from the pool would be
 // closed when it gets old. It tries now and then instead of waiting in the server, where a wait could not be
 // told from a line that went dead.
-func (p *postgres) pollLock(ctx context.Context, botID int64, instance string, waiting func(holder string)) (inbox.PollLock, error) {
+func (p *DB) PollLock(ctx context.Context, botID int64, instance string, waiting func(holder string)) (inbox.PollLock, error) {
 	var told string
 	for {
 		l, err := p.tryPollLock(ctx, botID, instance, waiting, &told)
@@ -56,17 +57,17 @@ func (p *postgres) pollLock(ctx context.Context, botID int64, instance string, w
 		if p.lockApart && err != nil {
 			return nil, p.diagnoseLock(err)
 		}
-		if err := pause(ctx, retryBack); err != nil {
+		if err := pause(ctx, driver.RetryMax); err != nil {
 			return nil, err
 		}
 	}
 }
 
 // tryPollLock tries on one connection until it has the lock, the connection breaks or ctx ends.
-func (p *postgres) tryPollLock(ctx context.Context, botID int64, instance string, waiting func(string), told *string) (*advisoryLock, error) {
+func (p *DB) tryPollLock(ctx context.Context, botID int64, instance string, waiting func(string), told *string) (*advisoryLock, error) {
 	config := p.lock.Copy()
 	config.RuntimeParams["application_name"] = applicationName(botID, instance)
-	open, cancel := context.WithTimeout(ctx, openTimeout)
+	open, cancel := context.WithTimeout(ctx, driver.OpenTimeout)
 	defer cancel()
 	c, err := pgx.ConnectConfig(open, config)
 	if err != nil {
@@ -172,21 +173,21 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // diagnoseLock says what keeps the lock's own connection from being made.
-func (p *postgres) diagnoseLock(err error) error {
-	apart := &postgres{setting: lockSetting, config: &pgxpool.Config{ConnConfig: p.lock}}
-	t := apart.diagnose(err)
+func (p *DB) diagnoseLock(err error) error {
+	apart := &DB{setting: lockSetting, config: &pgxpool.Config{ConnConfig: p.lock}}
+	t := apart.Diagnose(err)
 	if t == nil {
-		t = &trouble{reason: err.Error()}
+		t = &driver.Trouble{Reason: err.Error()}
 	}
-	if t.mends == byPerson {
-		return exitcode.With(exitcode.Config, errors.New(t.reason))
+	if t.Mends == driver.ByPerson {
+		return exitcode.With(exitcode.Config, errors.New(t.Reason))
 	}
-	t.reason = lockSetting + ": " + t.reason
-	return unavailable(t)
+	t.Reason = lockSetting + ": " + t.Reason
+	return t.Err()
 }
 
 // mayHold refuses a connection on which the lock would guard nothing.
-func (p *postgres) mayHold(ctx context.Context, c *pgx.Conn) error {
+func (p *DB) mayHold(ctx context.Context, c *pgx.Conn) error {
 	setting := "DATABASE_URL"
 	if p.lockApart {
 		setting = lockSetting
@@ -209,7 +210,7 @@ func (p *postgres) mayHold(ctx context.Context, c *pgx.Conn) error {
 	if err := c.QueryRow(ctx, which).Scan(&here.name, &here.id); err != nil {
 		return err
 	}
-	if err := p.pools[health].QueryRow(ctx, which).Scan(&there.name, &there.id); err != nil {
+	if err := p.pools[driver.Health].QueryRow(ctx, which).Scan(&there.name, &there.id); err != nil {
 		return err
 	}
 	if here != there {
@@ -282,16 +283,18 @@ func (l *advisoryLock) Held() bool {
 	}
 }
 
-// seen looks in the database of t for the lock.
-func (l *advisoryLock) seen(t tx) error {
+// Holds looks in the database of c for the session that has the lock.
+func (p *DB) Holds(ctx context.Context, c driver.Conn, lock inbox.PollLock) (bool, error) {
+	l, ok := lock.(*advisoryLock)
+	if !ok {
+		return false, nil
+	}
 	var n int
-	err := t.one(to(&n), `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND pid = $1
+	_, err := driver.Row(ctx, c, []any{&n}, `SELECT count(*) FROM pg_locks
+		WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND pid = $1
 		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 		AND classid::bigint = $2 AND objid::bigint = $3`, int64(l.pid), int64(lockClass), int64(uint32(lockKey(l.botID))))
-	if err == nil && n == 0 {
-		err = inbox.ErrNoLock
-	}
-	return err
+	return n > 0, err
 }
 
 // Release ends the session, and with it the lock.

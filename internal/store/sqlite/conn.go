@@ -1,17 +1,19 @@
-package store
+package sqlite
 
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
+	sqldriver "database/sql/driver"
 	"fmt"
 	"sync"
 	"time"
+
+	"tandem/internal/store/driver"
 )
 
-// sqliteWriter is the one connection that writes. Its transactions are begun and ended by statements of ours and
+// writer is the one connection that writes. Its transactions are begun and ended by statements of ours and
 // not by sql.Tx, because what is prepared on a connection cannot be used again in a Tx.
-type sqliteWriter struct {
+type writer struct {
 	db *sql.DB // has one connection
 
 	mu   sync.Mutex // held during a transaction
@@ -22,7 +24,7 @@ type sqliteWriter struct {
 // rollbackLimit is for a ROLLBACK that nobody waits for any more.
 const rollbackLimit = 5 * time.Second
 
-func (w *sqliteWriter) transaction(ctx context.Context, f func(conn) error) error {
+func (w *writer) transaction(ctx context.Context, f func(driver.Conn) error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.conn == nil {
@@ -62,7 +64,7 @@ func (w *sqliteWriter) transaction(ctx context.Context, f func(conn) error) erro
 
 // rollback ends a transaction that failed. SQLite has done so already after some errors, such as a full disk. A
 // connection on which neither is sure is given up.
-func (w *sqliteWriter) rollback() {
+func (w *writer) rollback() {
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackLimit)
 	defer cancel()
 	if _, err := w.conn.ExecContext(ctx, `ROLLBACK`); err == nil {
@@ -76,7 +78,7 @@ func (w *sqliteWriter) rollback() {
 	w.drop()
 }
 
-func (w *sqliteWriter) drop() {
+func (w *writer) drop() {
 	if w.conn == nil {
 		return
 	}
@@ -86,9 +88,9 @@ func (w *sqliteWriter) drop() {
 	w.conn, w.used = nil, nil
 }
 
-var errDropped = fmt.Errorf("the transaction could not be ended: %w", driver.ErrBadConn)
+var errDropped = fmt.Errorf("the transaction could not be ended: %w", sqldriver.ErrBadConn)
 
-func (w *sqliteWriter) close() {
+func (w *writer) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.conn != nil {
@@ -144,7 +146,7 @@ func (s *statements) close() {
 	s.known = nil
 }
 
-// sqlConn is a connection, or a pool of them, as a conn.
+// sqlConn is a connection, or a pool of them, as a Conn.
 type sqlConn struct {
 	q interface {
 		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
@@ -153,7 +155,7 @@ type sqlConn struct {
 	prepared *statements
 }
 
-func (c sqlConn) query(ctx context.Context, text string, args ...any) (rows, error) {
+func (c sqlConn) Query(ctx context.Context, text string, args ...any) (driver.Rows, error) {
 	stmt, err := c.prepared.get(ctx, text)
 	if err != nil {
 		return nil, err
@@ -170,19 +172,29 @@ func (c sqlConn) query(ctx context.Context, text string, args ...any) (rows, err
 	return r, nil
 }
 
-func (c sqlConn) exec(ctx context.Context, text string, args ...any) (int64, error) {
-	stmt, err := c.prepared.get(ctx, text)
-	if err != nil {
-		return 0, err
-	}
-	var r sql.Result
-	if stmt != nil {
-		r, err = stmt.ExecContext(ctx, args...)
-	} else {
-		r, err = c.q.ExecContext(ctx, text, args...)
-	}
+func (c sqlConn) Exec(ctx context.Context, text string, args ...any) (int64, error) {
+	r, err := c.run(ctx, text, args)
 	if err != nil {
 		return 0, err
 	}
 	return r.RowsAffected()
+}
+
+func (c sqlConn) Insert(ctx context.Context, text string, args ...any) (int64, error) {
+	r, err := c.run(ctx, text, args)
+	if err != nil {
+		return 0, err
+	}
+	return r.LastInsertId()
+}
+
+func (c sqlConn) run(ctx context.Context, text string, args []any) (sql.Result, error) {
+	stmt, err := c.prepared.get(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	if stmt != nil {
+		return stmt.ExecContext(ctx, args...)
+	}
+	return c.q.ExecContext(ctx, text, args...)
 }

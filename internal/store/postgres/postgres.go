@@ -1,7 +1,11 @@
-package store
+// Package postgres is the store's driver for PostgreSQL, with pgx. It has a pool of connections for each way, one
+// connection that listens for commits, and one that holds the polling lock. It finds out for itself whether a connection
+// pooler stands before the server.
+package postgres
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,6 +20,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"tandem/internal/inbox"
+	"tandem/internal/store/driver"
 	"tandem/internal/tcp"
 )
 
@@ -36,21 +41,41 @@ const (
 // counters, on which everybody waits: the kernel's keepalive would take two hours to notice.
 const beginWrite = `begin; set local lock_timeout = '10s'; set local statement_timeout = '30s'; set local idle_in_transaction_session_timeout = '10s'`
 
-// postgres is a PostgreSQL server, used through a pool for each way, by one connection that listens, and by one that
-// holds the polling lock.
-type postgres struct {
+//go:embed migrations
+var migrations embed.FS
+
+// Migrations are those of the schema for PostgreSQL.
+var Migrations = driver.Folder(migrations, "migrations")
+
+// DB is a PostgreSQL server, used through a pool for each way, by one connection that listens, and by one that holds the
+// polling lock.
+type DB struct {
+	driver.Common
+
 	setting string // the one that has the address
 	config  *pgxpool.Config
-	lanes   [ways]*lane
-	pools   [ways]*pgxpool.Pool // those with one lane are one
+	lanes   [driver.Ways]*driver.Lane
+	pools   [driver.Ways]*pgxpool.Pool // those with one lane are one
 	pooler  pooler
 
 	lock      *pgx.ConnConfig // for the polling lock, which needs a server and no pooler
 	lockApart bool            // it has an address of its own
 }
 
-func newPostgres(url string) (*postgres, error) {
-	config, err := parsePostgres(url)
+// ErrOwnTools : there is no file that could be copied or put back.
+var ErrOwnTools = errors.New("DATABASE_URL names PostgreSQL, which has its own tools for this: " +
+	"pg_dump and pg_restore (docs/operations.md)")
+
+// Is says whether url names a PostgreSQL server.
+func Is(url string) bool {
+	_, a := driver.CutScheme(url, "postgres://")
+	_, b := driver.CutScheme(url, "postgresql://")
+	return a || b
+}
+
+// New makes the driver for url, without any input or output.
+func New(url string) (*DB, error) {
+	config, err := parse(url)
 	if err != nil {
 		return nil, err
 	}
@@ -65,15 +90,15 @@ func newPostgres(url string) (*postgres, error) {
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "tandem"
 	}
-	p := &postgres{setting: "DATABASE_URL", config: config, lock: c.Copy()}
+	p := &DB{setting: "DATABASE_URL", config: config, lock: c.Copy()}
 	config.BeforeConnect = p.adapt
-	p.lanes = share(int(config.MaxConns))
-	byLane := map[*lane]*pgxpool.Pool{}
+	p.lanes = driver.Share(int(config.MaxConns))
+	byLane := map[*driver.Lane]*pgxpool.Pool{}
 	for w, l := range p.lanes {
 		if byLane[l] == nil {
-			if byLane[l], err = p.newPool(way(w), l); err != nil {
-				p.close()
-				return nil, badURL(rule)
+			if byLane[l], err = p.newPool(driver.Way(w), l); err != nil {
+				p.Close()
+				return nil, &driver.BadURL{Rule: driver.Rule}
 			}
 		}
 		p.pools[w] = byLane[l]
@@ -82,10 +107,10 @@ func newPostgres(url string) (*postgres, error) {
 }
 
 // newPool makes a pool that connects when it is first used.
-func (p *postgres) newPool(w way, l *lane) (*pgxpool.Pool, error) {
+func (p *DB) newPool(w driver.Way, l *driver.Lane) (*pgxpool.Pool, error) {
 	config := p.config.Copy()
-	config.MaxConns = int32(cap(l.slots))
-	if w != pages {
+	config.MaxConns = int32(l.Size())
+	if w != driver.Pages {
 		config.MinConns, config.MinIdleConns = 0, 0 // what a URL asks for is for all together
 	}
 	config.MinConns, config.MinIdleConns = min(config.MinConns, config.MaxConns), min(config.MinIdleConns, config.MaxConns)
@@ -93,7 +118,7 @@ func (p *postgres) newPool(w way, l *lane) (*pgxpool.Pool, error) {
 }
 
 // each calls f once for each pool.
-func (p *postgres) each(f func(*pgxpool.Pool)) {
+func (p *DB) each(f func(*pgxpool.Pool)) {
 	seen := map[*pgxpool.Pool]bool{nil: true}
 	for _, pool := range p.pools {
 		if !seen[pool] {
@@ -103,19 +128,19 @@ func (p *postgres) each(f func(*pgxpool.Pool)) {
 	}
 }
 
-// parsePostgres reads an address of a server, or of a pooler before it.
-func parsePostgres(url string) (*pgxpool.Config, error) {
+// parse reads an address of a server, or of a pooler before it.
+func parse(url string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		var file *fs.PathError
 		if errors.As(err, &file) {
-			return nil, &BadURL{"it names a file that cannot be read: " + file.Error(), file}
+			return nil, &driver.BadURL{Rule: "it names a file that cannot be read: " + file.Error(), File: file}
 		}
-		return nil, badURL(rule) // other causes repeat the URL
+		return nil, &driver.BadURL{Rule: driver.Rule} // other causes repeat the URL
 	}
 	c := config.ConnConfig
 	if c.Host == "" || c.Database == "" && c.User == "" {
-		return nil, badURL(rule)
+		return nil, &driver.BadURL{Rule: driver.Rule}
 	}
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = 5 * time.Second
@@ -132,12 +157,12 @@ func parsePostgres(url string) (*pgxpool.Config, error) {
 // lockSetting names the address of the server itself for the polling lock, where DATABASE_URL is a pooler's.
 const lockSetting = "BOT_LOCK_DATABASE_URL"
 
-func (p *postgres) lockThrough(url string) error {
+func (p *DB) LockThrough(url string) error {
 	const want = "want the direct address of the same database, like postgres://USER:PASSWORD@HOST/DATABASE"
-	if !isPostgres(url) {
+	if !Is(url) {
 		return errors.New(want)
 	}
-	config, err := parsePostgres(url)
+	config, err := parse(url)
 	if err != nil {
 		var file *fs.PathError
 		if errors.As(err, &file) {
@@ -159,15 +184,15 @@ func severalHosts(c *pgx.ConnConfig) bool {
 	return false
 }
 
-func (p *postgres) lane(w way) *lane { return p.lanes[w] }
+func (p *DB) Lane(w driver.Way) *driver.Lane { return p.lanes[w] }
 
-func (p *postgres) read(ctx context.Context, w way, f func(conn) error) error {
-	if w != search {
+func (p *DB) Read(ctx context.Context, w driver.Way, f func(driver.Conn) error) error {
+	if w != driver.Search {
 		return f(pgxConn{p.pools[w]})
 	}
 	// The server itself ends a search a little before we would: through a pooler nobody else can, and the connection lives on.
 	// A search is one process there. With workers beside it two searches keep six processors from everybody else.
-	limit := wayLimits[search]
+	limit := driver.Limits[driver.Search]
 	if d, ok := ctx.Deadline(); ok {
 		limit = time.Until(d)
 	}
@@ -183,8 +208,8 @@ func (p *postgres) read(ctx context.Context, w way, f func(conn) error) error {
 	return err
 }
 
-func (p *postgres) write(ctx context.Context, f func(conn) error) error {
-	t, err := p.pools[writes].BeginTx(ctx, pgx.TxOptions{BeginQuery: beginWrite})
+func (p *DB) Write(ctx context.Context, f func(driver.Conn) error) error {
+	t, err := p.pools[driver.Writes].BeginTx(ctx, pgx.TxOptions{BeginQuery: beginWrite})
 	if err != nil {
 		return err
 	}
@@ -204,24 +229,24 @@ func (p *postgres) write(ctx context.Context, f func(conn) error) error {
 	return t.Commit(end)
 }
 
-func (p *postgres) lockCounters() string {
+func (p *DB) LockCounters() string {
 	return `SELECT last_event, last_message FROM counters WHERE id = 1 FOR UPDATE`
 }
 
-func (p *postgres) notify() string { return `NOTIFY ` + notifyName }
+func (p *DB) Notify() string { return `NOTIFY ` + notifyName }
 
-func (p *postgres) migrate(ctx context.Context) error {
+func (p *DB) Migrate(ctx context.Context) error {
 	var have int64
-	leave, err := p.lanes[health].enter(ctx, health)
+	leave, err := p.lanes[driver.Health].Enter(ctx, driver.Health)
 	if err != nil {
 		return err
 	}
-	err = p.pools[health].QueryRow(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM `+versionTable+` WHERE is_applied`).Scan(&have)
+	err = p.pools[driver.Health].QueryRow(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM `+driver.VersionTable+` WHERE is_applied`).Scan(&have)
 	leave()
 	if code := sqlState(err); err != nil && code != "42P01" {
 		return fmt.Errorf("read the version of the schema: %w", err)
 	}
-	if have >= newestSchema {
+	if have >= driver.NewestSchema {
 		return nil
 	}
 	// The lock belongs to a transaction and not to a session, so that a pooler cannot keep it. It is taken before
@@ -243,22 +268,22 @@ func (p *postgres) migrate(ctx context.Context) error {
 	}
 	db := stdlib.OpenDB(*p.config.ConnConfig.Copy(), stdlib.OptionBeforeConnect(p.adapt))
 	defer db.Close()
-	return migrateUp(ctx, db, goose.DialectPostgres, migrationsOf("postgres"))
+	return driver.MigrateUp(ctx, db, goose.DialectPostgres, Migrations)
 }
 
-func (p *postgres) check(ctx context.Context, after *trouble) error {
-	if after != nil && (!after.reading || after.fresh) {
+func (p *DB) Check(ctx context.Context, after *driver.Trouble) error {
+	if after != nil && (!after.Reading || after.Fresh) {
 		p.each((*pgxpool.Pool).Reset) // connections from before are broken, and would be found out one failed call at a time
 		p.pooler.forget()
 	}
-	leave, err := p.lanes[health].enter(ctx, health)
+	leave, err := p.lanes[driver.Health].Enter(ctx, driver.Health)
 	if err != nil {
 		return err
 	}
 	defer leave()
 	var standby, readOnly bool
 	var encoding, schema, path string
-	err = p.pools[health].QueryRow(ctx, `SELECT pg_is_in_recovery(), current_setting('server_encoding'), current_setting('transaction_read_only')::bool,
+	err = p.pools[driver.Health].QueryRow(ctx, `SELECT pg_is_in_recovery(), current_setting('server_encoding'), current_setting('transaction_read_only')::bool,
 		COALESCE(current_schema()::text, ''), current_setting('search_path')`).Scan(&standby, &encoding, &readOnly, &schema, &path)
 	switch {
 	case err != nil:
@@ -272,11 +297,11 @@ func (p *postgres) check(ctx context.Context, after *trouble) error {
 	case readOnly:
 		return errReadOnly
 	}
-	if after == nil || after.kind != inbox.Full {
+	if after == nil || after.Kind != inbox.Full {
 		return nil
 	}
-	return p.write(ctx, func(c conn) error {
-		_, err := c.exec(ctx, `UPDATE counters SET probe = probe + 1 WHERE id = 1`)
+	return p.Write(ctx, func(c driver.Conn) error {
+		_, err := c.Exec(ctx, `UPDATE counters SET probe = probe + 1 WHERE id = 1`)
 		return err
 	})
 }
@@ -296,9 +321,9 @@ var errReadOnly = errors.New("default_transaction_read_only is on")
 
 var errStandby = errors.New("the server is a standby, which can only be read")
 
-// watch listens, and asks for the newest event now and then in case a notification was missed.
-func (p *postgres) watch(ctx context.Context, hint, broken func()) {
-	delay := retryMin
+// Watch listens, and asks for the newest event now and then in case a notification was missed.
+func (p *DB) Watch(ctx context.Context, hint, broken func()) {
+	delay := driver.RetryMin
 	for ctx.Err() == nil {
 		began := time.Now()
 		p.listen(ctx, hint)
@@ -307,19 +332,19 @@ func (p *postgres) watch(ctx context.Context, hint, broken func()) {
 		}
 		broken()
 		if time.Since(began) > time.Minute {
-			delay = retryMin
+			delay = driver.RetryMin
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(delay):
 		}
-		delay = min(2*delay, retryBack)
+		delay = min(2*delay, driver.RetryMax)
 	}
 }
 
 // listen does so on one connection, until it breaks or ctx ends.
-func (p *postgres) listen(ctx context.Context, hint func()) {
-	open, cancel := context.WithTimeout(ctx, openTimeout)
+func (p *DB) listen(ctx context.Context, hint func()) {
+	open, cancel := context.WithTimeout(ctx, driver.OpenTimeout)
 	defer cancel()
 	config := p.config.ConnConfig.Copy()
 	if err := p.adapt(open, config); err != nil {
@@ -374,8 +399,8 @@ func changes(ctx context.Context, c *pgx.Conn) (n [2]int64, err error) {
 	return n, err
 }
 
-// close does not wait for connections on a line that went dead: pgx takes up to 15 s to give one up.
-func (p *postgres) close() {
+// Close does not wait for connections on a line that went dead: pgx takes up to 15 s to give one up.
+func (p *DB) Close() {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -389,15 +414,16 @@ func (p *postgres) close() {
 	}
 }
 
-// pgxConn is a pool or a transaction as a conn.
+// pgxConn is a pool or a transaction as a Conn.
 type pgxConn struct {
 	q interface {
 		Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+		QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 		Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	}
 }
 
-func (c pgxConn) query(ctx context.Context, sql string, args ...any) (rows, error) {
+func (c pgxConn) Query(ctx context.Context, sql string, args ...any) (driver.Rows, error) {
 	r, err := c.q.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
@@ -405,9 +431,14 @@ func (c pgxConn) query(ctx context.Context, sql string, args ...any) (rows, erro
 	return pgxRows{r}, nil
 }
 
-func (c pgxConn) exec(ctx context.Context, sql string, args ...any) (int64, error) {
+func (c pgxConn) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
 	tag, err := c.q.Exec(ctx, sql, args...)
 	return tag.RowsAffected(), err
+}
+
+func (c pgxConn) Insert(ctx context.Context, sql string, args ...any) (id int64, err error) {
+	err = c.q.QueryRow(ctx, sql+` RETURNING id`, args...).Scan(&id)
+	return id, err
 }
 
 type pgxRows struct{ pgx.Rows }

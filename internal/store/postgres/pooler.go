@@ -1,4 +1,4 @@
-package store
+package postgres
 
 import (
 	"context"
@@ -27,7 +27,7 @@ func (p *pooler) forget() {
 // adapt makes one connection fit what it leads to. A pooler gives each transaction another session of the server, and
 // older ones do not know that a client has prepared a statement in the one before: statements are then sent as
 // a whole each time.
-func (p *postgres) adapt(ctx context.Context, c *pgx.ConnConfig) error {
+func (p *DB) adapt(ctx context.Context, c *pgx.ConnConfig) error {
 	k := &p.pooler
 	k.mu.Lock()
 	defer k.mu.Unlock()
