@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tandem/internal/backoff"
 	"tandem/internal/exitcode"
 	"tandem/internal/inbox"
 	"tandem/internal/store/driver"
@@ -142,15 +143,14 @@ func (s *Store) Run(ctx context.Context) error {
 }
 
 func (s *Store) waitConnected(ctx context.Context) error {
-	for delay := driver.RetryMin; ; delay = min(2*delay, connectMax) {
+	retry := backoff.Backoff{Min: driver.RetryMin, Max: connectMax}
+	for {
 		err := s.Connect(ctx)
 		if err == nil || exitcode.Of(err) == exitcode.Config {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if !backoff.Sleep(ctx, retry.Next()) {
 			return nil
-		case <-time.After(delay):
 		}
 	}
 }
@@ -218,6 +218,7 @@ func (s *Store) tryConnect(ctx context.Context) error {
 // keepChecked looks after the connection: now and then while all is well, at once after a call has failed, and
 // with growing delays while it is broken.
 func (s *Store) keepChecked(ctx context.Context) error {
+	retry := backoff.Backoff{Min: driver.RetryMin, Max: driver.RetryMax}
 	delay := checkEvery
 	for {
 		select {
@@ -238,13 +239,12 @@ func (s *Store) keepChecked(ctx context.Context) error {
 		s.report(t)
 		switch {
 		case t == nil:
+			retry.Reset()
 			delay = checkEvery
 		case t.Mends == driver.ByPerson:
 			return s.unfit(t)
-		case before == nil:
-			delay = driver.RetryMin
 		default:
-			delay = min(max(delay, driver.RetryMin)*2, driver.RetryMax)
+			delay = retry.Next()
 		}
 	}
 }

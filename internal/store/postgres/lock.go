@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,13 +13,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"tandem/internal/backoff"
 	"tandem/internal/exitcode"
 	"tandem/internal/inbox"
 	"tandem/internal/store/driver"
 )
 
 const (
-	lockEvery = 500 * time.Millisecond
+	lockEvery = 600 * time.Millisecond // the longest wait; the shortest is half of it
 	// parkFor and pingDeadline add up to the longest time until a holder knows of a line that went dead.
 	parkFor = inbox.LockKnown - pingDeadline
 )
@@ -43,6 +43,7 @@ var lockSettings = []string{
 // told from a line that went dead.
 func (p *DB) PollLock(ctx context.Context, botID int64, instance string, waiting func(holder string)) (inbox.PollLock, error) {
 	var told string
+	retry := backoff.Backoff{Min: driver.RetryMin, Max: driver.RetryMax}
 	for {
 		l, err := p.tryPollLock(ctx, botID, instance, waiting, &told)
 		if l != nil {
@@ -57,8 +58,8 @@ func (p *DB) PollLock(ctx context.Context, botID int64, instance string, waiting
 		if p.lockApart && err != nil {
 			return nil, p.diagnoseLock(err)
 		}
-		if err := pause(ctx, driver.RetryMax); err != nil {
-			return nil, err
+		if !backoff.Sleep(ctx, retry.Next()) {
+			return nil, ctx.Err()
 		}
 	}
 }
@@ -88,6 +89,7 @@ func (p *DB) tryPollLock(ctx context.Context, botID int64, instance string, wait
 			return nil, err
 		}
 	}
+	retry := backoff.Backoff{Min: lockEvery, Max: lockEvery} // which spreads those that wait
 	for {
 		asked := time.Now()
 		got, holder, err := tryAdvisory(ctx, c, botID)
@@ -102,8 +104,8 @@ func (p *DB) tryPollLock(ctx context.Context, botID int64, instance string, wait
 			*told = holder
 			waiting(holder)
 		}
-		if err := pause(ctx, lockEvery); err != nil {
-			return nil, err
+		if !backoff.Sleep(ctx, retry.Next()) {
+			return nil, ctx.Err()
 		}
 	}
 }
@@ -160,16 +162,6 @@ func applicationName(botID int64, instance string) string {
 		return r
 	}, fmt.Sprintf("tandem bot %d on %s", botID, instance))
 	return name[:min(len(name), 63)]
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	d = d*3/4 + rand.N(d/2)
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
 
 // diagnoseLock says what keeps the lock's own connection from being made.

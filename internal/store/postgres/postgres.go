@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
+	"tandem/internal/backoff"
 	"tandem/internal/inbox"
 	"tandem/internal/store/driver"
 	"tandem/internal/tcp"
@@ -323,8 +324,8 @@ var errStandby = errors.New("the server is a standby, which can only be read")
 
 // Watch listens, and asks for the newest event now and then in case a notification was missed.
 func (p *DB) Watch(ctx context.Context, hint, broken func()) {
-	delay := driver.RetryMin
-	for ctx.Err() == nil {
+	retry := backoff.Backoff{Min: driver.RetryMin, Max: driver.RetryMax}
+	for {
 		began := time.Now()
 		p.listen(ctx, hint)
 		if ctx.Err() != nil {
@@ -332,13 +333,11 @@ func (p *DB) Watch(ctx context.Context, hint, broken func()) {
 		}
 		broken()
 		if time.Since(began) > time.Minute {
-			delay = driver.RetryMin
+			retry.Reset()
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(delay):
+		if !backoff.Sleep(ctx, retry.Next()) {
+			return
 		}
-		delay = min(2*delay, driver.RetryMax)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/pressly/goose/v3"
 	"golang.org/x/sys/unix"
 
+	"tandem/internal/backoff"
 	"tandem/internal/store/driver"
 )
 
@@ -147,6 +148,9 @@ type directoryError struct {
 func (e *directoryError) Error() string { return e.dir + ": " + e.err.Error() }
 func (e *directoryError) Unwrap() error { return e.err }
 
+// lockEvery is how often a lock that another process has is tried.
+const lockEvery = 20 * time.Millisecond
+
 // lock keeps other processes that open the same database out, by flock on a file beside it: without that, a
 // first start of two processes at the same moment fails now and then, in the switch to WAL or in goose.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
@@ -163,11 +167,9 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 			f.Close()
 			return nil, fmt.Errorf("flock %s: %w", path, err)
 		}
-		select {
-		case <-ctx.Done():
+		if !backoff.Sleep(ctx, lockEvery) {
 			f.Close()
 			return nil, fmt.Errorf("%s is locked: another process is opening the database", path)
-		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
