@@ -7,18 +7,18 @@ import (
 
 // BotStore is what the Telegram side asks of a store.
 //
-// Whoever polls holds a Tenure. Each one has an epoch that is one higher than that of its predecessor, and
-// every write that stores an update or claims an answer checks it in its own transaction: a holder that was
-// frozen, or whose lock was lost without its knowing, gets ErrFenced and has changed nothing.
+// Whoever polls holds a Tenure. Each one has an epoch that is one higher than that of its predecessor. Every write that
+// stores an update or claims an answer checks it in its own transaction. So a holder that was frozen, or whose lock was
+// lost without its knowing, gets ErrFenced and has changed nothing.
 type BotStore interface {
 	// Ready is nil, or says in words why the database cannot be used now.
 	Ready() error
 	// Subscribe is as in OperatorStore.
 	Subscribe() (hints <-chan struct{}, cancel func())
 
-	// PollLock waits until this process alone may poll for the bot on all hosts that share the database, or
-	// ctx ends. If it must wait, it calls waiting with who holds it. With SQLite, which one host uses, it is
-	// there at once: the lock on a file guards.
+	// PollLock waits until this process alone may poll for the bot on all hosts that share the database, or ctx ends. If
+	// it must wait, it calls waiting with who holds it. With SQLite, which one host uses, it is there at once: the lock
+	// on a file guards.
 	PollLock(ctx context.Context, botID int64, instance string, waiting func(holder string)) (PollLock, error)
 	// TakeOver begins a tenure: raises the epoch and turns what an older one left in Sending to Unknown. ErrNoLock
 	// if a PollLock that this store gave is not held any more when it does so: a holder that was frozen in between
@@ -32,9 +32,9 @@ type BotStore interface {
 	// StoreUpdates stores the updates, what they mean for the inbox and the next offset in one transaction.
 	// Those that are stored already change nothing. Only when it returned nil may they be acknowledged.
 	StoreUpdates(ctx context.Context, t Tenure, updates []Update, nextOffset int64) error
-	// ClaimDeliveries marks up to limit queued deliveries as Sending and returns them: for each conversation at
-	// most one, its oldest, and none while one of it is Sending. next is when the earliest that is held back
-	// by RetryAt becomes due, zero when there is none.
+	// ClaimDeliveries marks up to limit queued deliveries as Sending and returns them: for each conversation at most one,
+	// its oldest, and none while one of it is Sending. next is when the earliest that is held back by RetryAt becomes
+	// due, zero when there is none.
 	ClaimDeliveries(ctx context.Context, t Tenure, limit int) (claimed []Delivery, next time.Time, err error)
 	// ClaimProbe is ClaimDeliveries for one, where one that was not held back goes before those that were.
 	ClaimProbe(ctx context.Context, t Tenure) (claimed []Delivery, next time.Time, err error)
@@ -42,10 +42,10 @@ type BotStore interface {
 	RecordOutcome(ctx context.Context, t Tenure, o Outcome) error
 }
 
-// How long the lock between hosts outlives the last word between its holder and the database. A holder whose
-// line went dead knows after LockKnown, and what it has under way then ends before LockTrust; one that was frozen
-// trusts its lock no longer than that. Only after LockGiven does the server give the lock to another, at LockLease at
-// the latest. See docs/adr/0014-the-guarantee-across-hosts.md.
+// How long the lock between hosts outlives the last word between its holder and the database. A holder whose line went
+// dead knows after LockKnown. What it has under way then ends before LockTrust. A holder that was frozen trusts its
+// lock no longer than that. Only after LockGiven does the server give the lock to another, and by LockLease at the
+// latest. See docs/adr/0014-the-guarantee-across-hosts.md.
 const (
 	LockKnown = 7 * time.Second
 	LockTrust = 12 * time.Second

@@ -2,8 +2,8 @@ package inbox
 
 import "errors"
 
-// Error is why a store did not do what it was asked for. Kind is what a program may act on, and what may be told to
-// anybody. Reason is for whoever runs this: it has no secrets in it, but may name a host, a path or a user.
+// Error is why a store did not do what it was asked for. A program acts on the Kind, which may be told to anybody. The
+// Reason is for those who run this: it has no secrets in it, but may name a host, a path or a user.
 type Error struct {
 	Kind    Kind
 	Reason  string

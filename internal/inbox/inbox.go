@@ -1,6 +1,6 @@
-// Package inbox is the domain: customers' conversations, the messages in them, how answers are delivered,
-// and what a store must promise so that nothing written is lost or sent twice. It does no input or output
-// and imports nothing of ours; the stores implement it, the web and Telegram sides use it.
+// Package inbox is the domain: customers' conversations, the messages in them, how answers are delivered, and what a
+// store must promise so that nothing written is lost or sent twice. It does no input or output and imports nothing of
+// ours. The store implements it, the web and Telegram sides use it.
 package inbox
 
 import (
@@ -108,7 +108,7 @@ type Message struct {
 	ThreadID       int64        `json:"thread_id,omitempty"`
 	AlbumID        string       `json:"album_id,omitempty"`
 
-	// Delivery is set for Out only; Error only with DeliveryFailed and DeliveryUnknown, in plain words.
+	// Delivery is set for Out only. Error is set with Failed and Unknown only, in plain words.
 	Delivery DeliveryState `json:"delivery,omitempty"`
 	Error    string        `json:"error,omitempty"`
 	Waits    *Waits        `json:"waits"` // nil unless it is held back

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// OperatorStore is what the web side asks of a store. Every method fails with ErrUnavailable while the
-// database cannot be used.
+// OperatorStore is what the web side asks of a store. Every method fails with ErrUnavailable while the database cannot
+// be used.
 type OperatorStore interface {
 	// Ready is nil, or says in words why the database cannot be used now.
 	Ready() error
-	// Subscribe returns a channel that gets a hint, soon after anybody (this process or another) committed
-	// something. Hints are coalesced and may be spurious: read the events. cancel ends the subscription.
+	// Subscribe returns a channel that gets a hint soon after anybody (this process or another) committed something.
+	// Hints are coalesced and may be spurious: read the events. cancel ends the subscription.
 	Subscribe() (hints <-chan struct{}, cancel func())
 
 	// Conversations lists newest first. next continues the list as Before, 0 at its end. A page of this or the next
@@ -22,8 +22,8 @@ type OperatorStore interface {
 	// Messages lists a conversation newest first, from below the id before (0: from the newest).
 	Messages(ctx context.Context, conversationID int64, limit int, before int64) (items []Message, next int64, err error)
 	Message(ctx context.Context, id int64) (Message, error)
-	// AddAnswer stores an answer and queues its parts in one transaction. With a key that the same author
-	// used before it returns the first message and created=false, also when both arrive at once.
+	// AddAnswer stores an answer and queues its parts in one transaction. With a key that the same author used before it
+	// returns the first message and created=false, also when both arrive at once.
 	AddAnswer(ctx context.Context, conversationID int64, a Answer) (m Message, created bool, err error)
 	// RetryAnswer queues the parts of an answer that are failed or unknown again; ErrConflict for any other answer.
 	RetryAnswer(ctx context.Context, messageID int64) (Message, error)

@@ -12,8 +12,8 @@ import (
 const (
 	// MaxAnswer is the longest answer that is taken, in characters (code points).
 	MaxAnswer = 32_000
-	// MaxPart is the longest text of one Telegram message, in UTF-16 code units. Telegram is said to count
-	// characters by some and UTF-16 units by others; this is within both (Bot API: sendMessage).
+	// MaxPart is the longest text of one Telegram message, in UTF-16 code units. Some say that Telegram counts
+	// characters, others that it counts UTF-16 units. This is within both (Bot API: sendMessage).
 	MaxPart = 4096
 )
 

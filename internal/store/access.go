@@ -10,8 +10,8 @@ import (
 	"tandem/internal/inbox"
 )
 
-// Whatever gives or ends a right does so in a ledger: one after the other, so that a session of the same moment as a sign-out is
-// either of the generation that ends, or has no link any more to begin with.
+// Whatever gives or ends a right does so in a ledger, one after the other. So a session of the same moment as a
+// sign-out is either of the generation that ends, or has no link any more to begin with.
 
 // IssueSignIn makes a one-time link for the operator of that name; see inbox.OperatorStore.
 func (s *Store) IssueSignIn(ctx context.Context, name string, hash []byte, expires time.Time) (inbox.Operator, error) {
@@ -25,7 +25,7 @@ func (s *Store) IssueSignIn(ctx context.Context, name string, hash []byte, expir
 		if op, err = oneOperator(l.tx, `WHERE name = $1`, name); err != nil {
 			return err
 		}
-		// Locks the operator's row where rows are locked, against programs of the version before: of two links one is left.
+		// Where rows are locked this locks the operator's, against programs of the version before: of two links one is left.
 		if _, err := l.exec(`UPDATE operators SET name = name WHERE id = $1`, op.ID); err != nil {
 			return err
 		}
@@ -58,7 +58,8 @@ func (s *Store) RedeemSignIn(ctx context.Context, hash []byte, keep bool) (inbox
 		return op, err
 	}
 	err = s.change(ctx, "redeem a sign-in link", func(l *ledger) error {
-		n, err := l.exec(`DELETE FROM signin_links WHERE hash = $1 AND operator_id = $2 AND expires_at > $3`, hash, op.ID, l.now)
+		n, err := l.exec(`DELETE FROM signin_links WHERE hash = $1 AND operator_id = $2 AND expires_at > $3`,
+			hash, op.ID, l.now)
 		if err != nil {
 			return err
 		}
@@ -194,7 +195,8 @@ func (s *Store) TokenByHash(ctx context.Context, hash []byte) (inbox.Token, erro
 	var token inbox.Token
 	err := s.lookUp(ctx, "look up an API token", func(t tx) error {
 		var created int64
-		err := t.one(to(&token.ID, &token.Name, &created), `SELECT id, name, created_at FROM api_tokens WHERE hash = $1`, hash)
+		err := t.one(to(&token.ID, &token.Name, &created),
+			`SELECT id, name, created_at FROM api_tokens WHERE hash = $1`, hash)
 		token.CreatedAt = fromMicros(created)
 		return err
 	})
@@ -207,7 +209,8 @@ func (s *Store) TokenByHash(ctx context.Context, hash []byte) (inbox.Token, erro
 // FindSession is the data of a session that has not expired.
 func (s *Store) FindSession(ctx context.Context, key string) (data []byte, found bool, err error) {
 	err = s.lookUp(ctx, "find a session", func(t tx) (err error) {
-		found, err = t.row(to(&data), `SELECT data FROM sessions WHERE key = $1 AND expires_at > $2`, inbox.CleanText(key), micros(time.Now()))
+		found, err = t.row(to(&data), `SELECT data FROM sessions WHERE key = $1 AND expires_at > $2`,
+			inbox.CleanText(key), micros(time.Now()))
 		return err
 	})
 	return data, found, err
@@ -250,14 +253,15 @@ func (s *Store) Sessions(ctx context.Context, after string, limit int) ([]inbox.
 	err := s.read(ctx, "list sessions", func(t tx) (err error) {
 		list, err = all(t, func(scan func(...any) error) (x inbox.Session, err error) {
 			return x, scan(&x.Key, &x.Data)
-		}, `SELECT key, data FROM sessions WHERE key > $1 AND expires_at > $2 ORDER BY key LIMIT $3`, inbox.CleanText(after), micros(time.Now()), limit)
+		}, `SELECT key, data FROM sessions WHERE key > $1 AND expires_at > $2 ORDER BY key LIMIT $3`,
+			inbox.CleanText(after), micros(time.Now()), limit)
 		return err
 	})
 	return list, err
 }
 
-// Revocations counts what has ended a right. It goes the way of the events beside which it is asked for, on which strangers with
-// guessed tokens do not queue; so do Grants.
+// Revocations counts what has ended a right. It goes the way of the events beside which it is asked for, and so do
+// Grants. Strangers with guessed tokens do not queue there.
 func (s *Store) Revocations(ctx context.Context) (int64, error) {
 	var n int64
 	err := s.read(ctx, "read the count of revocations", func(t tx) error {
@@ -337,8 +341,8 @@ func (v *values) add(value any) {
 	v.list = append(v.list, value)
 }
 
-// among runs a statement that ends in IN for all of the values, a hundred at a time; each text is one of three, so that they
-// stay prepared.
+// among runs a statement that ends in IN for all of the values, a hundred at a time. The text is one of three, so that
+// all of them stay prepared.
 func among(t tx, sql string, v values, row func(scan func(...any) error) error) error {
 	for rest := v.list; len(rest) > 0; {
 		n := 1

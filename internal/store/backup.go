@@ -30,8 +30,9 @@ func BackupTo(ctx context.Context, url string, w io.Writer) error {
 }
 
 // Restore puts the copy that r gives, which Backup made, in the place of the SQLite database that url names. Nobody may
-// use that meanwhile; whoever has it open is an error. What was there is kept beside it under the name that is returned,
-// "" where there was nothing. A copy that is damaged, no database of ours or of a later schema changes nothing.
+// use that meanwhile: it is an error if anybody has it open. What was there is kept beside it under the name that is
+// returned, "" where there was nothing. A copy that is damaged, no database of ours or of a later schema changes
+// nothing.
 func Restore(ctx context.Context, url string, r io.Reader) (kept string, err error) {
 	file, err := databaseFile(url)
 	if err != nil {
@@ -54,8 +55,8 @@ func databaseFile(url string) (string, error) {
 // fromBackup is what an operator reads about an answer that was not sent yet when a backup was made.
 const fromBackup = "the database was restored from a backup, which does not tell whether this was sent since"
 
-// Restored says that the database was put back from a backup: what waited to be sent in it may have been sent since,
-// so it becomes Unknown, for a person to decide. It returns how many messages that are. Nobody may use the database
+// Restored says that the database was put back from a backup. What waited to be sent in it may have been sent since. So
+// it becomes Unknown, for a person to decide. It returns how many messages that are. Nobody may use the database
 // meanwhile.
 func (s *Store) Restored(ctx context.Context) (messages int, err error) {
 	err = s.change(ctx, "look through what was restored", func(l *ledger) error {
@@ -67,8 +68,8 @@ func (s *Store) Restored(ctx context.Context) (messages int, err error) {
 		if err != nil {
 			return err
 		}
-		_, err = l.exec(`UPDATE deliveries SET state = $1, error = $2, turn = FALSE, updated_at = $3 WHERE state IN ('queued', 'sending')`,
-			string(inbox.Unknown), fromBackup, l.now)
+		_, err = l.exec(`UPDATE deliveries SET state = $1, error = $2, turn = FALSE, updated_at = $3
+			WHERE state IN ('queued', 'sending')`, string(inbox.Unknown), fromBackup, l.now)
 		if err != nil {
 			return err
 		}

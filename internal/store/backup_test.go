@@ -206,7 +206,8 @@ func TestRestoreReplacesAll(t *testing.T) {
 	if have := customerTexts(t, running(t, empty)); len(have) != 1 {
 		t.Errorf("where there was none: %d messages", len(have))
 	}
-	if err := os.WriteFile(strings.TrimPrefix(empty, "sqlite:")+"x", bytes.Repeat([]byte("damaged"), 1000), 0o600); err != nil {
+	damaged := bytes.Repeat([]byte("damaged"), 1000)
+	if err := os.WriteFile(strings.TrimPrefix(empty, "sqlite:")+"x", damaged, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Restore(t.Context(), empty+"x", bytes.NewReader(saved)); err != nil {
@@ -249,6 +250,7 @@ func TestRestoreOfWhatIsNoBackupChangesNothing(t *testing.T) {
 		}
 		return b
 	}
+	later := `INSERT INTO ` + driver.VersionTable + ` (version_id, is_applied) VALUES (9999, 1)`
 	damaged := bytes.Clone(saved)
 	copy(damaged[len(damaged)/2:], bytes.Repeat([]byte{0xff}, len(damaged)/2))
 	for name, c := range map[string]struct {
@@ -260,17 +262,18 @@ func TestRestoreOfWhatIsNoBackupChangesNothing(t *testing.T) {
 		"damaged":         {damaged, "damaged"},
 		"text":            {[]byte(strings.Repeat("-- SQL dump\n", 1000)), "damaged or no SQLite"},
 		"another program": {changed(`DROP TABLE ` + driver.VersionTable), "no database of Tandem"},
-		"a later schema":  {changed(`INSERT INTO ` + driver.VersionTable + ` (version_id, is_applied) VALUES (9999, 1); UPDATE schema_compat SET oldest = 9999`), "newer than this program"},
+		"a later schema":  {changed(later + `; UPDATE schema_compat SET oldest = 9999`), "newer than this program"},
 	} {
-		if _, err := Restore(t.Context(), url, bytes.NewReader(c.content)); err == nil || !strings.Contains(err.Error(), c.say) {
+		if _, err := Restore(t.Context(), url, bytes.NewReader(c.content)); err == nil ||
+			!strings.Contains(err.Error(), c.say) {
 			t.Errorf("%s: %v, want %q", name, err, c.say)
 		}
 	}
-	fits := changed(`INSERT INTO ` + driver.VersionTable + ` (version_id, is_applied) VALUES (9999, 1)`)
-	if _, err := Restore(t.Context(), newURL(t), bytes.NewReader(fits)); err != nil {
+	if _, err := Restore(t.Context(), newURL(t), bytes.NewReader(changed(later))); err != nil {
 		t.Errorf("a later schema that this program may use: %v", err)
 	}
-	if _, err := Restore(t.Context(), "postgres://h/d", bytes.NewReader(saved)); err == nil || !strings.Contains(err.Error(), "pg_restore") {
+	if _, err := Restore(t.Context(), "postgres://h/d", bytes.NewReader(saved)); err == nil ||
+		!strings.Contains(err.Error(), "pg_restore") {
 		t.Errorf("PostgreSQL: %v", err)
 	}
 	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
@@ -289,7 +292,8 @@ func TestRestoredAnswersAreNotSentByThemselves(t *testing.T) {
 		f.mustStore()
 		answer := func(key string) inbox.Message {
 			t.Helper()
-			m, _, err := s.AddAnswer(t.Context(), 1, inbox.Answer{Text: "a", Key: key, Author: inbox.Author{Kind: inbox.ByAPI, ID: "1"}})
+			m, _, err := s.AddAnswer(t.Context(), 1, inbox.Answer{Text: "a", Key: key,
+				Author: inbox.Author{Kind: inbox.ByAPI, ID: "1"}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -305,7 +309,8 @@ func TestRestoredAnswersAreNotSentByThemselves(t *testing.T) {
 		}
 		sent := answer("sent")
 		d := claim(1)[0]
-		if err := s.RecordOutcome(t.Context(), f.tenure, inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Sent, TelegramMessageID: 9}); err != nil {
+		if err := s.RecordOutcome(t.Context(), f.tenure,
+			inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Sent, TelegramMessageID: 9}); err != nil {
 			t.Fatal(err)
 		}
 		sending := answer("sending")
@@ -320,8 +325,10 @@ func TestRestoredAnswersAreNotSentByThemselves(t *testing.T) {
 		}
 		f.tenure = newFill(t, s).tenure
 		claim(0)
-		for id, want := range map[int64]inbox.DeliveryState{sent.ID: inbox.Sent, sending.ID: inbox.Unknown, queued.ID: inbox.Unknown} {
-			if m, err := s.Message(t.Context(), id); err != nil || m.Delivery != want || (want == inbox.Unknown) != (m.Error == fromBackup) {
+		for id, want := range map[int64]inbox.DeliveryState{sent.ID: inbox.Sent, sending.ID: inbox.Unknown,
+			queued.ID: inbox.Unknown} {
+			if m, err := s.Message(t.Context(), id); err != nil || m.Delivery != want ||
+				(want == inbox.Unknown) != (m.Error == fromBackup) {
 				t.Errorf("message %d: %s %q, want %s: %v", id, m.Delivery, m.Error, want, err)
 			}
 		}

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestAWriterWhoLeavesAtTheBeginning : requests are given up at every moment of the beginning of a transaction, as a browser does that is
-// closed, and none of them leaves it open, which would keep every writer out for good.
+// TestAWriterWhoLeavesAtTheBeginning : requests are given up at every moment of the beginning of a transaction, as a
+// browser does that is closed. None of them leaves it open, which would keep every writer out for good.
 func TestAWriterWhoLeavesAtTheBeginning(t *testing.T) {
 	t.Parallel()
 	s := Open("sqlite:"+filepath.Join(t.TempDir(), "tandem.db"), slog.New(slog.DiscardHandler))

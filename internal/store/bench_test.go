@@ -25,8 +25,10 @@ func benchUpdates(first, n int) []inbox.Update {
 	updates := make([]inbox.Update, n)
 	for i := range updates {
 		id := first + i
-		updates[i] = inbox.Update{ID: int64(id), Kind: "message", Raw: fmt.Appendf(nil, `{"update_id":%d,"message":{"text":"message %d"}}`, id, id),
-			Message: &inbox.IncomingMessage{ChatID: int64(1000 + id%1000), MessageID: int64(id), Kind: "text", Text: fmt.Sprintf("message %d", id),
+		updates[i] = inbox.Update{ID: int64(id), Kind: "message",
+			Raw: fmt.Appendf(nil, `{"update_id":%d,"message":{"text":"message %d"}}`, id, id),
+			Message: &inbox.IncomingMessage{ChatID: int64(1000 + id%1000), MessageID: int64(id), Kind: "text",
+				Text:     fmt.Sprintf("message %d", id),
 				Customer: inbox.Customer{ID: int64(1000 + id%1000), Name: "Ada Lovelace"}, Date: time.Unix(1_700_000_000, 0)}}
 	}
 	return updates

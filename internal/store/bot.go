@@ -12,9 +12,11 @@ import (
 // brokenOff is what an operator reads about an answer that was being sent when its bot ended.
 const brokenOff = "the bot ended while it was sending this: Telegram may have delivered it or not"
 
-// PollLock waits for the right to poll across hosts; see inbox.BotStore. A connection that fails is tried again
-// until ctx ends; an error that wraps exitcode.Config says what a person has to mend.
-func (s *Store) PollLock(ctx context.Context, botID int64, instance string, waiting func(holder string)) (inbox.PollLock, error) {
+// PollLock waits for the right to poll across hosts; see inbox.BotStore. A connection that fails is tried again until
+// ctx ends. An error that wraps exitcode.Config says what a person has to mend.
+func (s *Store) PollLock(
+	ctx context.Context, botID int64, instance string, waiting func(holder string),
+) (inbox.PollLock, error) {
 	if s.db == nil {
 		return nil, s.Ready()
 	}
@@ -45,11 +47,14 @@ func (s *Store) TakeOver(ctx context.Context, botID int64, instance string) (inb
 		if err != nil {
 			return err
 		}
-		if err := l.one(to(&tenure.Epoch, &tenure.Clean, &tenure.NextOffset), `SELECT epoch, signed_off, next_offset FROM bots WHERE id = $1`, botID); err != nil {
+		err = l.one(to(&tenure.Epoch, &tenure.Clean, &tenure.NextOffset),
+			`SELECT epoch, signed_off, next_offset FROM bots WHERE id = $1`, botID)
+		if err != nil {
 			return err
 		}
 		tenure.Epoch++
-		_, err = l.exec(`UPDATE bots SET epoch = $1, signed_off = FALSE, state = $2, reason = '', retry_at = 0, sends_at = 0, instance = $3, since = $4, heartbeat_at = $4 WHERE id = $5`,
+		_, err = l.exec(`UPDATE bots SET epoch = $1, signed_off = FALSE, state = $2, reason = '', retry_at = 0, sends_at = 0,
+			instance = $3, since = $4, heartbeat_at = $4 WHERE id = $5`,
 			tenure.Epoch, string(inbox.BotStarting), inbox.CleanText(instance), l.now, botID)
 		if err != nil {
 			return err
@@ -83,7 +88,9 @@ func (l *ledger) breakOff(botID int64) error {
 		return err
 	}
 	for _, d := range list {
-		if _, err := l.exec(`UPDATE deliveries SET state = 'unknown', error = $1, turn = FALSE, updated_at = $2 WHERE id = $3`, brokenOff, l.now, d.id); err != nil {
+		_, err := l.exec(`UPDATE deliveries SET state = 'unknown', error = $1, turn = FALSE, updated_at = $2 WHERE id = $3`,
+			brokenOff, l.now, d.id)
+		if err != nil {
 			return err
 		}
 		if err := l.giveTurn(d.conversation); err != nil {
@@ -114,7 +121,8 @@ func (s *Store) SignOff(ctx context.Context, t inbox.Tenure, state inbox.BotStat
 			return err
 		}
 		l.event(inbox.BotUpdated, t.BotID, 0, 0)
-		_, err := l.exec(`UPDATE bots SET signed_off = TRUE, state = $1, reason = $2, retry_at = 0, sends_at = 0, since = $3, heartbeat_at = $3 WHERE id = $4`,
+		_, err := l.exec(`UPDATE bots SET signed_off = TRUE, state = $1, reason = $2, retry_at = 0, sends_at = 0,
+			since = $3, heartbeat_at = $3 WHERE id = $4`,
 			string(state), inbox.CleanText(reason), l.now, t.BotID)
 		return err
 	})
@@ -154,16 +162,16 @@ func (s *Store) ReportBot(ctx context.Context, t inbox.Tenure, r inbox.BotReport
 				return err
 			}
 		}
-		_, err = l.exec(`UPDATE bots SET username = $1, name = $2, state = $3, reason = $4, instance = $5, since = $6, heartbeat_at = $7,
-			retry_at = $8, sends_at = $9 WHERE id = $10`,
+		_, err = l.exec(`UPDATE bots SET username = $1, name = $2, state = $3, reason = $4, instance = $5, since = $6,
+			heartbeat_at = $7, retry_at = $8, sends_at = $9 WHERE id = $10`,
 			r.Username, r.Name, string(r.State), r.Reason, r.Instance, since, l.now, retry, sends, t.BotID)
 		return err
 	})
 }
 
-// claims remembers what was handed to the sender. When the commit of a claim fails it may have happened all
-// the same (the connection broke before the answer): then rows say Sending that nobody sends. The next claim
-// finds them by not being among those handed out.
+// claims remembers what was handed to the sender. A commit of a claim that failed may have happened all the same: the
+// connection broke before the answer. Then rows say Sending that nobody sends. The next claim finds them: they are not
+// among those that were handed out.
 type claims struct {
 	mu     sync.Mutex
 	tenure inbox.Tenure  // the one that handed belongs to
@@ -188,8 +196,8 @@ func scanDelivery(scan func(...any) error) (d inbox.Delivery, err error) {
 	return d, err
 }
 
-// Which deliveries are due: those that were held back until now, those that never were, and those that a clock which has
-// been put right since holds back.
+// Which deliveries are due: those that were held back until now, those that never were, and those that are held back by
+// a clock that has been put right since.
 const (
 	heldBack   = `d.not_before > 0 AND d.not_before <= $2`
 	unhindered = `d.not_before = 0 AND CAST($2 AS BIGINT) > 0`
@@ -199,17 +207,22 @@ var wrongClock = fmt.Sprintf(`d.not_before > $2 + %d`, beyond)
 
 // ClaimDeliveries marks queued deliveries as Sending and returns them; see inbox.BotStore. What was held back and is
 // due goes first: it has waited longest.
-func (s *Store) ClaimDeliveries(ctx context.Context, t inbox.Tenure, limit int) (claimed []inbox.Delivery, next time.Time, err error) {
+func (s *Store) ClaimDeliveries(
+	ctx context.Context, t inbox.Tenure, limit int,
+) (claimed []inbox.Delivery, next time.Time, err error) {
 	return s.claimInOrder(ctx, t, limit, heldBack, unhindered, wrongClock)
 }
 
-// ClaimProbe claims one delivery, see inbox.BotStore. What was held back goes last: its chat may be the one that Telegram
-// keeps waiting.
+// ClaimProbe claims one delivery; see inbox.BotStore. What was held back goes last: its chat may be the one that
+// Telegram keeps waiting.
 func (s *Store) ClaimProbe(ctx context.Context, t inbox.Tenure) (claimed []inbox.Delivery, next time.Time, err error) {
 	return s.claimInOrder(ctx, t, 1, unhindered, heldBack, wrongClock)
 }
 
-func (s *Store) claimInOrder(ctx context.Context, t inbox.Tenure, limit int, order ...string) (claimed []inbox.Delivery, next time.Time, err error) {
+// claimInOrder claims what the conditions find, and remembers what it handed out.
+func (s *Store) claimInOrder(
+	ctx context.Context, t inbox.Tenure, limit int, order ...string,
+) (claimed []inbox.Delivery, next time.Time, err error) {
 	k := &s.claims
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -240,7 +253,8 @@ func (s *Store) claimInOrder(ctx context.Context, t inbox.Tenure, limit int, ord
 		}
 		claimed = append(lost, fresh...)
 		var due *int64
-		err = l.one(to(&due), `SELECT MIN(not_before) FROM deliveries WHERE bot_id = $1 AND turn AND state = 'queued' AND not_before > $2`, t.BotID, l.now)
+		err = l.one(to(&due), `SELECT MIN(not_before) FROM deliveries
+			WHERE bot_id = $1 AND turn AND state = 'queued' AND not_before > $2`, t.BotID, l.now)
 		if due != nil {
 			next = fromMicros(*due)
 		}
@@ -279,7 +293,8 @@ func (l *ledger) claim(t inbox.Tenure, limit int, order []string) ([]inbox.Deliv
 		if err := l.one(to(&paused), `SELECT paused_until FROM deliveries WHERE id = $1`, d.ID); err != nil {
 			return nil, err
 		}
-		_, err := l.exec(`UPDATE deliveries SET state = 'sending', attempt = $1, epoch = $2, error = '', paused_until = 0, updated_at = $3 WHERE id = $4`,
+		_, err := l.exec(`UPDATE deliveries SET state = 'sending', attempt = $1, epoch = $2, error = '', paused_until = 0,
+			updated_at = $3 WHERE id = $4`,
 			d.Attempt, t.Epoch, l.now, d.ID)
 		if err != nil {
 			return nil, err
@@ -296,8 +311,8 @@ func (l *ledger) claim(t inbox.Tenure, limit int, order []string) ([]inbox.Deliv
 	return claimed, nil
 }
 
-// RecordOutcome stores how a claimed delivery went; see inbox.BotStore. The same outcome again is no error: a
-// caller whose commit was cut off may say it once more.
+// RecordOutcome stores how a claimed delivery went; see inbox.BotStore. The same outcome again is no error: a caller
+// whose commit was cut off may say it once more.
 func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outcome) error {
 	switch o.State {
 	case inbox.Sent, inbox.Failed, inbox.Unknown, inbox.Queued:
@@ -323,18 +338,22 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 		var state inbox.DeliveryState
 		var telegram *int64
 		err := l.one(to(&message, &conversation, &epoch, &attempt, &held, &state, &telegram),
-			`SELECT message_id, conversation_id, epoch, attempt, not_before, state, telegram_message_id FROM deliveries WHERE id = $1 AND bot_id = $2`, o.DeliveryID, t.BotID)
+			`SELECT message_id, conversation_id, epoch, attempt, not_before, state, telegram_message_id
+			FROM deliveries WHERE id = $1 AND bot_id = $2`, o.DeliveryID, t.BotID)
 		switch {
 		case err != nil:
 			return err
-		case epoch == t.Epoch && attempt > o.Attempt: // it was stored, although the answer was cut off, and is being sent again
+		case epoch == t.Epoch && attempt > o.Attempt:
+			// It was stored, although the answer of the database was cut off. The delivery is being sent again.
 			return nil
-		case epoch == t.Epoch && state == o.State && held == notBefore && (sentID == nil || telegram != nil && *telegram == *sentID):
+		case epoch == t.Epoch && state == o.State && held == notBefore &&
+			(sentID == nil || telegram != nil && *telegram == *sentID):
 			return nil
 		case epoch != t.Epoch || state != inbox.Sending:
 			return inbox.ErrFenced
 		}
-		_, err = l.exec(`UPDATE deliveries SET state = $1, telegram_message_id = $2, error = $3, not_before = $4, paused_until = $5, updated_at = $6 WHERE id = $7`,
+		_, err = l.exec(`UPDATE deliveries SET state = $1, telegram_message_id = $2, error = $3, not_before = $4,
+			paused_until = $5, updated_at = $6 WHERE id = $7`,
 			string(o.State), sentID, o.Error, notBefore, paused, l.now, o.DeliveryID)
 		if err != nil {
 			return err
@@ -366,28 +385,33 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 }
 
 func (l *ledger) setBlocked(botID, conversationID int64, blocked bool) error {
-	n, err := l.exec(`UPDATE conversations SET blocked = $1, updated_at = $2 WHERE id = $3 AND blocked <> $1`, blocked, l.now, conversationID)
+	n, err := l.exec(`UPDATE conversations SET blocked = $1, updated_at = $2 WHERE id = $3 AND blocked <> $1`,
+		blocked, l.now, conversationID)
 	if err == nil && n > 0 {
 		l.event(inbox.ConversationUpdated, botID, conversationID, 0)
 	}
 	return err
 }
 
-// giveTurn marks the delivery of a conversation that is being sent, else its oldest queued one. Finding those
-// that can be claimed is then one range of one index, however many are queued behind them.
+// giveTurn marks the delivery of a conversation that is being sent, else its oldest queued one. Then those that can be
+// claimed are one range of one index, however many are queued behind them.
 func (l *ledger) giveTurn(conversationID int64) error {
 	var turn *int64
-	// The condition of the partial index is repeated word for word: SQLite does not infer it.
+	// The condition of the partial index is repeated word for word, as SQLite does not infer it.
 	err := l.one(to(&turn), `SELECT COALESCE(
-		(SELECT id FROM deliveries WHERE conversation_id = $1 AND state = 'sending' AND state IN ('queued', 'sending') ORDER BY id LIMIT 1),
-		(SELECT id FROM deliveries WHERE conversation_id = $1 AND state = 'queued' AND state IN ('queued', 'sending') ORDER BY id LIMIT 1))`, conversationID)
+		(SELECT id FROM deliveries WHERE conversation_id = $1 AND state = 'sending' AND state IN ('queued', 'sending')
+			ORDER BY id LIMIT 1),
+		(SELECT id FROM deliveries WHERE conversation_id = $1 AND state = 'queued' AND state IN ('queued', 'sending')
+			ORDER BY id LIMIT 1))`, conversationID)
 	if err != nil {
 		return err
 	}
 	if turn == nil {
 		turn = new(int64)
 	}
-	if _, err := l.exec(`UPDATE deliveries SET turn = FALSE WHERE conversation_id = $1 AND turn AND id <> $2`, conversationID, *turn); err != nil {
+	_, err = l.exec(`UPDATE deliveries SET turn = FALSE WHERE conversation_id = $1 AND turn AND id <> $2`,
+		conversationID, *turn)
+	if err != nil {
 		return err
 	}
 	_, err = l.exec(`UPDATE deliveries SET turn = TRUE WHERE id = $1 AND NOT turn`, *turn)
@@ -396,7 +420,9 @@ func (l *ledger) giveTurn(conversationID int64) error {
 
 // sumUp makes a message's delivery that of its worst part. The message is one of that bot and conversation.
 func (l *ledger) sumUp(botID, conversationID, messageID int64) error {
-	worst := map[inbox.DeliveryState]int{inbox.Sent: 0, inbox.Queued: 1, inbox.Sending: 2, inbox.Unknown: 3, inbox.Failed: 4}
+	worst := map[inbox.DeliveryState]int{
+		inbox.Sent: 0, inbox.Queued: 1, inbox.Sending: 2, inbox.Unknown: 3, inbox.Failed: 4,
+	}
 	type part struct {
 		state inbox.DeliveryState
 		error string

@@ -22,17 +22,21 @@ const (
 	readTogether = 10
 )
 
-const conversationColumns = `c.id, c.bot_id, c.chat_id, c.customer_id, c.customer_name, c.customer_username, c.customer_language,
+const conversationColumns = `c.id, c.bot_id, c.chat_id,
+	c.customer_id, c.customer_name, c.customer_username, c.customer_language,
 	c.status, c.blocked, c.created_at, c.updated_at, c.last_message_id`
 
 // lastMessageColumns are messageColumns of a message that may not be there.
-const lastMessageColumns = `COALESCE(m.id, 0), COALESCE(m.bot_id, 0), COALESCE(m.conversation_id, 0), COALESCE(m.direction, ''), COALESCE(m.kind, ''),
-	COALESCE(m.text, ''), COALESCE(m.author_kind, ''), COALESCE(m.author_id, ''), COALESCE(m.author_name, ''), COALESCE(m.created_at, 0),
-	m.telegram_date, m.edited_at, m.reply_to, COALESCE(m.thread_id, 0), COALESCE(m.album_id, ''), COALESCE(m.delivery, ''), COALESCE(m.error, ''),
+const lastMessageColumns = `COALESCE(m.id, 0), COALESCE(m.bot_id, 0), COALESCE(m.conversation_id, 0),
+	COALESCE(m.direction, ''), COALESCE(m.kind, ''), COALESCE(m.text, ''),
+	COALESCE(m.author_kind, ''), COALESCE(m.author_id, ''), COALESCE(m.author_name, ''), COALESCE(m.created_at, 0),
+	m.telegram_date, m.edited_at, m.reply_to, COALESCE(m.thread_id, 0), COALESCE(m.album_id, ''),
+	COALESCE(m.delivery, ''), COALESCE(m.error, ''),
 	COALESCE(m.details, ''), COALESCE(m.forward_kind, ''), COALESCE(m.forward_name, '')`
 
 // briefColumns are lastMessageColumns with the beginning of the text.
-var briefColumns = strings.Replace(lastMessageColumns, `COALESCE(m.text, '')`, fmt.Sprintf(`COALESCE(SUBSTR(m.text, 1, %d), '')`, brief), 1)
+var briefColumns = strings.Replace(lastMessageColumns,
+	`COALESCE(m.text, '')`, fmt.Sprintf(`COALESCE(SUBSTR(m.text, 1, %d), '')`, brief), 1)
 
 // conversationSize is about how many bytes a conversation has in memory, and its last message if that is wanted whole.
 const (
@@ -41,7 +45,9 @@ const (
 )
 
 // Conversations lists newest first those in which anything was written; see inbox.OperatorStore.
-func (s *Store) Conversations(ctx context.Context, f inbox.ConversationFilter) (items []inbox.Conversation, next int64, err error) {
+func (s *Store) Conversations(
+	ctx context.Context, f inbox.ConversationFilter,
+) (items []inbox.Conversation, next int64, err error) {
 	limit := pageSize(f.Limit)
 	where := `WHERE c.last_message_id > 0 AND c.last_message_id < $1`
 	args := []any{before(f.Before)}
@@ -61,13 +67,15 @@ func (s *Store) Conversations(ctx context.Context, f inbox.ConversationFilter) (
 			(SELECT 1 FROM messages s WHERE s.conversation_id = c.id AND s.search LIKE $%d ESCAPE '\'))`, n, n)
 	}
 	// Where each is and how large it is first, which reads no last message.
-	find := `SELECT c.id, c.last_message_id, ` + size + ` AS size FROM conversations c LEFT JOIN messages m ON m.id = c.last_message_id ` +
-		where + fmt.Sprintf(` ORDER BY c.last_message_id DESC LIMIT $%d`, len(args)+1)
+	find := `SELECT c.id, c.last_message_id, ` + size + ` AS size
+		FROM conversations c LEFT JOIN messages m ON m.id = c.last_message_id ` + where +
+		fmt.Sprintf(` ORDER BY c.last_message_id DESC LIMIT $%d`, len(args)+1)
 	w := driver.Pages
 	if f.Query != "" {
 		w = driver.Search
 		// The count has all found in the first step, the only one that SQLite's driver can end.
-		find = `SELECT id, last_message_id, size + 0 * COUNT(*) OVER () FROM (` + find + `) found ORDER BY last_message_id DESC`
+		find = `SELECT id, last_message_id, size + 0 * COUNT(*) OVER ()
+			FROM (` + find + `) found ORDER BY last_message_id DESC`
 	}
 	err = s.readBy(ctx, w, "list conversations", func(t tx) (err error) {
 		found, err := all(t, scanPlace, find, append(slices.Clone(args), limit+1)...)
@@ -80,7 +88,8 @@ func (s *Store) Conversations(ctx context.Context, f inbox.ConversationFilter) (
 			return nil
 		}
 		if f.Query == "" {
-			items, err = conversations(t, columns, fmt.Sprintf(`%s AND c.last_message_id >= $%d ORDER BY c.last_message_id DESC`, listed, len(listedArgs)+1),
+			items, err = conversations(t, columns,
+				fmt.Sprintf(`%s AND c.last_message_id >= $%d ORDER BY c.last_message_id DESC`, listed, len(listedArgs)+1),
 				append(slices.Clone(listedArgs), found[len(found)-1].at)...)
 			return err
 		}
@@ -101,7 +110,8 @@ func (s *Store) Conversations(ctx context.Context, f inbox.ConversationFilter) (
 
 // conversationsOf reads up to readTogether conversations, in the order in which they were found.
 func conversationsOf(t tx, columns string, found []place) ([]inbox.Conversation, error) {
-	ids, marks := make([]any, readTogether), make([]string, readTogether) // always as many: a statement that stays prepared
+	// It is always as many ids, so that the statement stays prepared.
+	ids, marks := make([]any, readTogether), make([]string, readTogether)
 	order := map[int64]int{}
 	for i := range readTogether {
 		ids[i], marks[i] = int64(0), fmt.Sprintf("$%d", i+1)
@@ -143,7 +153,8 @@ func conversations(t tx, columns, where string, args ...any) ([]inbox.Conversati
 	list, err := all(t, func(scan func(...any) error) (c inbox.Conversation, err error) {
 		var created, updated int64
 		m, err := scanMessage(func(dest ...any) error {
-			return scan(append([]any{&c.ID, &c.BotID, &c.ChatID, &c.Customer.ID, &c.Customer.Name, &c.Customer.Username, &c.Customer.Language,
+			return scan(append([]any{&c.ID, &c.BotID, &c.ChatID,
+				&c.Customer.ID, &c.Customer.Name, &c.Customer.Username, &c.Customer.Language,
 				&c.Status, &c.Blocked, &created, &updated, &c.LastMessageID}, dest...)...)
 		})
 		c.CreatedAt, c.UpdatedAt = fromMicros(created), fromMicros(updated)
@@ -152,7 +163,8 @@ func conversations(t tx, columns, where string, args ...any) ([]inbox.Conversati
 		}
 		n++
 		return c, err
-	}, `SELECT `+conversationColumns+`, `+columns+` FROM conversations c LEFT JOIN messages m ON m.id = c.last_message_id `+where, args...)
+	}, `SELECT `+conversationColumns+`, `+columns+`
+		FROM conversations c LEFT JOIN messages m ON m.id = c.last_message_id `+where, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +179,9 @@ func conversations(t tx, columns, where string, args ...any) ([]inbox.Conversati
 }
 
 // SetConversationStatus opens or closes a conversation; one that is so already does not change.
-func (s *Store) SetConversationStatus(ctx context.Context, id int64, status inbox.ConversationStatus) (inbox.Conversation, error) {
+func (s *Store) SetConversationStatus(
+	ctx context.Context, id int64, status inbox.ConversationStatus,
+) (inbox.Conversation, error) {
 	var c inbox.Conversation
 	if status != inbox.Open && status != inbox.Closed {
 		return c, fmt.Errorf("set the status of a conversation: %w", conflict("it is open or closed"))
@@ -176,7 +190,8 @@ func (s *Store) SetConversationStatus(ctx context.Context, id int64, status inbo
 		if c, err = conversation(l.tx, id); err != nil || c.Status == status {
 			return err
 		}
-		if _, err := l.exec(`UPDATE conversations SET status = $1, updated_at = $2 WHERE id = $3`, string(status), l.now, id); err != nil {
+		_, err = l.exec(`UPDATE conversations SET status = $1, updated_at = $2 WHERE id = $3`, string(status), l.now, id)
+		if err != nil {
 			return err
 		}
 		l.event(inbox.ConversationUpdated, c.BotID, id, 0)
@@ -189,9 +204,9 @@ func (s *Store) SetConversationStatus(ctx context.Context, id int64, status inbo
 	return c, nil
 }
 
-// fold makes text comparable whatever its case. It is stored beside the text and not left to the databases:
-// SQLite folds ASCII alone, and PostgreSQL does what its locale says, which for C is the same.
-// Upper case first, for letters with two lower cases, such as the Greek sigma.
+// fold makes text comparable whatever its case. It is stored beside the text and not left to the databases: SQLite
+// folds ASCII alone, and PostgreSQL does what its locale says, which for C is the same. Upper case comes first, for
+// letters with two lower cases, such as the Greek sigma.
 func fold(s string) string { return strings.ToLower(strings.ToUpper(s)) }
 
 // pattern finds q anywhere, taken literally.

@@ -31,7 +31,8 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) ([]inbox.Eve
 		r, err := t.c.Query(t.ctx, `
 			SELECT c.last_event, c.pruned_event, e.seq, e.type, e.bot_id, e.conversation_id, e.message_id, e.at
 			FROM counters c
-			LEFT JOIN (SELECT seq, type, bot_id, conversation_id, message_id, at FROM events WHERE seq > $1 ORDER BY seq LIMIT $2) e ON TRUE
+			LEFT JOIN (SELECT seq, type, bot_id, conversation_id, message_id, at FROM events
+				WHERE seq > $1 ORDER BY seq LIMIT $2) e ON TRUE
 			WHERE c.id = 1
 			ORDER BY e.seq`, after, limit)
 		if err != nil {
@@ -101,7 +102,8 @@ func (s *Store) pruneEvents(ctx context.Context, before time.Time, more *bool) e
 	return s.change(ctx, "prune events", func(l *ledger) error {
 		var up *int64
 		err := l.one(to(&up), `
-			SELECT MAX(seq) FROM (SELECT seq, at FROM events ORDER BY seq LIMIT $1) oldest WHERE at <= $2`, pruneChunk, micros(before))
+			SELECT MAX(seq) FROM (SELECT seq, at FROM events ORDER BY seq LIMIT $1) oldest WHERE at <= $2`,
+			pruneChunk, micros(before))
 		if err != nil || up == nil {
 			*more = false
 			return err

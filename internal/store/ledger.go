@@ -10,9 +10,9 @@ import (
 	"tandem/internal/inbox"
 )
 
-// ledger is a writing transaction that makes events. It begins by locking the row of counters, so that only
-// one such transaction is under way in the whole database: events and messages are numbered in the order of
-// their commits, what it reads stays true until it commits, and there is nothing to deadlock with.
+// ledger is a writing transaction that makes events. It begins by locking the row of counters, so only one such
+// transaction is under way in the whole database. Events and messages are numbered in the order of their commits. What
+// it reads stays true until it commits. And there is nothing to deadlock with.
 type ledger struct {
 	tx
 	now         int64 // Unix microseconds, one time for all that the transaction writes
@@ -46,7 +46,8 @@ func (s *Store) change(ctx context.Context, what string, f func(*ledger) error) 
 		if err := l.storeEvents(); err != nil {
 			return err
 		}
-		if _, err := l.exec(`UPDATE counters SET last_event = $1, last_message = $2 WHERE id = 1`, l.lastEvent, l.lastMessage); err != nil {
+		_, err = l.exec(`UPDATE counters SET last_event = $1, last_message = $2 WHERE id = 1`, l.lastEvent, l.lastMessage)
+		if err != nil {
 			return err
 		}
 		if l.revoked {
@@ -87,8 +88,8 @@ func (l *ledger) nextMessage() int64 {
 	return l.lastMessage
 }
 
-// storeEvents writes the events many at a time: a batch of updates makes hundreds. There are three statements
-// for it and not one for each number, so that they stay prepared.
+// storeEvents writes the events many at a time: a batch of updates makes hundreds. There are three statements for it
+// and not one for each number, so that they stay prepared.
 func (l *ledger) storeEvents() error {
 	const columns = 6
 	for events := l.events; len(events) > 0; {

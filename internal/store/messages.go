@@ -10,7 +10,8 @@ import (
 	"tandem/internal/inbox"
 )
 
-const messageColumns = `m.id, m.bot_id, m.conversation_id, m.direction, m.kind, m.text, m.author_kind, m.author_id, m.author_name,
+const messageColumns = `m.id, m.bot_id, m.conversation_id, m.direction, m.kind, m.text,
+	m.author_kind, m.author_id, m.author_name,
 	m.created_at, m.telegram_date, m.edited_at, m.reply_to, m.thread_id, m.album_id, m.delivery, m.error,
 	m.details, m.forward_kind, m.forward_name`
 
@@ -18,7 +19,8 @@ func scanMessage(scan func(...any) error) (m inbox.Message, err error) {
 	var created int64
 	var date, edited *int64
 	var forward inbox.Forward
-	err = scan(&m.ID, &m.BotID, &m.ConversationID, &m.Direction, &m.Kind, &m.Text, &m.Author.Kind, &m.Author.ID, &m.Author.Name,
+	err = scan(&m.ID, &m.BotID, &m.ConversationID, &m.Direction, &m.Kind, &m.Text,
+		&m.Author.Kind, &m.Author.ID, &m.Author.Name,
 		&created, &date, &edited, &m.ReplyTo, &m.ThreadID, &m.AlbumID, &m.Delivery, &m.Error,
 		&m.Details, &forward.Kind, &forward.Name)
 	m.CreatedAt, m.TelegramDate, m.EditedAt = fromMicros(created), fromMicrosPtr(date), fromMicrosPtr(edited)
@@ -31,7 +33,9 @@ func scanMessage(scan func(...any) error) (m inbox.Message, err error) {
 }
 
 // Messages lists a conversation newest first; see inbox.OperatorStore.
-func (s *Store) Messages(ctx context.Context, conversationID int64, limit int, from int64) (items []inbox.Message, next int64, err error) {
+func (s *Store) Messages(
+	ctx context.Context, conversationID int64, limit int, from int64,
+) (items []inbox.Message, next int64, err error) {
 	limit = pageSize(limit)
 	err = s.read(ctx, "list messages", func(t tx) (err error) {
 		// How large each is first, which reads none of it.
@@ -115,7 +119,9 @@ func addAttachmentsOf(t tx, list []inbox.Message, ids string, args ...any) error
 }
 
 // AddAnswer stores an answer and queues its parts; see inbox.OperatorStore.
-func (s *Store) AddAnswer(ctx context.Context, conversationID int64, a inbox.Answer) (m inbox.Message, created bool, err error) {
+func (s *Store) AddAnswer(
+	ctx context.Context, conversationID int64, a inbox.Answer,
+) (m inbox.Message, created bool, err error) {
 	a.Text, a.Key = inbox.CleanText(a.Text), inbox.CleanText(a.Key)
 	a.Author.ID, a.Author.Name = inbox.CleanText(a.Author.ID), inbox.CleanText(a.Author.Name)
 	if inbox.Blank(a.Text) {
@@ -144,7 +150,8 @@ func (s *Store) AddAnswer(ctx context.Context, conversationID int64, a inbox.Ans
 		}
 		var thread int64
 		// Into the topic in which the customer wrote last, if his chat with the bot has topics.
-		_, err = l.row(to(&thread), `SELECT thread_id FROM messages WHERE conversation_id = $1 AND direction = 'in' ORDER BY id DESC LIMIT 1`, c.ID)
+		_, err = l.row(to(&thread), `SELECT thread_id FROM messages
+			WHERE conversation_id = $1 AND direction = 'in' ORDER BY id DESC LIMIT 1`, c.ID)
 		if err != nil {
 			return err
 		}
@@ -153,7 +160,8 @@ func (s *Store) AddAnswer(ctx context.Context, conversationID int64, a inbox.Ans
 			return err
 		}
 		if a.Key != "" {
-			_, err = l.exec(`INSERT INTO idempotency_keys (author_kind, author_id, key, request_hash, message_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+			_, err = l.exec(`INSERT INTO idempotency_keys
+				(author_kind, author_id, key, request_hash, message_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
 				string(a.Author.Kind), a.Author.ID, a.Key, hash[:], id, l.now)
 			if err != nil {
 				return err
@@ -172,7 +180,8 @@ func (s *Store) AddAnswer(ctx context.Context, conversationID int64, a inbox.Ans
 // addOut stores a message to the customer with its deliveries.
 func (l *ledger) addOut(botID, conversationID int64, author inbox.Author, text string, thread int64) (int64, error) {
 	id := l.nextMessage()
-	_, err := l.exec(`INSERT INTO messages (id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id, author_name,
+	_, err := l.exec(`INSERT INTO messages
+		(id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id, author_name,
 			created_at, edit_seen, thread_id, album_id, delivery, error)
 		VALUES ($1, $2, $3, 'out', 'text', $4, $5, $6, $7, $8, $9, 0, $10, '', 'queued', '')`,
 		id, botID, conversationID, text, fold(text), string(author.Kind), author.ID, author.Name, l.now, thread)
@@ -180,8 +189,11 @@ func (l *ledger) addOut(botID, conversationID int64, author inbox.Author, text s
 		return 0, err
 	}
 	for i, part := range inbox.SplitText(text) {
-		_, err := l.exec(`INSERT INTO deliveries (bot_id, conversation_id, message_id, operation, part, text, state, turn, attempt, not_before, epoch, error, created_at, updated_at)
-			VALUES ($1, $2, $3, 'send', $4, $5, 'queued', FALSE, 0, 0, 0, '', $6, $6)`, botID, conversationID, id, i, part, l.now)
+		_, err := l.exec(`INSERT INTO deliveries
+			(bot_id, conversation_id, message_id, operation, part, text, state,
+				turn, attempt, not_before, epoch, error, created_at, updated_at)
+			VALUES ($1, $2, $3, 'send', $4, $5, 'queued', FALSE, 0, 0, 0, '', $6, $6)`,
+			botID, conversationID, id, i, part, l.now)
 		if err != nil {
 			return 0, err
 		}
@@ -195,7 +207,8 @@ func (l *ledger) addOut(botID, conversationID int64, author inbox.Author, text s
 // newest makes the message the last one of its conversation.
 func (l *ledger) newest(botID, conversationID, id int64) error {
 	l.event(inbox.MessageCreated, botID, conversationID, id)
-	_, err := l.exec(`UPDATE conversations SET last_message_id = $1, updated_at = $2 WHERE id = $3`, id, l.now, conversationID)
+	_, err := l.exec(`UPDATE conversations SET last_message_id = $1, updated_at = $2 WHERE id = $3`,
+		id, l.now, conversationID)
 	return err
 }
 
@@ -206,7 +219,8 @@ func (s *Store) RetryAnswer(ctx context.Context, messageID int64) (inbox.Message
 		if m, err = message(l.tx, messageID); err != nil {
 			return err
 		}
-		n, err := l.exec(`UPDATE deliveries SET state = 'queued', error = '', not_before = 0, paused_until = 0, updated_at = $1
+		n, err := l.exec(`UPDATE deliveries
+			SET state = 'queued', error = '', not_before = 0, paused_until = 0, updated_at = $1
 			WHERE message_id = $2 AND state IN ('failed', 'unknown')`, l.now, messageID)
 		if err != nil {
 			return err
@@ -266,7 +280,8 @@ func (s *Store) Bots(ctx context.Context) ([]inbox.BotStatus, error) {
 			b.Since, b.HeartbeatAt = fromMicros(since), fromMicros(heartbeat)
 			b.RetryAt, b.SendsAt = fromMicrosPtr(retry), fromMicrosPtr(sends)
 			return b, err
-		}, `SELECT id, username, name, state, reason, instance, since, heartbeat_at, NULLIF(retry_at, 0), NULLIF(sends_at, 0) FROM bots ORDER BY heartbeat_at DESC, id`)
+		}, `SELECT id, username, name, state, reason, instance, since, heartbeat_at, NULLIF(retry_at, 0), NULLIF(sends_at, 0)
+			FROM bots ORDER BY heartbeat_at DESC, id`)
 		return err
 	})
 	return list, err

@@ -38,7 +38,8 @@ func TestLockBesideThePooler(t *testing.T) {
 	direct := pgtest.URL(t)
 	through := pgtest.Bouncer(t, direct)
 	_, err := running(t, through).PollLock(t.Context(), 1, "a", nil)
-	if exitcode.Of(err) != exitcode.Config || !strings.Contains(err.Error(), "pooler") || !strings.Contains(err.Error(), "BOT_LOCK_DATABASE_URL") {
+	if exitcode.Of(err) != exitcode.Config || !strings.Contains(err.Error(), "pooler") ||
+		!strings.Contains(err.Error(), "BOT_LOCK_DATABASE_URL") {
 		t.Errorf("the lock through PgBouncer: %v", err)
 	}
 	with := func(lock string) *Store {
@@ -53,13 +54,15 @@ func TestLockBesideThePooler(t *testing.T) {
 		}
 		return s
 	}
+	mistyped := edited(t, direct, func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "s3cret") })
 	for name, wrong := range map[string]struct{ lock, words string }{
 		"the pooler again":    {through, "pooler"},
 		"another database":    {pgtest.URL(t), "leads to database"},
-		"a password mistyped": {edited(t, direct, func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "s3cret") }), "refuses the password"},
+		"a password mistyped": {mistyped, "refuses the password"},
 	} {
 		_, err := with(wrong.lock).PollLock(t.Context(), 1, "a", nil)
-		if exitcode.Of(err) != exitcode.Config || !strings.HasPrefix(err.Error(), "BOT_LOCK_DATABASE_URL: ") || !strings.Contains(err.Error(), wrong.words) {
+		if exitcode.Of(err) != exitcode.Config || !strings.HasPrefix(err.Error(), "BOT_LOCK_DATABASE_URL: ") ||
+			!strings.Contains(err.Error(), wrong.words) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -34,8 +34,10 @@ func edited(t *testing.T, raw string, edit func(u *url.URL)) string {
 func TestPostgresRefused(t *testing.T) {
 	t.Parallel()
 	good := pgtest.URL(t)
-	wantConfigError(t, edited(t, good, func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "s3cret") }), "refuses the password")
-	wantConfigError(t, edited(t, good, func(u *url.URL) { u.User = url.UserPassword("nobody-known", "s3cret") }), "refuses")
+	wantConfigError(t, edited(t, good, func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "s3cret") }),
+		"refuses the password")
+	wantConfigError(t, edited(t, good, func(u *url.URL) { u.User = url.UserPassword("nobody-known", "s3cret") }),
+		"refuses")
 	wantConfigError(t, edited(t, good, func(u *url.URL) { u.Path = "/nowhere" }), `no database "nowhere"`)
 }
 
@@ -51,8 +53,10 @@ func TestPostgresEncoding(t *testing.T) {
 			if encoding == "MULE_INTERNAL" { // PostgreSQL cannot translate it, and PgBouncer tells no reason
 				return
 			}
-			wantConfigError(t, edited(t, address, func(u *url.URL) { u.RawQuery = "client_encoding=UTF8" }), "createdb -E UTF8 -T template0")
-			wantConfigError(t, edited(t, address, func(u *url.URL) { u.Host = hostOf(t, pgtest.Bouncer(t, address)) }), "createdb -E UTF8 -T template0")
+			wantConfigError(t, edited(t, address, func(u *url.URL) { u.RawQuery = "client_encoding=UTF8" }),
+				"createdb -E UTF8 -T template0")
+			wantConfigError(t, edited(t, address, func(u *url.URL) { u.Host = hostOf(t, pgtest.Bouncer(t, address)) }),
+				"createdb -E UTF8 -T template0")
 		})
 	}
 }
@@ -62,16 +66,9 @@ func TestPostgresClientEncoding(t *testing.T) {
 	address := pgtest.URL(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	c, err := pgx.Connect(ctx, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = c.Exec(ctx, `ALTER DATABASE `+pgx.Identifier{c.Config().Database}.Sanitize()+` SET client_encoding = 'LATIN1'`)
-	c.Close(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, address := range []string{address, edited(t, address, func(u *url.URL) { u.RawQuery = "client_encoding=LATIN1" })} {
+	set(t, address, "SET client_encoding = 'LATIN1'")
+	for _, address := range []string{address, edited(t, address,
+		func(u *url.URL) { u.RawQuery = "client_encoding=LATIN1" })} {
 		s := running(t, address)
 		if _, err := s.IssueSignIn(ctx, "Жанна 😀", []byte(address), time.Now().Add(time.Hour)); err != nil {
 			t.Error(err)
@@ -85,14 +82,20 @@ func TestPostgresClientEncoding(t *testing.T) {
 // set changes a setting of the database for sessions that begin later.
 func set(t *testing.T, address, what string) {
 	t.Helper()
-	c := connect(t, address)
-	if _, err := c.Exec(t.Context(), `ALTER DATABASE `+pgx.Identifier{c.Config().Database}.Sanitize()+` `+what); err != nil {
+	alter(t, connect(t, address), what)
+}
+
+// alter is set by a session that began before.
+func alter(t *testing.T, c *pgx.Conn, what string) {
+	t.Helper()
+	database := pgx.Identifier{c.Config().Database}.Sanitize()
+	if _, err := c.Exec(t.Context(), `ALTER DATABASE `+database+` `+what); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestPostgresSetUpWrongly : what a database is set to keeps a new one from being used. The words say so and what to do,
-// reading says the same, and it is waited for.
+// TestPostgresSetUpWrongly : what a database is set to keeps a new one from being used. The words say so and what to
+// do, reading says the same, and it is waited for.
 func TestPostgresSetUpWrongly(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -102,14 +105,14 @@ func TestPostgresSetUpWrongly(t *testing.T) {
 	}{
 		"read only": {"SET default_transaction_read_only = on", "RESET default_transaction_read_only",
 			inbox.ReadOnly, "RESET default_transaction_read_only"},
-		"a schema that is not there": {"SET search_path = 'nowhere'", "RESET search_path", inbox.NotConfigured, "RESET search_path"},
-		"no schema":                  {"SET search_path = ''", "RESET search_path", inbox.NotConfigured, "RESET search_path"},
+		"a schema that is not there": {"SET search_path = 'nowhere'", "RESET search_path", inbox.NotConfigured,
+			"RESET search_path"},
+		"no schema": {"SET search_path = ''", "RESET search_path", inbox.NotConfigured, "RESET search_path"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address := pgtest.URL(t)
 			admin := connect(t, address) // sessions keep what they began with
-			database := pgx.Identifier{admin.Config().Database}.Sanitize()
 			set(t, address, c.wrong)
 			s := started(t, address)
 			waitUnready(t, s, c.words)
@@ -126,9 +129,7 @@ func TestPostgresSetUpWrongly(t *testing.T) {
 				says("ready", s.Ready())
 				says("connecting", s.Connect(t.Context()))
 			}
-			if _, err := admin.Exec(t.Context(), `ALTER DATABASE `+database+` `+c.right); err != nil {
-				t.Fatal(err)
-			}
+			alter(t, admin, c.right)
 			waitReady(t, s)
 			newFill(t, s).mustStore()
 		})
@@ -143,16 +144,16 @@ func TestPostgresMadeReadOnly(t *testing.T) {
 	newFill(t, s).mustStore()
 	admin := connect(t, address)
 	set(t, address, "SET default_transaction_read_only = on")
-	if _, err := admin.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`); err != nil {
+	_, err := admin.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+	if err != nil {
 		t.Fatal(err)
 	}
 	waitUnready(t, s, "RESET default_transaction_read_only")
 	if _, err := s.Bots(t.Context()); err != nil || !inbox.CanRead(s.Ready()) {
 		t.Errorf("reading: %v, %v", err, s.Ready())
 	}
-	if _, err := admin.Exec(t.Context(), `ALTER DATABASE `+pgx.Identifier{admin.Config().Database}.Sanitize()+` RESET default_transaction_read_only`); err != nil {
-		t.Fatal(err)
-	}
+	alter(t, admin, "RESET default_transaction_read_only")
 	waitReady(t, s)
 	newFill(t, s).mustStore()
 }

@@ -297,8 +297,10 @@ func TestDirectoryOfAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(program)
-	cmd.Env = append(os.Environ(), "STORE_TEST_PROCESS=connect", "STORE_TEST_URL=sqlite:"+dir+"/x.db", "GORACE=atexit_sleep_ms=0")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	cmd.Env = append(os.Environ(), "STORE_TEST_PROCESS=connect", "STORE_TEST_URL=sqlite:"+dir+"/x.db",
+		"GORACE=atexit_sleep_ms=0")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL,
+		Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	cmd.Stdin = strings.NewReader("go\n")
 	out, err := cmd.CombinedOutput()
 	want := fmt.Sprintf("user %d cannot write the directory %s: chown %d %s", nobody, dir, nobody, dir)

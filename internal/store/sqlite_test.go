@@ -39,7 +39,8 @@ func newFill(t *testing.T, s *Store) *fill {
 // as updates that were not acknowledged come again.
 func (f *fill) store(size int) error {
 	text := fmt.Sprintf("%d %s", f.next, strings.Repeat("x", size))
-	u := inbox.Update{ID: f.next, Raw: []byte(text), Message: &inbox.IncomingMessage{ChatID: 7, MessageID: f.next, Kind: "text", Text: text, Date: time.Now()}}
+	u := inbox.Update{ID: f.next, Raw: []byte(text),
+		Message: &inbox.IncomingMessage{ChatID: 7, MessageID: f.next, Kind: "text", Text: text, Date: time.Now()}}
 	err := f.s.StoreUpdates(f.t.Context(), f.tenure, []inbox.Update{u}, f.next+1)
 	if err == nil {
 		f.want = append(f.want, text)
@@ -278,7 +279,8 @@ func TestSQLiteFiles(t *testing.T) {
 			t.Errorf("%s has mode %o", suffix, mode)
 		}
 	}
-	for sql, want := range map[string]string{`PRAGMA journal_mode`: "wal", `PRAGMA synchronous`: "2", `PRAGMA foreign_keys`: "1"} {
+	for sql, want := range map[string]string{`PRAGMA journal_mode`: "wal", `PRAGMA synchronous`: "2",
+		`PRAGMA foreign_keys`: "1"} {
 		var have string
 		err := s.read(t.Context(), "test", func(x tx) error { return x.one(to(&have), sql) })
 		if err != nil || have != want {

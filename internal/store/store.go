@@ -2,11 +2,11 @@
 // inbox.OperatorStore. Nearly all SQL is one text for both. What differs is in drivers: package driver says what one
 // must do, and packages sqlite and postgres are the two.
 //
-// It promises the same from both. What a method wrote is on disk when it returned nil. Ids of messages and
-// numbers of events are in the order of commits, so a reader of "everything after n" never misses a row. Times
-// have microseconds. A database that is not there, or goes away, is waited for: methods fail with
-// inbox.ErrUnavailable meanwhile, at once and with the reason in words, and work again afterwards by
-// themselves. The URL, which has a password in it, is in no error and no log line.
+// It promises the same from both. What a method wrote is on disk when it returned nil. Ids of messages and numbers of
+// events are in the order of commits, so a reader of "everything after n" never misses a row. Times have microseconds.
+// A database that is not there, or goes away, is waited for. Meanwhile methods fail with inbox.ErrUnavailable, at once
+// and with the reason in words. Afterwards they work again by themselves. The URL, which has a password in it, is in no
+// error and no log line.
 //
 // It leaves to others when to retry, and the lock on a file that lets one bot at a time run on a host.
 package store
@@ -65,8 +65,8 @@ type Store struct {
 	}
 }
 
-// Open makes the store that url names, postgres://... or sqlite:PATH, without any input or output. It does not
-// fail: what is wrong with the url is what Run, Connect and Ready say.
+// Open makes the store that url names, postgres://... or sqlite:PATH, without any input or output. It does not fail:
+// what is wrong with the url is what Run, Connect and Ready say.
 func Open(url string, log *slog.Logger) *Store {
 	s := newStore(log)
 	var err error
@@ -121,10 +121,10 @@ func Check(url string) error {
 	return s.fatal
 }
 
-// Run connects, waiting for a database that is not there, brings its schema up to date, and then keeps Ready
-// true to the facts and subscribers informed until ctx ends, when it returns nil. It returns early only with an
-// error that wraps exitcode.Config: a person has to mend the configuration. Where that can be done on the side of
-// the database (a password, say), Run may be called again.
+// Run connects, waiting for a database that is not there, and brings its schema up to date. Then it keeps Ready true to
+// the facts and subscribers informed, until ctx ends and it returns nil. It returns early only with an error that wraps
+// exitcode.Config: a person has to mend the configuration. Where that can be done on the side of the database (a
+// password, say), Run may be called again.
 func (s *Store) Run(ctx context.Context) error {
 	s.mu.Lock()
 	if s.db != nil {
@@ -155,8 +155,8 @@ func (s *Store) waitConnected(ctx context.Context) error {
 	}
 }
 
-// Connect tries once to connect and to bring the schema up to date; nil if that was done before. The error
-// wraps exitcode.Config or inbox.ErrUnavailable.
+// Connect tries once to connect and to bring the schema up to date; nil if that was done before. The error wraps
+// exitcode.Config or inbox.ErrUnavailable.
 func (s *Store) Connect(ctx context.Context) error {
 	s.mu.Lock()
 	fatal := s.fatal
@@ -215,8 +215,8 @@ func (s *Store) tryConnect(ctx context.Context) error {
 	return fits(ctx, s.db)
 }
 
-// keepChecked looks after the connection: now and then while all is well, at once after a call has failed, and
-// with growing delays while it is broken.
+// keepChecked looks after the connection: now and then while all is well, at once after a call has failed, and with
+// growing waits while it is broken.
 func (s *Store) keepChecked(ctx context.Context) error {
 	retry := backoff.Backoff{Min: driver.RetryMin, Max: driver.RetryMax}
 	delay := checkEvery
@@ -341,7 +341,8 @@ func (s *Store) report(t *driver.Trouble) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.trouble
-	if s.closed || was != nil && was.Mends == driver.ByRestart || was == nil && t == nil || was != nil && t != nil && *was == *t {
+	same := was == nil && t == nil || was != nil && t != nil && *was == *t
+	if same || s.closed || was != nil && was.Mends == driver.ByRestart {
 		return
 	}
 	s.trouble = t
@@ -526,7 +527,8 @@ func (s *Store) explain(ctx context.Context, w driver.Way, what string, err erro
 			return fmt.Errorf("%s: %w", what, &inbox.Error{Kind: inbox.TooLong,
 				Reason: fmt.Sprintf("it was given up after %s; ask for less, or try again later", s.limits[w])})
 		}
-		return fmt.Errorf("%s: %w", what, busy(fmt.Sprintf("it did not do this within %s; try again in a moment", s.limits[w])))
+		return fmt.Errorf("%s: %w", what,
+			busy(fmt.Sprintf("it did not do this within %s; try again in a moment", s.limits[w])))
 	}
 	if errors.Is(err, context.DeadlineExceeded) { // no connection was made in that time
 		t = &driver.Trouble{Kind: inbox.Unreachable, Reason: "it did not answer in time", Mends: driver.NextCall}

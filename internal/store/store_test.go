@@ -36,6 +36,7 @@ type database struct {
 	goose      goose.Dialect
 	open       func(t *testing.T, url string) *sql.DB // beside the store, for migrations
 	slow       string                                 // a statement that goes on until it is ended
+	active     string                                 // counts those that go on in the server; "" if there is none
 	poison     string                                 // has messages refused that say "poison"
 }
 
@@ -56,7 +57,9 @@ var databases = map[string]database{
 		goose:      goose.DialectPostgres,
 		open:       openPostgres,
 		slow:       `SELECT COUNT(*) FROM generate_series(1, 20000000000)`,
-		poison:     `ALTER TABLE messages ADD CONSTRAINT poison CHECK (text <> 'poison')`,
+		active: `SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()
+			AND state = 'active' AND query LIKE '%generate_series(1, 2%' AND pid <> pg_backend_pid()`,
+		poison: `ALTER TABLE messages ADD CONSTRAINT poison CHECK (text <> 'poison')`,
 	},
 }
 

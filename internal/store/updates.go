@@ -23,7 +23,9 @@ func (s *Store) StoreUpdates(ctx context.Context, t inbox.Tenure, updates []inbo
 }
 
 // storeUpdates applies each update in a savepoint of its own if careful, and keeps what cannot be applied raw.
-func (s *Store) storeUpdates(ctx context.Context, t inbox.Tenure, updates []inbox.Update, nextOffset int64, careful bool) error {
+func (s *Store) storeUpdates(
+	ctx context.Context, t inbox.Tenure, updates []inbox.Update, nextOffset int64, careful bool,
+) error {
 	return s.change(ctx, "store updates", func(l *ledger) error {
 		if err := l.fence(t); err != nil {
 			return err
@@ -64,15 +66,17 @@ func (l *ledger) storeUpdate(botID int64, u inbox.Update, careful bool) error {
 		delete(l.seen, e)
 	}
 	l.lastEvent, l.lastMessage, l.events = event, message, l.events[:events]
-	_, err = l.exec(`UPDATE updates SET problem = $1 WHERE id = $2`, inbox.CleanText("cannot be stored: "+cause.Error()), row)
+	_, err = l.exec(`UPDATE updates SET problem = $1 WHERE id = $2`,
+		inbox.CleanText("cannot be stored: "+cause.Error()), row)
 	return err
 }
 
-// keepRaw stores the update as it came, unless it is there. An id that comes again with other content is
-// another update: Telegram begins anew at random after a week without updates (docs/telegram.md).
+// keepRaw stores the update as it came, unless it is there. An id that comes again with other content is another
+// update: Telegram begins anew at random after a week without updates (docs/telegram.md).
 func (l *ledger) keepRaw(botID int64, u inbox.Update) (row int64, isNew bool, err error) {
 	var raw []byte
-	found, err := l.row(to(&row, &raw), `SELECT id, raw FROM updates WHERE bot_id = $1 AND update_id = $2 AND NOT superseded`, botID, u.ID)
+	found, err := l.row(to(&row, &raw),
+		`SELECT id, raw FROM updates WHERE bot_id = $1 AND update_id = $2 AND NOT superseded`, botID, u.ID)
 	if err != nil {
 		return 0, false, err
 	}
@@ -88,7 +92,8 @@ func (l *ledger) keepRaw(botID int64, u inbox.Update) (row int64, isNew bool, er
 		u.Raw = []byte{}
 	}
 	row, err = l.insert(`INSERT INTO updates (bot_id, update_id, superseded, kind, raw, problem, received_at)
-		VALUES ($1, $2, FALSE, $3, $4, $5, $6)`, botID, u.ID, inbox.CleanText(u.Kind), u.Raw, inbox.CleanText(u.Problem), l.now)
+		VALUES ($1, $2, FALSE, $3, $4, $5, $6)`,
+		botID, u.ID, inbox.CleanText(u.Kind), u.Raw, inbox.CleanText(u.Problem), l.now)
 	return row, true, err
 }
 
@@ -120,7 +125,8 @@ func (l *ledger) applyUpdate(botID, row int64, u inbox.Update) error {
 	if err != nil || conversationID == 0 {
 		return err
 	}
-	_, err = l.exec(`UPDATE updates SET conversation_id = $1, message_id = $2 WHERE id = $3`, conversationID, orNull(messageID), row)
+	_, err = l.exec(`UPDATE updates SET conversation_id = $1, message_id = $2 WHERE id = $3`,
+		conversationID, orNull(messageID), row)
 	if err != nil || inbox.Blank(reply) {
 		return err
 	}
@@ -140,20 +146,23 @@ func (l *ledger) conversationOf(botID, chatID int64, customer inbox.Customer) (i
 	var id int64
 	var was inbox.Customer
 	found, err := l.row(to(&id, &was.ID, &was.Name, &was.Username, &was.Language),
-		`SELECT id, customer_id, customer_name, customer_username, customer_language FROM conversations WHERE bot_id = $1 AND chat_id = $2`, botID, chatID)
+		`SELECT id, customer_id, customer_name, customer_username, customer_language FROM conversations
+		WHERE bot_id = $1 AND chat_id = $2`, botID, chatID)
 	switch {
 	case err != nil:
 		return 0, err
 	case !found:
-		id, err = l.insert(`INSERT INTO conversations (bot_id, chat_id, customer_id, customer_name, customer_username, customer_language,
+		id, err = l.insert(`INSERT INTO conversations
+			(bot_id, chat_id, customer_id, customer_name, customer_username, customer_language,
 				search, status, blocked, last_message_id, created_at, updated_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, 'open', FALSE, 0, $8, $8)`,
 			botID, chatID, customer.ID, customer.Name, customer.Username, customer.Language, search, l.now)
 	case was == customer:
 		return id, nil
 	default:
-		_, err = l.exec(`UPDATE conversations SET customer_id = $1, customer_name = $2, customer_username = $3, customer_language = $4,
-			search = $5, updated_at = $6 WHERE id = $7`, customer.ID, customer.Name, customer.Username, customer.Language, search, l.now, id)
+		_, err = l.exec(`UPDATE conversations SET customer_id = $1, customer_name = $2, customer_username = $3,
+			customer_language = $4, search = $5, updated_at = $6 WHERE id = $7`,
+			customer.ID, customer.Name, customer.Username, customer.Language, search, l.now, id)
 	}
 	if err != nil {
 		return 0, err
@@ -162,14 +171,15 @@ func (l *ledger) conversationOf(botID, chatID int64, customer inbox.Customer) (i
 	return id, nil
 }
 
-// addIncoming stores a customer's message unless it is there. It opens the conversation again, and shows that
+// addIncoming stores a customer's message unless it is there. The message opens the conversation again, and shows that
 // he has not blocked the bot.
 func (l *ledger) addIncoming(botID int64, m inbox.IncomingMessage) (conversationID, id int64, added bool, err error) {
 	conversationID, err = l.conversationOf(botID, m.ChatID, m.Customer)
 	if err != nil {
 		return 0, 0, false, err
 	}
-	found, err := l.row(to(&id), `SELECT id FROM messages WHERE conversation_id = $1 AND telegram_message_id = $2`, conversationID, m.MessageID)
+	found, err := l.row(to(&id), `SELECT id FROM messages WHERE conversation_id = $1 AND telegram_message_id = $2`,
+		conversationID, m.MessageID)
 	if err != nil || found {
 		return conversationID, id, false, err
 	}
@@ -184,11 +194,14 @@ func (l *ledger) addIncoming(botID int64, m inbox.IncomingMessage) (conversation
 	if edited != nil {
 		seen = *edited
 	}
-	_, err = l.exec(`INSERT INTO messages (id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id, author_name,
+	_, err = l.exec(`INSERT INTO messages
+		(id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id, author_name,
 			created_at, telegram_date, telegram_message_id, edited_at, edit_seen, reply_to, thread_id, album_id, delivery, error,
 			details, forward_kind, forward_name)
-		VALUES ($1, $2, $3, 'in', $4, $5, $6, 'customer', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, '', '', $17, $18, $19)`,
-		id, botID, conversationID, m.Kind, m.Text, fold(m.SearchText()), strconv.FormatInt(m.Customer.ID, 10), inbox.CleanText(m.Customer.Name),
+		VALUES ($1, $2, $3, 'in', $4, $5, $6, 'customer', $7, $8,
+			$9, $10, $11, $12, $13, $14, $15, $16, '', '', $17, $18, $19)`,
+		id, botID, conversationID, m.Kind, m.Text, fold(m.SearchText()),
+		strconv.FormatInt(m.Customer.ID, 10), inbox.CleanText(m.Customer.Name),
 		l.now, microsPtr(&m.Date), m.MessageID, edited, seen, orNull(replyTo), m.ThreadID, inbox.CleanText(m.AlbumID),
 		m.Details, forward.Kind, forward.Name)
 	if err != nil {
@@ -197,7 +210,8 @@ func (l *ledger) addIncoming(botID int64, m inbox.IncomingMessage) (conversation
 	if err := l.addAttachments(botID, id, m.Attachments); err != nil {
 		return 0, 0, false, err
 	}
-	n, err := l.exec(`UPDATE conversations SET status = 'open', blocked = FALSE WHERE id = $1 AND (status <> 'open' OR blocked)`, conversationID)
+	n, err := l.exec(`UPDATE conversations SET status = 'open', blocked = FALSE
+		WHERE id = $1 AND (status <> 'open' OR blocked)`, conversationID)
 	if err != nil {
 		return 0, 0, false, err
 	}
@@ -207,9 +221,8 @@ func (l *ledger) addIncoming(botID int64, m inbox.IncomingMessage) (conversation
 	return conversationID, id, true, l.newest(botID, conversationID, id)
 }
 
-// edit changes a stored message, or adds it as edited if it is not there. An edit that is older than one that
-// was seen changes nothing, and one that shows the same as before makes no event: Telegram sends them for link
-// previews too.
+// edit changes a stored message, or adds it as edited if it is not there. An edit that is older than one that was seen
+// changes nothing. One that shows the same as before makes no event: Telegram sends such edits for link previews.
 func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id int64, added bool, err error) {
 	if m.EditedAt == nil {
 		at := fromMicros(l.now)
@@ -220,7 +233,8 @@ func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id 
 		return 0, 0, false, err
 	}
 	var seen int64
-	found, err := l.row(to(&id, &seen), `SELECT id, edit_seen FROM messages WHERE conversation_id = $1 AND telegram_message_id = $2`,
+	found, err := l.row(to(&id, &seen),
+		`SELECT id, edit_seen FROM messages WHERE conversation_id = $1 AND telegram_message_id = $2`,
 		conversationID, m.MessageID)
 	if err != nil {
 		return 0, 0, false, err
@@ -245,11 +259,13 @@ func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id 
 		// file_id is another at each update, file_unique_id is the file's.
 		return a.Kind == b.Kind && a.Name == b.Name && a.FileUniqueID == b.FileUniqueID
 	})
-	same := m.Text == was.Text && m.Kind == was.Kind && m.Details == was.Details && forward == forwardOf(inbox.IncomingMessage{Forwarded: was.Forwarded})
+	same := m.Text == was.Text && m.Kind == was.Kind && m.Details == was.Details &&
+		forward == forwardOf(inbox.IncomingMessage{Forwarded: was.Forwarded})
 	if same && sameFiles {
 		return conversationID, id, false, nil
 	}
-	_, err = l.exec(`UPDATE messages SET kind = $1, text = $2, search = $3, edited_at = $4, details = $5, forward_kind = $6, forward_name = $7 WHERE id = $8`,
+	_, err = l.exec(`UPDATE messages SET kind = $1, text = $2, search = $3, edited_at = $4, details = $5,
+		forward_kind = $6, forward_name = $7 WHERE id = $8`,
 		m.Kind, m.Text, fold(m.SearchText()), at, m.Details, forward.Kind, forward.Name, id)
 	if err != nil {
 		return 0, 0, false, err
@@ -277,7 +293,7 @@ func cleanMessage(m inbox.IncomingMessage) inbox.IncomingMessage {
 	return m
 }
 
-// forwardOf is in two columns; the kind is ” for the customer's own words.
+// forwardOf is what two columns hold. The kind is "" for the customer's own words.
 func forwardOf(m inbox.IncomingMessage) inbox.Forward {
 	if m.Forwarded == nil {
 		return inbox.Forward{}
@@ -303,7 +319,8 @@ func cleanAttachments(list []inbox.Attachment) []inbox.Attachment {
 func (l *ledger) addAttachments(botID, messageID int64, list []inbox.Attachment) error {
 	for _, a := range cleanAttachments(list) {
 		_, err := l.exec(`INSERT INTO attachments (bot_id, message_id, kind, name, media_type, size, file_id, file_unique_id)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, botID, messageID, a.Kind, a.Name, a.MediaType, a.Size, a.FileID, a.FileUniqueID)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			botID, messageID, a.Kind, a.Name, a.MediaType, a.Size, a.FileID, a.FileUniqueID)
 		if err != nil {
 			return err
 		}
@@ -319,7 +336,8 @@ func (l *ledger) resolve(conversationID, telegramID int64) (int64, error) {
 	var id *int64
 	err := l.one(to(&id), `SELECT COALESCE(
 		(SELECT id FROM messages WHERE conversation_id = $1 AND telegram_message_id = $2),
-		(SELECT message_id FROM deliveries WHERE conversation_id = $1 AND telegram_message_id = $2 ORDER BY id LIMIT 1))`, conversationID, telegramID)
+		(SELECT message_id FROM deliveries WHERE conversation_id = $1 AND telegram_message_id = $2 ORDER BY id LIMIT 1))`,
+		conversationID, telegramID)
 	if err != nil || id == nil {
 		return 0, err
 	}

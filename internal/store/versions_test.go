@@ -106,9 +106,11 @@ func TestASchemaThatAsksForMore(t *testing.T) {
 		case <-time.After(checkEvery + time.Second): // it has looked at least once
 		}
 		migrateFurther(t, kind, address, "additive", "removing")
-		words := fmt.Sprintf("it has version %d and asks for programs that know version 1000, this one knows up to %d", driver.NewestSchema+2, driver.NewestSchema)
+		words := fmt.Sprintf("it has version %d and asks for programs that know version 1000, this one knows up to %d",
+			driver.NewestSchema+2, driver.NewestSchema)
 		err := <-ended
-		if exitcode.Of(err) != exitcode.Config || !strings.Contains(err.Error(), words) || !strings.Contains(fmt.Sprint(s.Ready()), words) {
+		if exitcode.Of(err) != exitcode.Config || !strings.Contains(err.Error(), words) ||
+			!strings.Contains(fmt.Sprint(s.Ready()), words) {
 			t.Errorf("ended with %v; it says %v", err, s.Ready())
 		}
 		wantConfigError(t, address, words)
@@ -129,7 +131,8 @@ func TestMigrationsOnlyAdd(t *testing.T) {
 				t.Fatal(err)
 			}
 			if found := breaks.FindString(string(b)); found != "" && !says.Match(b) {
-				t.Errorf("%s/%s: %q breaks programs that know the schema before it: raise schema_compat.oldest with it", kind, name, found)
+				t.Errorf("%s/%s: %q breaks programs that know the schema before it: "+
+					"raise schema_compat.oldest with it", kind, name, found)
 			}
 		}
 	}

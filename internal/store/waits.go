@@ -6,8 +6,8 @@ import (
 	"tandem/internal/inbox"
 )
 
-// beyond is further ahead than anything is held back, in microseconds: a delivery that is, was so by a clock that has
-// been put right since, and is due.
+// beyond is further ahead than anything is held back, in microseconds. A delivery that is held back until then was so
+// by a clock that has been put right since. It is due.
 const beyond = int64((inbox.MaxHold + 10*time.Minute) / time.Microsecond)
 
 // addWaits says of each listed answer that is queued what it waits for.
@@ -26,8 +26,10 @@ func addWaits(t tx, list []inbox.Message) error {
 		h, known := heads[m.ConversationID]
 		if !known {
 			h = &head{}
-			found, err := t.row(to(&h.message, &h.notBefore, &h.paused, &h.error, &h.sendsAt), `SELECT d.message_id, d.not_before, d.paused_until, d.error, b.sends_at
-				FROM deliveries d JOIN bots b ON b.id = d.bot_id WHERE d.conversation_id = $1 AND d.turn AND d.state = 'queued'`, m.ConversationID)
+			found, err := t.row(to(&h.message, &h.notBefore, &h.paused, &h.error, &h.sendsAt),
+				`SELECT d.message_id, d.not_before, d.paused_until, d.error, b.sends_at
+				FROM deliveries d JOIN bots b ON b.id = d.bot_id
+				WHERE d.conversation_id = $1 AND d.turn AND d.state = 'queued'`, m.ConversationID)
 			if err != nil {
 				return err
 			}
@@ -47,7 +49,8 @@ func addWaits(t tx, list []inbox.Message) error {
 			why += "; it is tried again every hour"
 		}
 		if sendsAt := fromMicros(h.sendsAt); sendsAt.After(until) {
-			why, until = "Telegram asks this bot for a pause in all that it sends; one message tries then whether it is over", sendsAt
+			why = "Telegram asks this bot for a pause in all that it sends; one message tries then whether it is over"
+			until = sendsAt
 		}
 		if !until.After(now) {
 			continue
@@ -70,7 +73,8 @@ func (l *ledger) waitsChanged(condition string, arg int64) error {
 	list, err := all(l.tx, func(scan func(...any) error) (a answer, err error) {
 		return a, scan(&a.bot, &a.conversation, &a.message)
 	}, `SELECT DISTINCT d.bot_id, d.conversation_id, d.message_id FROM deliveries d
-		WHERE d.state = 'queued' AND d.state IN ('queued', 'sending') AND `+condition+` ORDER BY d.message_id LIMIT $2`, arg, waitsAtOnce)
+		WHERE d.state = 'queued' AND d.state IN ('queued', 'sending') AND `+condition+`
+		ORDER BY d.message_id LIMIT $2`, arg, waitsAtOnce)
 	for _, a := range list {
 		l.event(inbox.MessageUpdated, a.bot, a.conversation, a.message)
 	}

@@ -42,8 +42,9 @@ func TestPoisonousUpdate(t *testing.T) {
 		var updates []inbox.Update
 		for i, text := range []string{"one", "poison", "three"} {
 			id := int64(i + 1)
-			updates = append(updates, inbox.Update{ID: id, Raw: []byte(text), Reply: "reply to " + text, Message: &inbox.IncomingMessage{
-				ChatID: id, MessageID: id, Kind: "text", Text: text, Customer: inbox.Customer{ID: id, Name: "n"}}})
+			updates = append(updates, inbox.Update{ID: id, Raw: []byte(text), Reply: "reply to " + text,
+				Message: &inbox.IncomingMessage{
+					ChatID: id, MessageID: id, Kind: "text", Text: text, Customer: inbox.Customer{ID: id, Name: "n"}}})
 		}
 		if err := s.StoreUpdates(t.Context(), tenure, updates, 4); err != nil {
 			t.Fatal(err)
@@ -160,7 +161,8 @@ func TestPruneOld(t *testing.T) {
 		f := newFill(t, s)
 		f.mustStore()
 		old, _ := s.LastEvent(t.Context())
-		if _, _, err := s.AddAnswer(t.Context(), 1, inbox.Answer{Text: "a", Key: "k", Author: inbox.Author{Kind: inbox.ByAPI, ID: "1"}}); err != nil {
+		if _, _, err := s.AddAnswer(t.Context(), 1,
+			inbox.Answer{Text: "a", Key: "k", Author: inbox.Author{Kind: inbox.ByAPI, ID: "1"}}); err != nil {
 			t.Fatal(err)
 		}
 		// The events so far, the key, and a session are of eight days ago.
@@ -235,7 +237,8 @@ func (c planConn) explain(ctx context.Context, sql string, args []any) {
 	for r.Next() {
 		var id, parent, unused int
 		var detail string
-		if r.Scan(&id, &parent, &unused, &detail) != nil || !strings.HasPrefix(detail, "SCAN ") && !strings.Contains(detail, "TEMP B-TREE") {
+		if r.Scan(&id, &parent, &unused, &detail) != nil ||
+			!strings.HasPrefix(detail, "SCAN ") && !strings.Contains(detail, "TEMP B-TREE") {
 			continue
 		}
 		c.p.mu.Lock()
@@ -260,8 +263,9 @@ func TestPlans(t *testing.T) {
 	tenure, err := s.TakeOver(ctx, 1, "test")
 	errs := []error{err}
 	do := func(err error) { errs = append(errs, err) }
-	u := inbox.Update{ID: 1, Raw: []byte("x"), Reply: "r", Message: &inbox.IncomingMessage{ChatID: 1, MessageID: 1, ReplyTo: 5, Text: "t",
-		Attachments: []inbox.Attachment{{Kind: "photo"}}}}
+	u := inbox.Update{ID: 1, Raw: []byte("x"), Reply: "r",
+		Message: &inbox.IncomingMessage{ChatID: 1, MessageID: 1, ReplyTo: 5, Text: "t",
+			Attachments: []inbox.Attachment{{Kind: "photo"}}}}
 	do(s.StoreUpdates(ctx, tenure, []inbox.Update{u}, 2))
 	u.ID, u.Edit, u.Message = 2, u.Message, nil
 	now := time.Now()
@@ -274,7 +278,8 @@ func TestPlans(t *testing.T) {
 		if do(err); len(list) == 0 {
 			break
 		}
-		do(s.RecordOutcome(ctx, tenure, inbox.Outcome{DeliveryID: list[0].ID, Attempt: list[0].Attempt, State: inbox.Failed, Blocked: true}))
+		do(s.RecordOutcome(ctx, tenure, inbox.Outcome{DeliveryID: list[0].ID, Attempt: list[0].Attempt, State: inbox.Failed,
+			Blocked: true}))
 	}
 	_, err = s.RetryAnswer(ctx, m.ID)
 	do(err)
@@ -300,7 +305,8 @@ func TestPlans(t *testing.T) {
 		switch {
 		case strings.Contains(detail, "SCAN e"), strings.Contains(detail, "SCAN oldest"), // a page of events, cut before
 			strings.Contains(sql, ") found ORDER BY"), // what a search found, cut before
-			strings.Contains(sql, "MAX(seq)"), strings.Contains(detail, "CONSTANT ROW"), strings.Contains(detail, "VALUES CLAUSE"):
+			strings.Contains(sql, "MAX(seq)"),
+			strings.Contains(detail, "CONSTANT ROW"), strings.Contains(detail, "VALUES CLAUSE"):
 		default:
 			t.Errorf("%s\n%s", detail, sql)
 		}

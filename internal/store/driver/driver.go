@@ -1,6 +1,6 @@
 // Package driver is the seam between the store and its databases: what a database must do (Database and Conn), what
-// each says in its own way (Dialect), and what all of them share. The latter are the lanes in which callers wait for a
-// connection, the reading of migrations, and the words for a trouble.
+// each says in words of its own (Dialect), and what all of them share. They share the lanes in which callers wait for a
+// connection, the way in which migrations are run, and the shape of a trouble.
 //
 // It knows no database but by name, in words for people. Each has a package of its own beside this one, with its
 // migrations. Only internal/store imports those packages, which a test in test/ keeps.

@@ -38,8 +38,10 @@ func (p *DB) Diagnose(err error) *driver.Trouble {
 	case errors.Is(err, errStandby):
 		return &driver.Trouble{Kind: inbox.ReadOnly, Reason: err.Error(), Reading: true}
 	case errors.Is(err, errReadOnly):
-		return &driver.Trouble{Kind: inbox.ReadOnly, Reading: true, Fresh: true, Reason: fmt.Sprintf("default_transaction_read_only is on for user %q in database %q, so nothing can be written: "+
-			"run ALTER DATABASE ... RESET default_transaction_read_only, or the same with ALTER ROLE or ALTER SYSTEM, or take it out of %s, wherever it was set", c.User, c.Database, p.setting)}
+		return &driver.Trouble{Kind: inbox.ReadOnly, Reading: true, Fresh: true, Reason: fmt.Sprintf(
+			"default_transaction_read_only is on for user %q in database %q, so nothing can be written: "+
+				"run ALTER DATABASE ... RESET default_transaction_read_only, or the same with ALTER ROLE or "+
+				"ALTER SYSTEM, or take it out of %s, wherever it was set", c.User, c.Database, p.setting)}
 	case errors.Is(err, puddle.ErrClosedPool):
 		return &driver.Trouble{Kind: inbox.NotConnected, Reason: "closed", Mends: driver.ByRestart}
 	}
@@ -49,8 +51,10 @@ func (p *DB) Diagnose(err error) *driver.Trouble {
 	}
 	var noSchema schemaError
 	if errors.As(err, &noSchema) {
-		return &driver.Trouble{Kind: inbox.NotConfigured, Fresh: true, Reason: fmt.Sprintf("user %q finds no schema in database %q: its search_path is %s, and names none that is there and that it may use. "+
-			"Run ALTER DATABASE ... RESET search_path (or ALTER ROLE ...), or CREATE SCHEMA, or GRANT USAGE, CREATE ON SCHEMA ... TO ...",
+		return &driver.Trouble{Kind: inbox.NotConfigured, Fresh: true, Reason: fmt.Sprintf(
+			"user %q finds no schema in database %q: its search_path is %s, and names none that is there and that it "+
+				"may use. Run ALTER DATABASE ... RESET search_path (or ALTER ROLE ...), or CREATE SCHEMA, or "+
+				"GRANT USAGE, CREATE ON SCHEMA ... TO ...",
 			c.User, c.Database, cmp.Or(noSchema.path, "empty"))}
 	}
 	var e *pgconn.PgError
@@ -61,18 +65,24 @@ func (p *DB) Diagnose(err error) *driver.Trouble {
 	switch e.Code {
 	case "0A000":
 		var connect *pgconn.ConnectError
-		if errors.As(err, &connect) { // what it asks for is UTF-8, which PostgreSQL translates into every encoding but this one
+		// A connection asks for UTF-8, which PostgreSQL translates into every encoding but this one.
+		if errors.As(err, &connect) {
 			return p.wrongEncoding("MULE_INTERNAL", "; "+said)
 		}
 		return nil
 	case "28P01":
-		return &driver.Trouble{Kind: inbox.Refused, Mends: driver.ByPerson, Reason: p.setting + fmt.Sprintf(": the server refuses the password of user %q; %s", c.User, said)}
+		return &driver.Trouble{Kind: inbox.Refused, Mends: driver.ByPerson,
+			Reason: fmt.Sprintf("%s: the server refuses the password of user %q; %s", p.setting, c.User, said)}
 	case "28000":
-		return &driver.Trouble{Kind: inbox.Refused, Mends: driver.ByPerson, Reason: p.setting + fmt.Sprintf(": the server refuses user %q; %s", c.User, said)}
+		return &driver.Trouble{Kind: inbox.Refused, Mends: driver.ByPerson,
+			Reason: fmt.Sprintf("%s: the server refuses user %q; %s", p.setting, c.User, said)}
 	case "3D000":
-		return &driver.Trouble{Kind: inbox.Refused, Mends: driver.ByPerson, Reason: p.setting + fmt.Sprintf(": the server has no database %q: create it (createdb), or name another; %s", c.Database, said)}
+		return &driver.Trouble{Kind: inbox.Refused, Mends: driver.ByPerson,
+			Reason: fmt.Sprintf("%s: the server has no database %q: create it (createdb), or name another; %s",
+				p.setting, c.Database, said)}
 	case "42501":
-		return &driver.Trouble{Kind: inbox.Refused, Reason: fmt.Sprintf("user %q lacks a right in database %q: make it the owner (ALTER DATABASE ... OWNER TO ...); %s", c.User, c.Database, said)}
+		return &driver.Trouble{Kind: inbox.Refused, Reason: fmt.Sprintf("user %q lacks a right in database %q: "+
+			"make it the owner (ALTER DATABASE ... OWNER TO ...); %s", c.User, c.Database, said)}
 	case "25006":
 		return &driver.Trouble{Kind: inbox.ReadOnly, Reason: said, Reading: true, Fresh: true}
 	case "57014", "55P03", "25P03", "25P04", "40001", "40P01":
@@ -103,8 +113,10 @@ func (p *DB) Late(err error) bool {
 
 func (p *DB) wrongEncoding(encoding, said string) *driver.Trouble {
 	name := p.config.ConnConfig.Database
-	return &driver.Trouble{Kind: inbox.NotConfigured, Mends: driver.ByPerson, Reason: fmt.Sprintf("%s: database %q has the encoding %s, which cannot hold what people write: want UTF8. "+
-		"An encoding cannot be changed: make another database (createdb -E UTF8 -T template0 NAME) and name that one, or drop this one if it is empty and make it so%s",
+	return &driver.Trouble{Kind: inbox.NotConfigured, Mends: driver.ByPerson, Reason: fmt.Sprintf(
+		"%s: database %q has the encoding %s, which cannot hold what people write: want UTF8. An encoding cannot be "+
+			"changed: make another database (createdb -E UTF8 -T template0 NAME) and name that one, or drop this one "+
+			"if it is empty and make it so%s",
 		p.setting, name, encoding, said)}
 }
 
@@ -120,7 +132,8 @@ func (p *DB) diagnoseNetwork(err error) *driver.Trouble {
 	var parse *pgconn.ParseConfigError
 	switch {
 	case errors.As(err, &parse):
-		return &driver.Trouble{Kind: inbox.NotConfigured, Reason: (&driver.BadURL{Rule: driver.Rule}).Error(), Mends: driver.ByPerson}
+		return &driver.Trouble{Kind: inbox.NotConfigured, Mends: driver.ByPerson,
+			Reason: (&driver.BadURL{Rule: driver.Rule}).Error()}
 	case errors.As(err, &dns):
 		return &driver.Trouble{Kind: inbox.Unreachable, Reason: fmt.Sprintf("the name %q does not resolve", dns.Name)}
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
@@ -131,7 +144,8 @@ func (p *DB) diagnoseNetwork(err error) *driver.Trouble {
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.As(err, &network), pgconn.SafeToRetry(err):
 		return &driver.Trouble{Kind: inbox.Unreachable, Reason: "the connection to PostgreSQL at " + server + " broke"}
 	case errors.As(err, &connect):
-		return &driver.Trouble{Kind: inbox.Unreachable, Reason: fmt.Sprintf("no connection to PostgreSQL at %s: %v", server, connect.Unwrap())}
+		return &driver.Trouble{Kind: inbox.Unreachable,
+			Reason: fmt.Sprintf("no connection to PostgreSQL at %s: %v", server, connect.Unwrap())}
 	}
 	return nil
 }

@@ -25,11 +25,11 @@ const (
 	parkFor = inbox.LockKnown - pingDeadline
 )
 
-// lockSettings are for the session that holds the lock. The first ends it when its holder has asked nothing for
-// LockLease, as one that is frozen, or gone behind something that keeps its connection open. The others tell the
-// kernel of the server to give up a host that acknowledges nothing: by default after hours. They are set by
-// statements, as PgBouncer refuses them in the start of a connection. On a Unix socket the last four have no
-// effect, and before version 14 the first is not known.
+// lockSettings are for the session that holds the lock. The first ends the session when its holder has asked nothing
+// for LockLease: it is frozen, or gone behind something that keeps its connection open. The others tell the kernel of
+// the server to give up a host that acknowledges nothing, which takes hours by default. They are set by statements, as
+// PgBouncer refuses them at the start of a connection. On a Unix socket the last four have no effect. Before version
+// 14 the first is not known.
 var lockSettings = []string{
 	fmt.Sprintf(`SET idle_session_timeout = %d`, inbox.LockLease.Milliseconds()),
 	`SET tcp_keepalives_idle = 5`,
@@ -38,10 +38,11 @@ var lockSettings = []string{
 	fmt.Sprintf(`SET tcp_user_timeout = %d`, inbox.LockGiven.Milliseconds()),
 }
 
-// PollLock takes the session's advisory lock of the bot on a connection of its own: one from the pool would be
-// closed when it gets old. It tries now and then instead of waiting in the server, where a wait could not be
-// told from a line that went dead.
-func (p *DB) PollLock(ctx context.Context, botID int64, instance string, waiting func(holder string)) (inbox.PollLock, error) {
+// PollLock takes the session's advisory lock of the bot on a connection of its own: one from the pool would be closed
+// when it gets old. It tries now and then. A wait in the server could not be told from a line that went dead.
+func (p *DB) PollLock(
+	ctx context.Context, botID int64, instance string, waiting func(holder string),
+) (inbox.PollLock, error) {
 	var told string
 	retry := backoff.Backoff{Min: driver.RetryMin, Max: driver.RetryMax}
 	for {
@@ -65,7 +66,9 @@ func (p *DB) PollLock(ctx context.Context, botID int64, instance string, waiting
 }
 
 // tryPollLock tries on one connection until it has the lock, the connection breaks or ctx ends.
-func (p *DB) tryPollLock(ctx context.Context, botID int64, instance string, waiting func(string), told *string) (*advisoryLock, error) {
+func (p *DB) tryPollLock(
+	ctx context.Context, botID int64, instance string, waiting func(string), told *string,
+) (*advisoryLock, error) {
 	config := p.lock.Copy()
 	config.RuntimeParams["application_name"] = applicationName(botID, instance)
 	open, cancel := context.WithTimeout(ctx, driver.OpenTimeout)
@@ -114,7 +117,8 @@ func tryAdvisory(ctx context.Context, c *pgx.Conn, botID int64) (got bool, holde
 	ctx, cancel := context.WithTimeout(ctx, pingDeadline)
 	defer cancel()
 	key := lockKey(botID)
-	if err := c.QueryRow(ctx, `SELECT pg_try_advisory_lock($1::int, $2::int)`, lockClass, key).Scan(&got); err != nil || got {
+	err = c.QueryRow(ctx, `SELECT pg_try_advisory_lock($1::int, $2::int)`, lockClass, key).Scan(&got)
+	if err != nil || got {
 		return got, "", err
 	}
 	// A session may see another user's application_name only with pg_read_all_stats: then it is empty.
@@ -141,8 +145,8 @@ func tryAdvisory(ctx context.Context, c *pgx.Conn, botID int64) (got bool, holde
 	return false, holder, nil
 }
 
-// lockKey is the second half of a bot's advisory lock. Ids have 54 bits: folded, two bots that share one would
-// wait for each other, which is one chance in four thousand million.
+// lockKey is the second half of a bot's advisory lock. Ids have 54 bits and a key has 32. Two bots that share a key
+// would wait for each other, which is one chance in four thousand million.
 func lockKey(botID int64) int32 {
 	h := uint64(botID) * 0x9e3779b97f4a7c15 // Fibonacci hashing: the high bits depend on all of the id
 	key := int32(h >> 32)
@@ -152,8 +156,8 @@ func lockKey(botID int64) int32 {
 	return key
 }
 
-// applicationName says in pg_stat_activity, and to who waits, who holds the lock. The server cuts it at 63
-// bytes and replaces what is not printable ASCII.
+// applicationName says in pg_stat_activity, and to those who wait, who holds the lock. The server cuts it at 63 bytes
+// and replaces what is not printable ASCII.
 func applicationName(botID int64, instance string) string {
 	name := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
@@ -187,13 +191,15 @@ func (p *DB) mayHold(ctx context.Context, c *pgx.Conn) error {
 	if pooled, err := isPooled(ctx, c); err != nil {
 		return err
 	} else if pooled {
-		return exitcode.With(exitcode.Config, fmt.Errorf("%s: a connection pooler (PgBouncer or the like) stands before PostgreSQL, through which the polling lock cannot be held: give the address of PostgreSQL itself in %s (%s may stay as it is)", setting, lockSetting, "DATABASE_URL"))
+		return exitcode.With(exitcode.Config, fmt.Errorf("%s: a connection pooler (PgBouncer or the like) stands before "+
+			"PostgreSQL, through which the polling lock cannot be held: give the address of PostgreSQL itself in %s "+
+			"(DATABASE_URL may stay as it is)", setting, lockSetting))
 	}
 	if !p.lockApart {
 		return nil
 	}
-	// A replica has the identifier of its primary: a failover, in which the two addresses lead to different
-	// servers for a while, is told apart from a mistake. TakeOver looks whether the lock is where the data is.
+	// A replica has the identifier of its primary. So a failover, in which the two addresses lead to different servers
+	// for a while, is told apart from a mistake. TakeOver looks whether the lock is where the data is.
 	const which = `SELECT current_database(), system_identifier FROM pg_control_system()`
 	var here, there struct {
 		name string
@@ -206,7 +212,9 @@ func (p *DB) mayHold(ctx context.Context, c *pgx.Conn) error {
 		return err
 	}
 	if here != there {
-		return exitcode.With(exitcode.Config, fmt.Errorf("%s: it leads to database %q and DATABASE_URL to %q, or to two servers that are no replicas of each other: the polling lock guards only in the database that has the data, so give the direct address of that one", lockSetting, here.name, there.name))
+		return exitcode.With(exitcode.Config, fmt.Errorf("%s: it leads to database %q and DATABASE_URL to %q, or to two "+
+			"servers that are no replicas of each other: the polling lock guards only in the database that has the "+
+			"data, so give the direct address of that one", lockSetting, here.name, there.name))
 	}
 	return nil
 }
@@ -231,8 +239,8 @@ func holdAdvisory(c *pgx.Conn, botID int64, asked time.Time) *advisoryLock {
 	return l
 }
 
-// guard reads from the connection, which tells within a millisecond that the server has ended it, and between
-// reads asks whether the server answers, which tells of a line that went dead.
+// guard reads from the connection, which tells within a millisecond that the server has ended it. Between reads it asks
+// whether the server answers, which tells of a line that went dead.
 func (l *advisoryLock) guard(ctx context.Context) {
 	for {
 		park, cancel := context.WithTimeout(ctx, parkFor)

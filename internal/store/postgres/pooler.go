@@ -24,9 +24,9 @@ func (p *pooler) forget() {
 	p.known = false
 }
 
-// adapt makes one connection fit what it leads to. A pooler gives each transaction another session of the server, and
-// older ones do not know that a client has prepared a statement in the one before: statements are then sent as
-// a whole each time.
+// adapt makes one connection fit what it leads to. A pooler gives each transaction another session of the server. An
+// older pooler does not know that a client has prepared a statement in the session before. So statements are sent as a
+// whole each time.
 func (p *DB) adapt(ctx context.Context, c *pgx.ConnConfig) error {
 	k := &p.pooler
 	k.mu.Lock()

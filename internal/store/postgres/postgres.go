@@ -1,6 +1,6 @@
 // Package postgres is the store's driver for PostgreSQL, with pgx. It has a pool of connections for each way, one
-// connection that listens for commits, and one that holds the polling lock. It finds out for itself whether a connection
-// pooler stands before the server.
+// connection that listens for commits, and one that holds the polling lock. It finds out for itself whether a pooler
+// stands before the server.
 package postgres
 
 import (
@@ -37,10 +37,11 @@ const (
 	goodbye      = 500 * time.Millisecond
 )
 
-// beginWrite sets the limits of a writing transaction together with its begin, in one message and for this
-// transaction only, so that it works through a pooler too. A client that vanished must not keep the row of
-// counters, on which everybody waits: the kernel's keepalive would take two hours to notice.
-const beginWrite = `begin; set local lock_timeout = '10s'; set local statement_timeout = '30s'; set local idle_in_transaction_session_timeout = '10s'`
+// beginWrite sets the limits of a writing transaction together with its begin, in one message. They are for this
+// transaction only, so that it works through a pooler too. A client that vanished must not keep the row of counters, on
+// which everybody waits: the kernel's keepalive would take two hours to notice.
+const beginWrite = `begin; set local lock_timeout = '10s'; set local statement_timeout = '30s';
+	set local idle_in_transaction_session_timeout = '10s'`
 
 //go:embed migrations
 var migrations embed.FS
@@ -48,8 +49,7 @@ var migrations embed.FS
 // Migrations are those of the schema for PostgreSQL.
 var Migrations = driver.Folder(migrations, "migrations")
 
-// DB is a PostgreSQL server, used through a pool for each way, by one connection that listens, and by one that holds the
-// polling lock.
+// DB is a PostgreSQL server.
 type DB struct {
 	driver.Common
 
@@ -85,8 +85,8 @@ func New(url string) (*DB, error) {
 		config.MaxConns = poolSize
 	}
 	config.HealthCheckPeriod = 30 * time.Second
-	// Closing says goodbye and waits for the answer, 15 s on a line that went dead, and meanwhile the connection
-	// counts: the pool would be full of such, and the process would not end.
+	// Closing says goodbye and waits for the answer, 15 s on a line that went dead. Meanwhile the connection counts: the
+	// pool would be full of such connections, and the process would not end.
 	config.BeforeClose = func(c *pgx.Conn) { c.PgConn().Conn().SetDeadline(time.Now().Add(goodbye)) }
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "tandem"
@@ -191,13 +191,15 @@ func (p *DB) Read(ctx context.Context, w driver.Way, f func(driver.Conn) error) 
 	if w != driver.Search {
 		return f(pgxConn{p.pools[w]})
 	}
-	// The server itself ends a search a little before we would: through a pooler nobody else can, and the connection lives on.
-	// A search is one process there. With workers beside it two searches keep six processors from everybody else.
+	// The server itself ends a search, a little before we would. Through a pooler nobody else can. And the connection
+	// lives on. A search is one process there. With workers beside it two searches keep six processors from everybody
+	// else.
 	limit := driver.Limits[driver.Search]
 	if d, ok := ctx.Deadline(); ok {
 		limit = time.Until(d)
 	}
-	begin := fmt.Sprintf(`begin read only; set local max_parallel_workers_per_gather = 0; set local statement_timeout = %d`, max(limit*9/10, time.Millisecond).Milliseconds())
+	begin := fmt.Sprintf(`begin read only; set local max_parallel_workers_per_gather = 0;
+		set local statement_timeout = %d`, max(limit*9/10, time.Millisecond).Milliseconds())
 	t, err := p.pools[w].BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
 	if err != nil {
 		return err
@@ -215,8 +217,8 @@ func (p *DB) Write(ctx context.Context, f func(driver.Conn) error) error {
 		return err
 	}
 	err = f(pgxConn{t})
-	// Not with ctx: a commit that was begun is waited for, so that its outcome is known, and a rollback by a
-	// closed connection would cost a new one.
+	// Not with ctx: a commit that was begun is waited for, so that its outcome is known. And a rollback by closing the
+	// connection would cost a new one.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingDeadline)
 	defer cancel()
 	if err != nil {
@@ -242,7 +244,8 @@ func (p *DB) Migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = p.pools[driver.Health].QueryRow(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM `+driver.VersionTable+` WHERE is_applied`).Scan(&have)
+	err = p.pools[driver.Health].QueryRow(ctx, `SELECT COALESCE(MAX(version_id), 0)
+		FROM `+driver.VersionTable+` WHERE is_applied`).Scan(&have)
 	leave()
 	if code := sqlState(err); err != nil && code != "42P01" {
 		return fmt.Errorf("read the version of the schema: %w", err)
@@ -250,8 +253,8 @@ func (p *DB) Migrate(ctx context.Context) error {
 	if have >= driver.NewestSchema {
 		return nil
 	}
-	// The lock belongs to a transaction and not to a session, so that a pooler cannot keep it. It is taken before
-	// goose makes its table: two that make one table at the same moment fail in spite of IF NOT EXISTS.
+	// The lock belongs to a transaction and not to a session, so that a pooler cannot keep it. It is taken before goose
+	// makes its table: two that make one table at the same moment fail in spite of IF NOT EXISTS.
 	config := p.config.ConnConfig.Copy()
 	if err := p.adapt(ctx, config); err != nil {
 		return err
@@ -261,7 +264,9 @@ func (p *DB) Migrate(ctx context.Context) error {
 		return err
 	}
 	defer locker.Close(context.WithoutCancel(ctx))
-	if _, err := locker.Exec(ctx, `begin; set local idle_in_transaction_session_timeout = 0; set local statement_timeout = 0; set local lock_timeout = 0`); err != nil {
+	_, err = locker.Exec(ctx, `begin; set local idle_in_transaction_session_timeout = 0;
+		set local statement_timeout = 0; set local lock_timeout = 0`)
+	if err != nil {
 		return err
 	}
 	if _, err := locker.Exec(ctx, `SELECT pg_advisory_xact_lock($1::int, $2::int)`, lockClass, migrateLock); err != nil {
@@ -274,7 +279,8 @@ func (p *DB) Migrate(ctx context.Context) error {
 
 func (p *DB) Check(ctx context.Context, after *driver.Trouble) error {
 	if after != nil && (!after.Reading || after.Fresh) {
-		p.each((*pgxpool.Pool).Reset) // connections from before are broken, and would be found out one failed call at a time
+		// Connections from before are broken, and would be found out one failed call at a time.
+		p.each((*pgxpool.Pool).Reset)
 		p.pooler.forget()
 	}
 	leave, err := p.lanes[driver.Health].Enter(ctx, driver.Health)
@@ -284,8 +290,9 @@ func (p *DB) Check(ctx context.Context, after *driver.Trouble) error {
 	defer leave()
 	var standby, readOnly bool
 	var encoding, schema, path string
-	err = p.pools[driver.Health].QueryRow(ctx, `SELECT pg_is_in_recovery(), current_setting('server_encoding'), current_setting('transaction_read_only')::bool,
-		COALESCE(current_schema()::text, ''), current_setting('search_path')`).Scan(&standby, &encoding, &readOnly, &schema, &path)
+	err = p.pools[driver.Health].QueryRow(ctx, `SELECT pg_is_in_recovery(), current_setting('server_encoding'),
+		current_setting('transaction_read_only')::bool, COALESCE(current_schema()::text, ''),
+		current_setting('search_path')`).Scan(&standby, &encoding, &readOnly, &schema, &path)
 	switch {
 	case err != nil:
 		return err
@@ -307,12 +314,14 @@ func (p *DB) Check(ctx context.Context, after *driver.Trouble) error {
 	})
 }
 
-// encodingError : the database cannot hold what people write. SQL_ASCII takes any bytes for text, the others lack letters.
+// encodingError : the database cannot hold what people write. SQL_ASCII takes any bytes for text, and the others lack
+// letters.
 type encodingError struct{ encoding string }
 
 func (e encodingError) Error() string { return "the database has the encoding " + e.encoding }
 
-// schemaError : no schema that the search path names is there and may be used, so no table is found and none can be made.
+// schemaError : no schema that the search path names is there and may be used. So no table is found, and none can be
+// made.
 type schemaError struct{ path string }
 
 func (e schemaError) Error() string { return "no schema of the search path can be used: " + e.path }

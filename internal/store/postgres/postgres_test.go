@@ -7,7 +7,7 @@ import (
 	"tandem/internal/store/driver"
 )
 
-// TestASearchIsOneProcessOfTheServer : it has no workers beside it, which would take the processors from all the others.
+// TestASearchIsOneProcessOfTheServer : it has no workers beside it, which would take the processors from all others.
 func TestASearchIsOneProcessOfTheServer(t *testing.T) {
 	t.Parallel()
 	p, err := New(pgtest.URL(t))

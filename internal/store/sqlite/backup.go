@@ -56,8 +56,8 @@ func BackupTo(ctx context.Context, file string, w io.Writer) error {
 	return err
 }
 
-// Restore puts the copy that r gives, which Backup made, in the place of the database file. Nobody may
-// use that meanwhile; whoever has it open is an error. What was there is kept beside it under the name that is returned,
+// Restore puts the copy that r gives, which Backup made, in the place of the database file. Nobody may use that
+// meanwhile: it is an error if anybody has it open. What was there is kept beside it under the name that is returned,
 // "" where there was nothing. A copy that is damaged, no database of ours or of a later schema changes nothing.
 func Restore(ctx context.Context, file string, r io.Reader) (kept string, err error) {
 	draft, err := draftBeside(file)
@@ -161,7 +161,8 @@ func checkCopy(ctx context.Context, path string) error {
 		return fmt.Errorf("the copy is damaged: %s", said)
 	}
 	var have int64
-	err = db.QueryRowContext(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM `+driver.VersionTable+` WHERE is_applied`).Scan(&have)
+	err = db.QueryRowContext(ctx, `SELECT COALESCE(MAX(version_id), 0)
+		FROM `+driver.VersionTable+` WHERE is_applied`).Scan(&have)
 	if err != nil || have == 0 {
 		return fmt.Errorf("the copy is no database of Tandem (%v)", err)
 	}
@@ -175,9 +176,9 @@ func checkCopy(ctx context.Context, path string) error {
 	return driver.Judge(have, oldest)
 }
 
-// unused says whether a process has the database open: each holds a lock on some bytes of the file as long as it has
-// (https://www.sqlite.org/fileformat2.html#the_lock_byte_page), which can be seen without opening it as a database,
-// so that a damaged one can be replaced.
+// unused is an error if a process has the database open. Such a process holds a lock on some bytes of the file
+// (https://www.sqlite.org/fileformat2.html#the_lock_byte_page). That can be seen without opening the file as a
+// database, so a damaged one can be replaced, too.
 func unused(file string) error {
 	f, err := os.OpenFile(file, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {

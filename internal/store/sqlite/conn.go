@@ -35,8 +35,8 @@ func (w *writer) transaction(ctx context.Context, f func(driver.Conn) error) err
 		w.conn, w.used = c, &statements{prepare: c.PrepareContext}
 	}
 	if _, err := w.conn.ExecContext(ctx, `BEGIN IMMEDIATE`); err != nil {
-		// Where ctx ends in that moment the driver says so although it was begun, and nobody could write any more. Where it was not,
-		// there is nothing to roll back, which is as good.
+		// If ctx ends in that moment the driver says so although the transaction was begun. Then nobody could write any
+		// more. If it was not begun there is nothing to roll back, which is as good.
 		clean, cancel := context.WithTimeout(context.Background(), rollbackLimit)
 		defer cancel()
 		_, _ = w.conn.ExecContext(clean, `ROLLBACK`)

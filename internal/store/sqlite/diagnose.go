@@ -38,17 +38,22 @@ func (d *DB) Diagnose(err error) *driver.Trouble {
 	}
 	switch e.Code() & 0xff {
 	case codes.SQLITE_BUSY, codes.SQLITE_LOCKED, codes.SQLITE_PROTOCOL:
-		return &driver.Trouble{Kind: inbox.Locked, Reason: d.path + " is locked by another program for longer than " + busyTimeout.String(), Reading: true}
+		return &driver.Trouble{Kind: inbox.Locked, Reading: true,
+			Reason: fmt.Sprintf("%s is locked by another program for longer than %s", d.path, busyTimeout)}
 	case codes.SQLITE_FULL:
 		return d.full()
 	case codes.SQLITE_IOERR:
-		return &driver.Trouble{Kind: inbox.Unreadable, Reason: fmt.Sprintf("the disk of %s fails (input/output error %d of SQLite)", d.path, e.Code()), Reading: true}
+		return &driver.Trouble{Kind: inbox.Unreadable, Reading: true,
+			Reason: fmt.Sprintf("the disk of %s fails (input/output error %d of SQLite)", d.path, e.Code())}
 	case codes.SQLITE_READONLY:
-		return &driver.Trouble{Kind: inbox.ReadOnly, Reason: fmt.Sprintf("%s cannot be written by user %d", d.path, os.Geteuid()), Reading: true}
+		return &driver.Trouble{Kind: inbox.ReadOnly, Reading: true,
+			Reason: fmt.Sprintf("%s cannot be written by user %d", d.path, os.Geteuid())}
 	case codes.SQLITE_CANTOPEN, codes.SQLITE_PERM, codes.SQLITE_AUTH:
-		return &driver.Trouble{Kind: inbox.Unreadable, Reason: fmt.Sprintf("%s cannot be opened by user %d", d.path, os.Geteuid())}
+		return &driver.Trouble{Kind: inbox.Unreadable,
+			Reason: fmt.Sprintf("%s cannot be opened by user %d", d.path, os.Geteuid())}
 	case codes.SQLITE_CORRUPT, codes.SQLITE_NOTADB:
-		return &driver.Trouble{Kind: inbox.Damaged, Reason: d.path + " is damaged or not an SQLite database: restore it from a backup"}
+		return &driver.Trouble{Kind: inbox.Damaged,
+			Reason: d.path + " is damaged or not an SQLite database: restore it from a backup"}
 	case codes.SQLITE_NOMEM:
 		return &driver.Trouble{Reason: "there is no memory left for SQLite"}
 	}
@@ -61,16 +66,23 @@ func (d *DB) full() *driver.Trouble {
 	return &driver.Trouble{Kind: inbox.Full, Reason: "the disk of " + d.path + " is full: make room there", Reading: true}
 }
 
+// diagnoseDirectory says what a person has to do, where anybody can.
 func (d *DB) diagnoseDirectory(e *directoryError) *driver.Trouble {
+	user := os.Geteuid()
+	var wrong string
 	switch {
 	case errors.Is(e.err, fs.ErrNotExist):
-		return &driver.Trouble{Kind: inbox.NotConfigured, Mends: driver.ByPerson, Reason: fmt.Sprintf("DATABASE_URL: the directory %s is missing: make it (mkdir -p %s) and give it to user %d (chown %d %s)", e.dir, e.dir, os.Geteuid(), os.Geteuid(), e.dir)}
+		wrong = fmt.Sprintf("the directory %s is missing: make it (mkdir -p %s) and give it to user %d (chown %d %s)",
+			e.dir, e.dir, user, user, e.dir)
 	case errors.Is(e.err, syscall.ENOTDIR):
-		return &driver.Trouble{Kind: inbox.NotConfigured, Mends: driver.ByPerson, Reason: fmt.Sprintf("DATABASE_URL: %s is not a directory", e.dir)}
+		wrong = e.dir + " is not a directory"
 	case errors.Is(e.err, fs.ErrPermission):
-		return &driver.Trouble{Kind: inbox.NotConfigured, Mends: driver.ByPerson, Reason: fmt.Sprintf("DATABASE_URL: user %d cannot write the directory %s: chown %d %s", os.Geteuid(), e.dir, os.Geteuid(), e.dir)}
+		wrong = fmt.Sprintf("user %d cannot write the directory %s: chown %d %s", user, e.dir, user, e.dir)
 	case errors.Is(e.err, syscall.EROFS):
-		return &driver.Trouble{Kind: inbox.NotConfigured, Mends: driver.ByPerson, Reason: fmt.Sprintf("DATABASE_URL: the directory %s is on a read-only file system: put the database on a volume that user %d can write (chown %d %s)", e.dir, os.Geteuid(), os.Geteuid(), e.dir)}
+		wrong = fmt.Sprintf("the directory %s is on a read-only file system: put the database on a volume that user %d "+
+			"can write (chown %d %s)", e.dir, user, user, e.dir)
+	default:
+		return &driver.Trouble{Kind: inbox.Unreadable, Reason: e.Error()}
 	}
-	return &driver.Trouble{Kind: inbox.Unreadable, Reason: e.Error()}
+	return &driver.Trouble{Kind: inbox.NotConfigured, Mends: driver.ByPerson, Reason: "DATABASE_URL: " + wrong}
 }

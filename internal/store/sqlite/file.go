@@ -46,7 +46,7 @@ func (d *DB) open(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	// Made here for its mode, which SQLite gives to the files beside it too. A file that is there must not be
+	// It is made here for its mode, which SQLite gives to the files beside it too. A file that is there must not be
 	// opened and closed by us: that would drop the locks that SQLite has on it in this process (fcntl(2)).
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
@@ -58,7 +58,8 @@ func (d *DB) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	db, err := sql.Open("sqlite", dataSource(path, "_txlock=immediate", "_pragma=synchronous(full)", "_pragma=journal_size_limit(67108864)"))
+	db, err := sql.Open("sqlite", dataSource(path,
+		"_txlock=immediate", "_pragma=synchronous(full)", "_pragma=journal_size_limit(67108864)"))
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,8 @@ func (d *DB) prepare(ctx context.Context) error {
 		return fmt.Errorf("switch to WAL: %w", err)
 	}
 	if mode != "wal" {
-		return fmt.Errorf("the file system of %s cannot do write-ahead logging, which the database needs: put the file on a local disk", d.path)
+		return fmt.Errorf("the file system of %s cannot do write-ahead logging, which the database needs: "+
+			"put the file on a local disk", d.path)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), driver.MigrateLimit)
 	defer cancel()
@@ -151,8 +153,8 @@ func (e *directoryError) Unwrap() error { return e.err }
 // lockEvery is how often a lock that another process has is tried.
 const lockEvery = 20 * time.Millisecond
 
-// lock keeps other processes that open the same database out, by flock on a file beside it: without that, a
-// first start of two processes at the same moment fails now and then, in the switch to WAL or in goose.
+// lock keeps other processes that open the same database out, by flock on a file beside it. Without that, a first start
+// of two processes at the same moment fails now and then, in the switch to WAL or in goose.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -191,7 +193,8 @@ func (d *DB) intact() error {
 	}{{d.path, d.file}, {d.path + "-wal", d.wal}} {
 		switch id, err := identify(f.path); {
 		case errors.Is(err, fs.ErrNotExist):
-			return replacedError(f.path + " was deleted while in use, so nothing is written any more: put the database back, if you have it, and restart all that use it")
+			return replacedError(f.path + " was deleted while in use, so nothing is written any more: " +
+				"put the database back, if you have it, and restart all that use it")
 		case err != nil:
 			return err
 		case id != f.want:

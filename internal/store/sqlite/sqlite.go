@@ -17,17 +17,18 @@ import (
 	"tandem/internal/store/driver"
 )
 
-// connections is how many connections each way has. A search computes in this process, so half of the processors are left
-// to everything else. The health check's second one is what watches for commits.
+// connections is how many connections each way has. A search computes in this process, so half of the processors are
+// left to everything else. The health check's second one is what watches for commits.
 var connections = [driver.Ways]int{
-	driver.Search: min(max(runtime.GOMAXPROCS(0)/2, 1), 2), driver.Pages: 4, driver.Access: 2, driver.Health: 2, driver.Writes: 1,
+	driver.Search: min(max(runtime.GOMAXPROCS(0)/2, 1), 2),
+	driver.Pages:  4, driver.Access: 2, driver.Health: 2, driver.Writes: 1,
 }
 
 const (
 	busyTimeout   = 5 * time.Second
 	roomAfterFull = 512 << 10 // bytes that must be free after the disk was full
-	// lookEvery is how often a reader of PRAGMA data_version asks whether another connection has committed.
-	// It costs about 15 µs; inotify on the -wal file would say it sooner, but not on every file system.
+	// lookEvery is how often a reader of PRAGMA data_version asks whether another connection has committed. It costs
+	// about 15 µs. inotify on the -wal file would say it sooner, but not on every file system.
 	lookEvery = 50 * time.Millisecond
 )
 

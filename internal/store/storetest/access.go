@@ -167,9 +167,11 @@ func rightsEnd(t *testing.T, open Open) {
 	must(t, err)
 	two, err := s.CreateToken(ctx, "two", []byte("2"))
 	must(t, err)
-	grants := []inbox.Grant{grant(ann, "ann"), grant(ann, "ann's telephone"), grant(bob, "bob"), grant(bob, "bob's telephone"), {Token: one.ID}, {Token: two.ID}}
+	grants := []inbox.Grant{grant(ann, "ann"), grant(ann, "ann's telephone"), grant(bob, "bob"),
+		grant(bob, "bob's telephone"), {Token: one.ID}, {Token: two.ID}}
 	for len(grants) < 260 { // more than one statement takes
-		grants = append(grants, grants[len(grants)%6], inbox.Grant{Session: fmt.Sprint("none ", len(grants)), Operator: ann.ID})
+		grants = append(grants, grants[len(grants)%6],
+			inbox.Grant{Session: fmt.Sprint("none ", len(grants)), Operator: ann.ID})
 	}
 	hints, cancel := other.Subscribe()
 	defer cancel()

@@ -22,7 +22,8 @@ func messageIn(t *testing.T, open Open) {
 	reply.ReplyTo = 1
 	unknown := incoming(7, 3, "to something from before our time")
 	unknown.ReplyTo = 99
-	f.receive(inbox.Update{Kind: "message", Message: m}, inbox.Update{Kind: "message", Message: reply}, inbox.Update{Kind: "message", Message: unknown})
+	f.receive(inbox.Update{Kind: "message", Message: m}, inbox.Update{Kind: "message", Message: reply},
+		inbox.Update{Kind: "message", Message: unknown})
 
 	list := f.messages(7)
 	if len(list) != 3 {
@@ -37,7 +38,8 @@ func messageIn(t *testing.T, open Open) {
 		t.Fatalf("attachments are not there in their order: %+v", first.Attachments)
 	}
 	want := inbox.Message{
-		ID: first.ID, BotID: botID, ConversationID: c.ID, Direction: inbox.In, Kind: "photo", Text: "my passport", Notice: "photo",
+		ID: first.ID, BotID: botID, ConversationID: c.ID, Direction: inbox.In,
+		Kind: "photo", Text: "my passport", Notice: "photo",
 		Author:    inbox.Author{Kind: inbox.ByCustomer, ID: "7", Name: "Customer 7"},
 		CreatedAt: first.CreatedAt, TelegramDate: new(at(0)), ThreadID: 5, AlbumID: "album", Attachments: m.Attachments,
 	}
@@ -63,14 +65,17 @@ func oddText(t *testing.T, open Open) {
 	u.Message.Customer = inbox.Customer{ID: 7, Name: "\x00\xff", Username: "\x00", Language: "\xff"}
 	u.Message.Details, u.Message.Forwarded = "\x00\xff", &inbox.Forward{Kind: "\xff", Name: "\x00"}
 	u.Message.AlbumID, u.Kind, u.Problem = "\x00", "\x00", "\xff"
-	u.Message.Attachments = []inbox.Attachment{{Kind: "\x00", Name: "\xff", MediaType: "\x00", FileID: "\xff", FileUniqueID: "\x00"}}
+	u.Message.Attachments = []inbox.Attachment{
+		{Kind: "\x00", Name: "\xff", MediaType: "\x00", FileID: "\xff", FileUniqueID: "\x00"}}
 	u.Raw, u.Reply = []byte("raw \x00\xff"), "\x00 hello"
 	f.receive(u)
 	same(t, "texts", f.texts(7), []string{"nul \uFFFD, broken \uFFFD, \u202e 👩‍👩‍👧", "\uFFFD hello"})
 	_, _, err := f.Conversations(t.Context(), inbox.ConversationFilter{Limit: 1, Query: "\x00\xff"})
 	must(t, err)
-	must(t, f.ReportBot(t.Context(), f.tenure, inbox.BotReport{Username: "\x00", Name: "\xff", Reason: "\x00", Instance: "\xff"}))
-	_, _, err = f.AddAnswer(t.Context(), f.conversation(7).ID, inbox.Answer{Text: "\x00a", Key: "\x00\xff", Author: inbox.Author{Kind: inbox.ByAPI, ID: "\x00", Name: "\xff"}})
+	must(t, f.ReportBot(t.Context(), f.tenure,
+		inbox.BotReport{Username: "\x00", Name: "\xff", Reason: "\x00", Instance: "\xff"}))
+	_, _, err = f.AddAnswer(t.Context(), f.conversation(7).ID,
+		inbox.Answer{Text: "\x00a", Key: "\x00\xff", Author: inbox.Author{Kind: inbox.ByAPI, ID: "\x00", Name: "\xff"}})
 	must(t, err)
 	f.recordNext(inbox.Outcome{State: inbox.Failed, Error: "\x00\xff"})
 }
@@ -86,7 +91,9 @@ func wordsOfOurs(t *testing.T, open Open) {
 	card := text(7, 4, "")
 	card.Message.Kind, card.Message.Details = "contact", "Max Muster, +491"
 	file := text(7, 5, "")
-	file.Message.Kind, file.Message.Attachments = "document", []inbox.Attachment{{Kind: "document", Name: "Invoice.pdf", FileID: "f", FileUniqueID: "u"}}
+	file.Message.Kind = "document"
+	file.Message.Attachments = []inbox.Attachment{
+		{Kind: "document", Name: "Invoice.pdf", FileID: "f", FileUniqueID: "u"}}
 	f.receive(typed, passed, nobody, card, file)
 	type words struct {
 		text, details, notice string
@@ -248,7 +255,8 @@ func reopens(t *testing.T, open Open) {
 	if s := f.conversation(7).Status; s != inbox.Open {
 		t.Errorf("a customer's message left it %s", s)
 	}
-	same(t, "events", f.events(last), []string{said(inbox.ConversationUpdated, c, 0), said(inbox.MessageCreated, c, f.messages(7)[1].ID)})
+	same(t, "events", f.events(last), []string{said(inbox.ConversationUpdated, c, 0),
+		said(inbox.MessageCreated, c, f.messages(7)[1].ID)})
 	f.answer(7, "three")
 	_, err = f.SetConversationStatus(t.Context(), c, "gone")
 	if err == nil {
@@ -259,7 +267,8 @@ func reopens(t *testing.T, open Open) {
 func blocked(t *testing.T, open Open) {
 	f := setUp(t, open)
 	change := func(b bool) inbox.Update {
-		return inbox.Update{Kind: "my_chat_member", Blocked: &inbox.BlockedChange{ChatID: 7, Customer: incoming(7, 0, "").Customer, Blocked: b}}
+		return inbox.Update{Kind: "my_chat_member",
+			Blocked: &inbox.BlockedChange{ChatID: 7, Customer: incoming(7, 0, "").Customer, Blocked: b}}
 	}
 	f.receive(change(true)) // of somebody who never wrote
 	list, _, err := f.Conversations(t.Context(), inbox.ConversationFilter{Limit: 10})
@@ -280,7 +289,8 @@ func blocked(t *testing.T, open Open) {
 	}
 	c := f.conversation(7)
 	same(t, "events", f.events(last), []string{
-		said(inbox.ConversationUpdated, c.ID, 0), said(inbox.ConversationUpdated, c.ID, 0), said(inbox.MessageCreated, c.ID, c.LastMessageID)})
+		said(inbox.ConversationUpdated, c.ID, 0), said(inbox.ConversationUpdated, c.ID, 0),
+		said(inbox.MessageCreated, c.ID, c.LastMessageID)})
 }
 
 func renamed(t *testing.T, open Open) {
@@ -313,7 +323,8 @@ func replyToOurs(t *testing.T, open Open) {
 func rawOnly(t *testing.T, open Open) {
 	f := setUp(t, open)
 	last := f.lastEvent()
-	f.receive(inbox.Update{Kind: "callback_query", Raw: []byte("{}")}, inbox.Update{Problem: "not an object", Raw: []byte("[]")}, inbox.Update{Raw: []byte{}, Reply: "to nobody"})
+	f.receive(inbox.Update{Kind: "callback_query", Raw: []byte("{}")},
+		inbox.Update{Problem: "not an object", Raw: []byte("[]")}, inbox.Update{Raw: []byte{}, Reply: "to nobody"})
 	same(t, "events", f.events(last), nil)
 	if f.takeOver(); f.tenure.NextOffset != 4 {
 		t.Errorf("next offset is %d, want 4", f.tenure.NextOffset)
@@ -322,7 +333,8 @@ func rawOnly(t *testing.T, open Open) {
 
 func automaticReply(t *testing.T, open Open) {
 	f := setUp(t, open)
-	must(t, f.ReportBot(t.Context(), f.tenure, inbox.BotReport{Name: "Shop", Username: "shop_bot", State: inbox.BotPolling, Instance: "test:1"}))
+	must(t, f.ReportBot(t.Context(), f.tenure,
+		inbox.BotReport{Name: "Shop", Username: "shop_bot", State: inbox.BotPolling, Instance: "test:1"}))
 	u := text(7, 1, "/start")
 	u.Message.ThreadID, u.Reply = 3, "Welcome!"
 	f.receive(u)
@@ -331,7 +343,8 @@ func automaticReply(t *testing.T, open Open) {
 		t.Fatalf("have %d messages, want 2", len(list))
 	}
 	m := list[1]
-	if m.Direction != inbox.Out || m.Delivery != inbox.Queued || m.Author != (inbox.Author{Kind: inbox.ByBot, ID: "4242", Name: "Shop"}) || m.ThreadID != 3 {
+	if m.Direction != inbox.Out || m.Delivery != inbox.Queued ||
+		m.Author != (inbox.Author{Kind: inbox.ByBot, ID: "4242", Name: "Shop"}) || m.ThreadID != 3 {
 		t.Errorf("the reply: %+v", m)
 	}
 	d := f.claim(10)
@@ -357,7 +370,8 @@ func tenures(t *testing.T, open Open) {
 	must(t, f.SignOff(t.Context(), f.tenure, inbox.BotConflict, "another program polls"))
 	bots, err := f.Bots(t.Context())
 	must(t, err)
-	if len(bots) != 1 || bots[0].State != inbox.BotConflict || bots[0].Reason != "another program polls" || bots[0].Alive(time.Now()) {
+	if len(bots) != 1 || bots[0].State != inbox.BotConflict || bots[0].Reason != "another program polls" ||
+		bots[0].Alive(time.Now()) {
 		t.Errorf("after signing off: %+v", bots)
 	}
 	if err := f.SignOff(t.Context(), f.tenure, inbox.BotStopped, ""); !errors.Is(err, inbox.ErrFenced) {
@@ -384,9 +398,10 @@ func fenced(t *testing.T, open Open) {
 	u := text(7, 2, "late")
 	u.ID, u.Raw = 50, []byte("late")
 	for name, err := range map[string]error{
-		"StoreUpdates":  f.StoreUpdates(t.Context(), old, []inbox.Update{u}, 51),
-		"RecordOutcome": f.RecordOutcome(t.Context(), old, inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Sent, TelegramMessageID: 9}),
-		"ReportBot":     f.ReportBot(t.Context(), old, inbox.BotReport{State: inbox.BotPolling, Instance: "old"}),
+		"StoreUpdates": f.StoreUpdates(t.Context(), old, []inbox.Update{u}, 51),
+		"RecordOutcome": f.RecordOutcome(t.Context(), old,
+			inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Sent, TelegramMessageID: 9}),
+		"ReportBot": f.ReportBot(t.Context(), old, inbox.BotReport{State: inbox.BotPolling, Instance: "old"}),
 	} {
 		if !errors.Is(err, inbox.ErrFenced) {
 			t.Errorf("%s of an old tenure: %v, want ErrFenced", name, err)
@@ -400,7 +415,8 @@ func fenced(t *testing.T, open Open) {
 	if f.takeOver(); f.tenure.NextOffset != 2 {
 		t.Errorf("the late write moved the offset to %d", f.tenure.NextOffset)
 	}
-	if err := f.RecordOutcome(t.Context(), f.tenure, inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Sent}); !errors.Is(err, inbox.ErrFenced) {
+	if err := f.RecordOutcome(t.Context(), f.tenure,
+		inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Sent}); !errors.Is(err, inbox.ErrFenced) {
 		t.Errorf("an outcome of what an older tenure claimed: %v", err)
 	}
 	if err := f.StoreUpdates(t.Context(), inbox.Tenure{BotID: 99, Epoch: 1}, nil, 1); !errors.Is(err, inbox.ErrFenced) {
@@ -423,7 +439,8 @@ func report(t *testing.T, open Open) {
 	r.State, r.Reason = inbox.BotUnreachable, "no route"
 	must(t, f.ReportBot(t.Context(), f.tenure, r))
 	same(t, "events of a change", f.events(last), []string{said(inbox.BotUpdated, 0, 0)})
-	if b := f.bot(); b.Reason != "no route" || !b.Since.After(before.Since) || b.Name != "Shop" || b.Username != "shop_bot" {
+	if b := f.bot(); b.Reason != "no route" || !b.Since.After(before.Since) || b.Name != "Shop" ||
+		b.Username != "shop_bot" {
 		t.Errorf("after a change: %+v", b)
 	}
 }

@@ -68,7 +68,8 @@ func largePages(t *testing.T, open Open) {
 		f.receive(text(i+1, 1, "x"))
 		want = append([]int64{f.answer(i+1, long).ID}, want...)
 	}
-	for name, filter := range map[string]inbox.ConversationFilter{"all": {}, "open": {Status: inbox.Open}, "a search": {Query: "X"}} {
+	for name, filter := range map[string]inbox.ConversationFilter{"all": {}, "open": {Status: inbox.Open},
+		"a search": {Query: "X"}} {
 		var have []int64
 		pages := 0
 		for filter.Limit = 200; pages == 0 || filter.Before != 0; pages++ {
@@ -188,15 +189,18 @@ func notFound(t *testing.T, open Open) {
 		"SetConversationStatus": func() error { _, err := f.SetConversationStatus(ctx, 9, inbox.Open); return err },
 		"Messages":              func() error { _, _, err := f.Messages(ctx, 9, 10, 0); return err },
 		"Message":               func() error { _, err := f.Message(ctx, 9); return err },
-		"AddAnswer":             func() error { _, _, err := f.AddAnswer(ctx, 9, inbox.Answer{Text: "a", Author: ann}); return err },
-		"RetryAnswer":           func() error { _, err := f.RetryAnswer(ctx, 9); return err },
-		"Operator":              func() error { _, err := f.Operator(ctx, 9); return err },
-		"TokenByHash":           func() error { _, err := f.TokenByHash(ctx, []byte{1}); return err },
-		"RevokeToken":           func() error { return f.RevokeToken(ctx, "x") },
-		"SignInOperator":        func() error { _, err := f.SignInOperator(ctx, []byte{1}); return err },
-		"RedeemSignIn":          func() error { _, err := f.RedeemSignIn(ctx, []byte{1}, false); return err },
-		"SignOutOperator":       func() error { return f.SignOutOperator(ctx, "x") },
-		"RemoveOperator":        func() error { return f.RemoveOperator(ctx, "x") },
+		"AddAnswer": func() error {
+			_, _, err := f.AddAnswer(ctx, 9, inbox.Answer{Text: "a", Author: ann})
+			return err
+		},
+		"RetryAnswer":     func() error { _, err := f.RetryAnswer(ctx, 9); return err },
+		"Operator":        func() error { _, err := f.Operator(ctx, 9); return err },
+		"TokenByHash":     func() error { _, err := f.TokenByHash(ctx, []byte{1}); return err },
+		"RevokeToken":     func() error { return f.RevokeToken(ctx, "x") },
+		"SignInOperator":  func() error { _, err := f.SignInOperator(ctx, []byte{1}); return err },
+		"RedeemSignIn":    func() error { _, err := f.RedeemSignIn(ctx, []byte{1}, false); return err },
+		"SignOutOperator": func() error { return f.SignOutOperator(ctx, "x") },
+		"RemoveOperator":  func() error { return f.RemoveOperator(ctx, "x") },
 	} {
 		if err := ask(); !errors.Is(err, inbox.ErrNotFound) {
 			t.Errorf("%s: %v, want ErrNotFound", name, err)

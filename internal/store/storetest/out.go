@@ -19,7 +19,8 @@ func claimOrder(t *testing.T, open Open) {
 	}
 	first := f.claim(2)
 	same(t, "the first two", deliveryTexts(first), []string{"7a", "8a"})
-	if d := first[0]; d.Attempt != 1 || d.Part != 0 || d.ChatID != 7 || d.ConversationID != f.conversation(7).ID || f.message(d.MessageID).Delivery != inbox.Sending {
+	if d := first[0]; d.Attempt != 1 || d.Part != 0 || d.ChatID != 7 || d.ConversationID != f.conversation(7).ID ||
+		f.message(d.MessageID).Delivery != inbox.Sending {
 		t.Errorf("a claimed delivery: %+v", d)
 	}
 	same(t, "while two are being sent", f.claimTexts(10), []string{"9a"})
@@ -40,7 +41,8 @@ func heldBack(t *testing.T, open Open) {
 	f.answer(7, "7b")
 	d := f.claim(1)[0]
 	retryAt := time.Now().Add(time.Hour).Truncate(time.Microsecond)
-	f.record(inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Queued, Error: "Too Many Requests", RetryAt: retryAt})
+	f.record(inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Queued, Error: "Too Many Requests",
+		RetryAt: retryAt})
 	if m := f.message(d.MessageID); m.Delivery != inbox.Queued || m.Error != "" {
 		t.Errorf("a message to be tried again: %+v", m)
 	}
@@ -60,7 +62,8 @@ func heldBack(t *testing.T, open Open) {
 		list, next, err = f.ClaimDeliveries(t.Context(), f.tenure, 10)
 		must(t, err)
 	}
-	if time.Now().Before(retryAt) || list[0].Text != "8a" || list[0].Attempt != 2 || !next.After(retryAt.Add(time.Minute)) {
+	if time.Now().Before(retryAt) || list[0].Text != "8a" || list[0].Attempt != 2 ||
+		!next.After(retryAt.Add(time.Minute)) {
 		t.Errorf("claimed %+v, next %v, for an attempt at %v", list, next, retryAt)
 	}
 	f.record(inbox.Outcome{DeliveryID: list[0].ID, Attempt: list[0].Attempt, State: inbox.Queued})
@@ -81,8 +84,8 @@ func probes(t *testing.T, open Open) {
 	}
 }
 
-// whatWaits : an answer that Telegram asks to hold back says until when, those behind it say so, and both are told of when
-// it changes.
+// whatWaits : an answer that Telegram asks to hold back says until when, and those behind it say so. Both are told of
+// when that changes.
 func whatWaits(t *testing.T, open Open) {
 	f := setUp(t, open)
 	f.receive(text(7, 1, "hi"), text(8, 1, "hi"))
@@ -115,7 +118,8 @@ func whatWaits(t *testing.T, open Open) {
 	now := time.Now().Truncate(time.Microsecond)
 	d := f.claim(1)[0]
 	until := now.Add(30 * 24 * time.Hour)
-	f.record(inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Queued, Error: "it is asked for", RetryAt: now.Add(50 * time.Millisecond), PausedUntil: until})
+	f.record(inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Queued, Error: "it is asked for",
+		RetryAt: now.Add(50 * time.Millisecond), PausedUntil: until})
 	check("paused", first, inbox.WaitsPaused, until, "it is asked for; it is tried again every hour")
 	check("behind", second, inbox.WaitsBehind, until, "it is asked for")
 	if ids := told(); !ids[first.ID] || !ids[second.ID] {
@@ -139,12 +143,14 @@ func whatWaits(t *testing.T, open Open) {
 	f.record(inbox.Outcome{DeliveryID: d.ID, Attempt: 3, State: inbox.Sent, TelegramMessageID: 1})
 
 	sendsAt := now.Add(time.Hour)
-	report := inbox.BotReport{Username: "b", Name: "B", State: inbox.BotPolling, Instance: "x", RetryAt: now.Add(time.Minute), SendsAt: sendsAt}
+	report := inbox.BotReport{Username: "b", Name: "B", State: inbox.BotPolling, Instance: "x",
+		RetryAt: now.Add(time.Minute), SendsAt: sendsAt}
 	must(t, f.ReportBot(t.Context(), f.tenure, report))
 	check("while nothing is sent", second, inbox.WaitsPaused, sendsAt, "all that it sends")
 	bots, err := f.Bots(t.Context())
 	must(t, err)
-	if b := bots[0]; b.RetryAt == nil || !b.RetryAt.Equal(report.RetryAt) || b.SendsAt == nil || !b.SendsAt.Equal(sendsAt) {
+	if b := bots[0]; b.RetryAt == nil || !b.RetryAt.Equal(report.RetryAt) || b.SendsAt == nil ||
+		!b.SendsAt.Equal(sendsAt) {
 		t.Errorf("the bot: %+v", b)
 	}
 	report.RetryAt, report.SendsAt, report.Username, report.Name = time.Time{}, time.Time{}, "", ""
@@ -164,7 +170,8 @@ func failedDoesNotHoldUp(t *testing.T, open Open) {
 		f.answer(7, s)
 	}
 	a := f.claim(10)[0]
-	f.record(inbox.Outcome{DeliveryID: a.ID, Attempt: a.Attempt, State: inbox.Failed, Error: "chat not found", Blocked: true})
+	f.record(inbox.Outcome{DeliveryID: a.ID, Attempt: a.Attempt, State: inbox.Failed, Error: "chat not found",
+		Blocked: true})
 	if m := f.message(a.MessageID); m.Delivery != inbox.Failed || m.Error != "chat not found" {
 		t.Errorf("a failed message: %+v", m)
 	}
@@ -194,7 +201,8 @@ func parts(t *testing.T, open Open) {
 		if len(d) != 1 || d[0].Part != i || d[0].MessageID != m.ID {
 			t.Fatalf("part %d: claimed %+v", i, d)
 		}
-		f.record(inbox.Outcome{DeliveryID: d[0].ID, Attempt: d[0].Attempt, State: state, TelegramMessageID: 50, Error: "part " + fmt.Sprint(i)})
+		f.record(inbox.Outcome{DeliveryID: d[0].ID, Attempt: d[0].Attempt, State: state, TelegramMessageID: 50,
+			Error: "part " + fmt.Sprint(i)})
 	}
 	if got := f.message(m.ID); got.Delivery != inbox.Failed || got.Error != "part 0" {
 		t.Errorf("of failed, unknown and sent: %s %q", got.Delivery, got.Error)
@@ -225,7 +233,8 @@ func outcomes(t *testing.T, open Open) {
 	if err := f.RecordOutcome(t.Context(), f.tenure, other); !errors.Is(err, inbox.ErrFenced) {
 		t.Errorf("another outcome: %v, want ErrFenced", err)
 	}
-	if err := f.RecordOutcome(t.Context(), f.tenure, inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Sending}); err == nil {
+	if err := f.RecordOutcome(t.Context(), f.tenure,
+		inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Sending}); err == nil {
 		t.Error("sending was taken for an outcome")
 	}
 	if err := f.RecordOutcome(t.Context(), f.tenure, inbox.Outcome{DeliveryID: 999, State: inbox.Sent}); err == nil {
@@ -236,8 +245,8 @@ func outcomes(t *testing.T, open Open) {
 	}
 }
 
-// outcomeSaidLate : the outcome of an attempt, said again while the next attempt is under way, does not queue that one a
-// second time.
+// outcomeSaidLate : the outcome of an attempt is said again while the next attempt is under way. It does not queue that
+// one a second time.
 func outcomeSaidLate(t *testing.T, open Open) {
 	f := setUp(t, open)
 	f.receive(text(7, 1, "hi"))
@@ -327,7 +336,8 @@ func idempotencyKey(t *testing.T, open Open) {
 	if _, created, err := add(7, "a", inbox.Author{Kind: inbox.ByAPI, ID: "1", Name: "Ann"}); err != nil || !created {
 		t.Errorf("another author: %v, %v", created, err)
 	}
-	if _, _, err := f.AddAnswer(t.Context(), f.conversation(7).ID, inbox.Answer{Text: " \u200b", Author: ann}); err == nil {
+	if _, _, err := f.AddAnswer(t.Context(), f.conversation(7).ID,
+		inbox.Answer{Text: " \u200b", Author: ann}); err == nil {
 		t.Error("a blank answer was taken")
 	}
 }
@@ -372,7 +382,8 @@ func thread(t *testing.T, open Open) {
 	in := text(7, 1, "hi")
 	in.Message.ThreadID = 12
 	f.receive(in)
-	if m := f.answer(7, "a"); m.ThreadID != 12 || m.Author != ann || m.Direction != inbox.Out || m.Kind != "text" || m.TelegramDate != nil {
+	if m := f.answer(7, "a"); m.ThreadID != 12 || m.Author != ann || m.Direction != inbox.Out || m.Kind != "text" ||
+		m.TelegramDate != nil {
 		t.Errorf("the answer: %+v", m)
 	}
 	if d := f.claim(1)[0]; d.ThreadID != 12 || d.ReplyTo != 0 {

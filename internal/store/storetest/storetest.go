@@ -127,7 +127,8 @@ func text(chat, message int64, s string) inbox.Update {
 func incoming(chat, message int64, s string) *inbox.IncomingMessage {
 	return &inbox.IncomingMessage{
 		ChatID: chat, MessageID: message, Kind: "text", Text: s, Date: at(0),
-		Customer: inbox.Customer{ID: chat, Name: fmt.Sprintf("Customer %d", chat), Username: fmt.Sprintf("user%d", chat), Language: "en"},
+		Customer: inbox.Customer{ID: chat, Name: fmt.Sprintf("Customer %d", chat), Username: fmt.Sprintf("user%d", chat),
+			Language: "en"},
 	}
 }
 

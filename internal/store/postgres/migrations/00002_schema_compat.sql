@@ -1,5 +1,5 @@
--- Versions of the program side by side; see docs/adr/0016. A later migration that older programs cannot live with, as it
--- takes something away that they use, says here which version of the schema a program must know to go on.
+-- Versions of the program side by side; see docs/adr/0016. A later migration may take something away that older
+-- programs use. It says here which version of the schema a program must know to go on.
 
 -- +goose Up
 

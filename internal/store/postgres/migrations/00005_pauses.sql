@@ -1,5 +1,5 @@
--- Pauses that Telegram asks for, so that a page can say until when: of a delivery, of a bot's polling, of all that it sends.
--- 0 is none.
+-- Pauses that Telegram asks for, so that a page can say until when: of a delivery, of a bot's polling, of all that it
+-- sends. 0 is none.
 
 -- +goose Up
 

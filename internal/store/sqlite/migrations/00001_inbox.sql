@@ -68,7 +68,8 @@ CREATE TABLE messages (
     error               TEXT NOT NULL
 );
 CREATE INDEX messages_of_conversation ON messages (conversation_id, id);
-CREATE UNIQUE INDEX messages_from_telegram ON messages (conversation_id, telegram_message_id) WHERE telegram_message_id IS NOT NULL;
+CREATE UNIQUE INDEX messages_from_telegram ON messages (conversation_id, telegram_message_id)
+    WHERE telegram_message_id IS NOT NULL;
 CREATE INDEX messages_replied ON messages (reply_to) WHERE reply_to IS NOT NULL;
 
 CREATE TABLE attachments (
@@ -129,7 +130,8 @@ CREATE UNIQUE INDEX deliveries_one_turn ON deliveries (conversation_id) WHERE tu
 CREATE INDEX deliveries_turn ON deliveries (bot_id, not_before, id) WHERE turn AND state = 'queued';
 CREATE INDEX deliveries_sending ON deliveries (bot_id, id) WHERE state = 'sending';
 CREATE INDEX deliveries_unsent ON deliveries (state, created_at) WHERE state <> 'sent';
-CREATE INDEX deliveries_at_telegram ON deliveries (conversation_id, telegram_message_id) WHERE telegram_message_id IS NOT NULL;
+CREATE INDEX deliveries_at_telegram ON deliveries (conversation_id, telegram_message_id)
+    WHERE telegram_message_id IS NOT NULL;
 
 -- Ids only, never text: erasing a customer erases him.
 CREATE TABLE events (

@@ -1,5 +1,6 @@
--- Rights that end (docs/adr/0052). A session carries the generation of its operator and ends when that is raised; one of a program
--- from before counts as of generation 0. revocations is raised by everything that ends a right, for streams to be looked at.
+-- Rights that end (docs/adr/0052). A session carries the generation of its operator, and ends when that is raised. A
+-- session that an older program began counts as of generation 0. Everything that ends a right raises revocations, so
+-- that streams are looked at.
 
 -- +goose Up
 

@@ -1,5 +1,5 @@
--- What is ours to say of a message, and whose words were passed on, apart from what a customer wrote. Messages of versions
--- before have both in their text.
+-- What is ours to say of a message, and whose words were passed on, apart from what a customer wrote. Messages of older
+-- versions have both in their text.
 
 -- +goose Up
 
