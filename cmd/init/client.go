@@ -18,10 +18,10 @@ import (
 	"tandem/internal/status"
 )
 
-// notRunning is the status of `init status` when there is nothing to tell of.
+// notRunning is what `init status` ends with when there is nothing to tell of.
 const notRunning = 1
 
-// askInit is `init start|stop|restart NAME`: it has a running init do it and waits until it is done.
+// askInit is `init start|stop|restart NAME`. It has a running init do that, and waits until it is done.
 func askInit(verb string, args []string) int {
 	if len(args) != 1 {
 		return misuse("want: init " + verb + " web or bot")
@@ -56,8 +56,8 @@ func modeOf(name string) mode {
 	return botOnly
 }
 
-// showStatus is `init status [NAME] [--json]`: 0 if an init that has the process NAME lives and reports, whatever the
-// state of the process.
+// showStatus is `init status [NAME] [--json]`. It ends with 0 if an init that has the process NAME lives and reports,
+// whatever the state of the process.
 func showStatus(args []string) int {
 	name, asJSON := "", false
 	for _, a := range args {
@@ -94,9 +94,9 @@ func showStatus(args []string) int {
 	return exitcode.OK
 }
 
-// liveStatus is the status of every init that runs with this RUN_DIR; with a name, of the one that has the process. It
-// asks init itself, and believes the file only where init has no socket. The error says which one is there and does not
-// report, or that there is none.
+// liveStatus is the status of every init that runs with this RUN_DIR, or of the one that has the process called name. It
+// asks init itself, and believes the file only where init has no socket. The error says which init is there and does
+// not report, or that there is none.
 func liveStatus(dir, name string) (found []*status.Status, problem error) {
 	modes := []mode{pair, webOnly, botOnly}
 	if name != "" {

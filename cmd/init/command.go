@@ -27,8 +27,8 @@ type commandFlags struct {
 	singleChild bool
 	rewrite     map[syscall.Signal]syscall.Signal
 	success     []int
-	parentDeath syscall.Signal // 0 for none
-	subreaper   bool           // or else init does not start
+	parentDeath syscall.Signal // that init gets at its parent's end, 0 for none
+	subreaper   bool           // init becomes one, or does not start
 	warnOnReap  bool
 }
 
@@ -114,7 +114,7 @@ func runCommand(words []string) int {
 	if err != nil {
 		return misuse(err.Error())
 	}
-	// A signal that the program is to find ignored must stay ignored here. Of others Go's runtime has lost that by now.
+	// A signal that the program is to find ignored must stay ignored here. Go's runtime keeps that of these two only.
 	var keep []os.Signal
 	var ignored []syscall.Signal
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT} {
@@ -145,11 +145,11 @@ func runCommand(words []string) int {
 	x := newExecutor(s, log, lines.Failed())
 	x.tty = tty.Open()
 	leaveDirectory(log)
-	<-caught.All // every signal is the command's, from its first moment on
+	<-caught.All // from the command's first moment on every signal is the command's
 	return runLoop(x, caught)
 }
 
-// adopt makes orphans come to init: by itself where it is not PID 1, and on demand also where it is.
+// adopt makes orphans come to init. PID 1 gets them anyway, but --subreaper asks for it there as well.
 func (p *commandFlags) adopt() error {
 	if p.subreaper {
 		return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -157,7 +157,7 @@ func (p *commandFlags) adopt() error {
 	return reap.Adopt()
 }
 
-// settings are what counts for one command, which gets the environment as it is.
+// settings are those that count for one command. It gets the environment as it is.
 func (p *commandFlags) settings(environ []string) (settings, error) {
 	env := config.New(environ)
 	s := settings{mode: commandOnly, log: logging.Read(env), warnOnReap: p.warnOnReap}

@@ -71,7 +71,7 @@ func newExecutor(s settings, log *slog.Logger, logFailed <-chan any) *executor {
 	}
 	if f, err := os.Open(os.DevNull); err == nil {
 		x.devNull = f
-	} else { // an image without /dev: the processes get what init got
+	} else { // an image without /dev
 		log.Warn("the processes inherit init's standard input", "reason", err.Error())
 	}
 	return x
@@ -123,7 +123,7 @@ func (x *executor) setOOMScore(set func() error) {
 
 func (x *executor) Send(pid int, a supervise.Send) {
 	x.log.Debug("signal sent", "name", x.settings.policy.Names[a.ID], "signal", supervise.SignalName(a.Signal))
-	if a.Signal == syscall.SIGCONT && x.tty != nil { // it was the group that Ctrl-Z stopped
+	if a.Signal == syscall.SIGCONT && x.tty != nil { // Ctrl-Z stopped the whole group
 		x.SendGroup(pid, supervise.SendGroup(a))
 		return
 	}
@@ -151,8 +151,8 @@ func (x *executor) kill(pid int, sig syscall.Signal) {
 func (x *executor) SendStrays() { x.sendAll(syscall.SIGTERM) }
 func (x *executor) KillAll()    { x.sendAll(syscall.SIGKILL) }
 
-// sendAll reaches every descendant, those in sessions of their own too. PID 1 of a container may say "all but
-// me"; elsewhere that would be the whole machine.
+// sendAll reaches every descendant, also one in a session of its own. PID 1 of a container may signal all processes but
+// itself. Elsewhere that would be the whole machine.
 func (x *executor) sendAll(sig syscall.Signal) {
 	if _, _, childless := reap.Peek(); childless {
 		return
@@ -198,9 +198,10 @@ func (x *executor) Peek() (supervise.Child, bool) {
 	switch {
 	case c.Core:
 		e.Detail = "it left a core dump"
-	case c.Code != exitcode.Signal+int(syscall.SIGKILL), x.lastKilled == -1, x.lastKilled == -c.PID: // the last two: init did it
+	case c.Code != exitcode.Signal+int(syscall.SIGKILL):
+	case x.lastKilled == -1, x.lastKilled == -c.PID: // init itself did it
 	case !x.oomWatch.Killed(time.Now()):
-	case c.Signal == 0: // how a shell and many a launcher pass on what became of their child
+	case c.Signal == 0: // a shell, and many a launcher, passes on so what became of its child
 		e.Detail = "out of memory: the kernel killed a process of its; raise the container's memory limit"
 	default:
 		e.OOM, e.Detail = true, "out of memory: the kernel killed it; raise the container's memory limit"
@@ -251,7 +252,7 @@ func (x *executor) view(s supervise.State, orphans int) func() *status.Status {
 	}
 }
 
-// Emergency is for a policy that failed: it knows no state but the processes themselves.
+// Emergency ends both processes when the policy has failed. It goes by what the kernel says of them and by nothing else.
 func (x *executor) Emergency(reason string) int {
 	x.failure = "init failed: " + reason
 	x.log.Error("init failed: both processes are asked to end", "reason", reason)

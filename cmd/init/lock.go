@@ -17,8 +17,8 @@ import (
 // lockFD is the descriptor under which the bot finds the lock.
 const lockFD = 3
 
-// lockKeeper takes and gives up the polling lock in a goroutine of its own, because every call on its file may
-// hang where the file system does. The loop only says what it wants.
+// lockKeeper takes and gives up the polling lock in a goroutine of its own, because a call on the lock's file hangs where
+// the file system does. The loop only says what it wants.
 type lockKeeper struct {
 	path     string
 	reserved func() []lockfile.Reserved // files that must not become the lock
@@ -40,7 +40,7 @@ func newLockKeeper(
 	return &lockKeeper{path: path, reserved: reserved, log: log, tell: tell, wake: make(chan struct{}, 1)}
 }
 
-// want says for which wish the lock is wanted from now on, 0 for none. It never waits.
+// want says for which wish the lock is wanted from now on; 0 gives it up. It never waits.
 func (k *lockKeeper) want(wish int) {
 	if k == nil {
 		return
@@ -74,7 +74,7 @@ func (k *lockKeeper) holder() string {
 	return k.holderText
 }
 
-// run is the actor. What may hang runs outside it, so that init's end does not wait for it.
+// run is the actor. What may hang runs in a goroutine beside it, for which init's end does not wait.
 func (k *lockKeeper) run(done <-chan struct{}) {
 	failed := make(chan any, 1)
 	go func() {
@@ -125,7 +125,7 @@ func (k *lockKeeper) keep(done <-chan struct{}) {
 	}
 }
 
-// take gets the lock; a lock whose wait was given up earlier is waited for again.
+// take waits for the lock and gets it. lock is one whose wait was given up earlier, or nil.
 func (k *lockKeeper) take(ctx context.Context, wish int, lock *lockfile.Lock) (*lockfile.Lock, error) {
 	if lock == nil {
 		var err error
@@ -161,8 +161,8 @@ func (k *lockKeeper) take(ctx context.Context, wish int, lock *lockfile.Lock) (*
 	return lock, nil
 }
 
-// whoHolds names the process that has the lock where it can be seen: usually what a bot left behind outside its
-// process group.
+// whoHolds says who has the lock: the processes that can be seen to, or else what the file says. Usually it is a process
+// that a bot left behind outside its process group.
 func (k *lockKeeper) whoHolds() string {
 	var seen []string
 	for _, p := range lockfile.Holders(k.path) {
@@ -204,8 +204,8 @@ func (k *lockKeeper) release(lock *lockfile.Lock) {
 	lock.Close()
 }
 
-// shareLock lets a bot of another user lock the file itself, should its launcher close the one that it inherits. Web,
-// which has another group, must not: whoever can open the file can keep every bot off.
+// shareLock lets a bot of another user open the file and lock it anew, in case its launcher closes the one that it
+// inherits. Web has another group and must not: whoever can open the file can keep every bot off.
 func (k *lockKeeper) shareLock(f *os.File) {
 	var st syscall.Stat_t
 	if k.botGroup == 0 || f == nil || syscall.Fstat(int(f.Fd()), &st) != nil {

@@ -1,5 +1,5 @@
-// Command init is PID 1 of the container: it runs web and bot side by side, keeps web up whatever the bot does,
-// and ends with web's status. Its manual is usage.go, printed by `init -help`.
+// Command init is PID 1 of the container. It runs web and bot side by side, keeps web up whatever the bot does, and ends
+// with web's status. usage.go has its manual, which `init -help` prints. docs/architecture.md shows how it works.
 package main
 
 import (
@@ -10,20 +10,20 @@ import (
 )
 
 func init() {
-	// Every process is started from the main thread, because a parent-death signal comes at the end of the thread
-	// that forked; see docs/adr/0001.
+	// This keeps main on the main thread. A process that gets a parent-death signal must be started there, because the
+	// signal comes at the end of the thread that forked; see docs/adr/0001.
 	runtime.LockOSThread()
 }
 
 func main() {
-	// PID 1 does next to nothing, so garbage is collected when there is some and never by the clock: idle is idle.
+	// Garbage is collected when there is some, and never by the clock: an idle init does nothing.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(8 << 20)
 	runtime.GOMAXPROCS(2)
 	os.Exit(whileNothingRuns(func() int { return dispatch(os.Args[1:]) }))
 }
 
-// dispatch chooses what the command line asks for and returns the status to end with.
+// dispatch does what the command line asks for, and returns the status to end with.
 func dispatch(args []string) int {
 	if len(args) == 0 {
 		return runSupervised(pair)

@@ -15,13 +15,12 @@ const (
 	percentOfBot = 40
 )
 
-// minSharedLimit is the smallest limit that is shared out: below it a limit would keep a Go program collecting garbage
-// rather than alive.
+// minSharedLimit is the smallest limit that is shared out. With less, a Go program would do little but collect garbage.
 const minSharedLimit = 64 << 20
 
-// shareMemory tells the processes how much of the container's memory is theirs, where they have not been told: those
-// written in Go collect garbage before the kernel has to kill somebody, others ignore it. limit is in bytes, 0 for
-// none.
+// shareMemory tells each process how much of the container's memory is its share, where nobody has told it. A program
+// that is written in Go then collects garbage before the kernel has to kill somebody. Others ignore it. limit is in
+// bytes, 0 for none.
 func (s *settings) shareMemory(limit int64) {
 	if limit < minSharedLimit {
 		return

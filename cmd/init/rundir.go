@@ -14,7 +14,7 @@ import (
 	"tandem/internal/supervise"
 )
 
-// files are the names of what an init that runs so has in RUN_DIR.
+// files are the names of the files that an init of this mode has in RUN_DIR.
 func (m mode) files() status.Files {
 	switch m {
 	case webOnly:
@@ -25,8 +25,8 @@ func (m mode) files() status.Files {
 	return status.OfPair
 }
 
-// claimRunDir makes this init the owner of its files in RUN_DIR and opens the sockets there. What stands in the way is
-// said once and costs the sockets and the file, nothing else.
+// claimRunDir makes this init the owner of its files in RUN_DIR and opens the sockets there. Where that fails, init says
+// so once, and runs without them.
 func (x *executor) claimRunDir() {
 	s := &x.settings
 	files := s.mode.files()
@@ -55,8 +55,8 @@ func (x *executor) claimRunDir() {
 	x.listenToProcesses(x.owned.Path(files.Notify))
 }
 
-// listenToProcesses gives each process that is to be listened to the address for it. Where there is no socket, a
-// process runs as one that is not listened to.
+// listenToProcesses opens the socket on which processes speak, and tells its path to those that are to be listened to.
+// Without the socket nobody is listened to.
 func (x *executor) listenToProcesses(path string) {
 	s := &x.settings
 	if s.listens == [2]bool{} {
@@ -80,7 +80,7 @@ func (x *executor) listenToProcesses(path string) {
 	}
 }
 
-// lastWords is what `kubectl describe pod` shows of the end.
+// terminationMessage writes what `kubectl describe pod` shows of init's end.
 func (x *executor) terminationMessage(code int) {
 	s := x.status.Status()
 	if s == nil {

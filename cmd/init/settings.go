@@ -31,11 +31,11 @@ const (
 	commandOnly
 )
 
-// settings are all that init goes by.
+// settings are what init goes by.
 type settings struct {
 	mode           mode
 	policy         supervise.Config
-	args           [2][]string // of web (or the one command) and bot
+	args           [2][]string // of web, or the one command, and of the bot
 	env            [2][]string
 	limits         [2]*reap.Limits // nil for none
 	dir            string          // where the processes run: the directory init was started in
@@ -44,10 +44,10 @@ type settings struct {
 	runDirProblem  error
 	lockFile       string                     // "" where there is none
 	reserved       func() []lockfile.Reserved // what the lock file must not be
-	listens        [2]bool                    // which of them is to be listened to (sd_notify(3))
+	listens        [2]bool                    // whether web and the bot are to be listened to (sd_notify(3))
 	terminationLog string
 	log            logging.Settings
-	ignored        []syscall.Signal // by the command, as init was started
+	ignored        []syscall.Signal // that init was started with, and the command is to be
 	warnOnReap     bool             // each orphan is a line of the log
 	botProblem     string           // what is wrong with the bot's settings; never a reason to stop web
 }
@@ -63,8 +63,8 @@ func stopTimeout(env *config.Env) time.Duration {
 	return env.Duration("STOP_TIMEOUT", 8*time.Second, minDuration, maxDuration)
 }
 
-// readSettings reads the environment. The error has all that is wrong with init's and web's settings; what is
-// wrong with the bot's is in botProblem.
+// readSettings reads the environment. The error has all that is wrong with the settings of init and web. What is wrong
+// with the bot's is in botProblem.
 func readSettings(m mode, environ []string) (settings, error) {
 	environ = config.LastOfEach(environ)
 	env, botEnv := config.New(environ), config.New(environ)
@@ -78,7 +78,7 @@ func readSettings(m mode, environ []string) (settings, error) {
 		s.runDir = s.absolute(s.runDir)
 	}
 	s.runDirNamed = env.String("RUN_DIR", "") != ""
-	// Whoever supervises init does not want to hear its processes.
+	// Whoever supervises init is not to hear from its processes.
 	shared := environ
 	for _, name := range []string{sdnotify.SocketVariable, sdnotify.WatchdogVariable, sdnotify.WatchdogPIDVariable} {
 		shared = config.Set(shared, name, "")
@@ -139,13 +139,12 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 	}
 }
 
-// reserve takes down which files the lock must not be: those of the database, and what init and its processes have in
-// RUN_DIR, which they hold or replace. It is asked by whom a file that hangs may keep waiting: DATABASE_URL may be in
-// one.
+// reserve takes down which files the lock must not be: those of the database, and those that init and its processes have
+// in RUN_DIR. Only the lock's actor calls reserved, because that may hang: DATABASE_URL may be in a file.
 func (s *settings) reserve(environ []string) {
 	absolute, own := s.absolute, lockfile.OfRunDir(s.runDir, status.Names())
 	s.reserved = func() []lockfile.Reserved {
-		list := lockfile.OfDatabase(config.New(environ).Secret("DATABASE_URL")) // what is wrong with it others tell
+		list := lockfile.OfDatabase(config.New(environ).Secret("DATABASE_URL")) // others say what is wrong with it
 		for i := range list {
 			list[i].Path = absolute(list[i].Path)
 		}
@@ -153,13 +152,13 @@ func (s *settings) reserve(environ []string) {
 	}
 }
 
-// readNotify reads whether the bot is listened to, and what is expected of it then. A program of somebody else's may
-// well say that it is ready, but not that it is alive.
+// readNotify reads whether the bot is listened to, and what is expected of it then. Somebody else's program may well say
+// that it is ready, but not that it is alive.
 func (s *settings) readNotify(env *config.Env) {
 	ours := env.String("BOT_COMMAND", "") == ""
 	s.listens[supervise.Bot] = env.Bool("BOT_NOTIFY", ours)
 	s.policy.StartTimeout = env.DurationOrOff("BOT_START_TIMEOUT", 2*time.Minute, minDuration, maxDuration)
-	watchdog := 5 * time.Minute // a bot whose poll loop hangs says so itself; this is for one that says nothing any more
+	watchdog := 5 * time.Minute // for a bot that says nothing any more: one whose poll loop hangs says so itself
 	if !ours {
 		watchdog = 0
 	}
@@ -172,7 +171,7 @@ func (s *settings) readNotify(env *config.Env) {
 	}
 }
 
-// confine reads what a process is confined to, and how it is stopped, from the settings that begin with its prefix.
+// confine reads what a process is confined to, and what stops it, from the settings that begin with prefix.
 func (s *settings) confine(env *config.Env, id supervise.ID, prefix string) {
 	s.policy.StopSignal[id] = stopSignal(env, prefix+"STOP_SIGNAL")
 	var home string
@@ -181,7 +180,7 @@ func (s *settings) confine(env *config.Env, id supervise.ID, prefix string) {
 	}
 }
 
-// otherUser is the user that id runs as, if that is not init's own.
+// otherUser is the user that a process runs as; other is false where that is init's own.
 func (s *settings) otherUser(id supervise.ID) (uid, gid int, other bool) {
 	l := s.limits[id]
 	if l == nil || l.User == nil || l.User.UID == os.Getuid() {
@@ -190,7 +189,7 @@ func (s *settings) otherUser(id supervise.ID) (uid, gid int, other bool) {
 	return l.User.UID, l.User.GID, true
 }
 
-// absolute is path as it is meant where init was started: init itself then leaves that directory.
+// absolute is path seen from where init was started. init itself leaves that directory.
 func (s *settings) absolute(path string) string {
 	if filepath.IsAbs(path) {
 		return path
@@ -198,7 +197,7 @@ func (s *settings) absolute(path string) string {
 	return filepath.Join(s.dir, path)
 }
 
-// commandLine splits the setting name as a shell splits words; its default is the program beside init.
+// commandLine reads a command and splits it into words as a shell does. The default is a program beside init.
 func commandLine(env *config.Env, name, beside string) []string {
 	line := env.String(name, "")
 	if line == "" {

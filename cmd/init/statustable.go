@@ -10,9 +10,9 @@ import (
 	"tandem/internal/status"
 )
 
-// statusTable is the status of one or several inits for people: a line for each process, with why, the last end and the next
-// start below it where there is something to say; dir is where it may have left its last words. It is short enough for
-// 80 columns but for the reasons.
+// statusTable is the status of one or several inits for people. Each process has a line. Below it is why, its last end
+// and its next start, where there is something to say. name is the only process to show, "" for all. dir is where a
+// process may have left its last words. But for the reasons the table fits into 80 columns.
 func statusTable(all []*status.Status, name, dir string, now time.Time) string {
 	var t lines
 	fmt.Fprintf(&t, "%-6s%-11s%-8s%-8s%s\n", "", "STATE", "FOR", "PID", "RESTARTS")
@@ -45,8 +45,7 @@ func statusTable(all []*status.Status, name, dir string, now time.Time) string {
 // lines are those of a table.
 type lines struct{ strings.Builder }
 
-// line adds a line. What is not to be printed is left out: a process may have said it, or somebody who can write
-// RUN_DIR.
+// line adds a line. Control characters are left out: a process may have said them, or somebody who can write RUN_DIR.
 func (t *lines) line(head, format string, args ...any) {
 	t.WriteString(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -71,14 +70,14 @@ func (t *lines) process(p status.Process, dir string, now time.Time) {
 	t.line(p.Name, "%-11s%-8s%-8s%d", p.State, since, pid, p.Restarts)
 	why, ofEnd := p.Reason, p.OfEnd()
 	if e := p.LastEnd; ofEnd {
-		if words := p.Words(dir); words != "" { // it knows better than its exit code
+		if words := p.Words(dir); words != "" { // which say more than its exit code
 			why, ofEnd = words+status.InARow(p.InARow, e.Code != exitcode.TempFail), false
 		}
 	}
 	if why != "" {
 		t.fact("why", "%s", why)
 	}
-	standsBy := p.State == status.Standby && p.PID != 0 // and says itself why, which is the reason
+	standsBy := p.State == status.Standby && p.PID != 0 // then what it says is the reason above
 	if p.StatusText != "" && !standsBy {
 		t.fact("says", "%s", p.StatusText)
 	}
@@ -98,7 +97,7 @@ func (t *lines) lock(s *status.Status) {
 	bot, _ := s.Process("bot")
 	who := "not held by this bot"
 	switch {
-	case s.Lock.Held && bot.State == status.Standby: // it has this one, and waits for another, in the database
+	case s.Lock.Held && bot.State == status.Standby: // it has this lock, and waits for the one in the database
 		who = "kept for this bot, which waits for another lock"
 	case s.Lock.Held:
 		who = "held by this bot"
@@ -120,10 +119,10 @@ func ran(e *status.End) string {
 	}
 }
 
-// clock is a time as a person compares it with the log, whose times are UTC too in a container.
+// clock is a time as a person compares it with the log. In a container the log has UTC, too.
 func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
-// span is a duration in its two largest units: what was longer ago needs no seconds. A negative one is 0s.
+// span is a duration in its two largest units. A negative one is 0s.
 func span(d time.Duration) string {
 	d = max(0, d.Round(time.Second))
 	switch day := 24 * time.Hour; {

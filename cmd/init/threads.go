@@ -6,20 +6,19 @@ import (
 	"time"
 )
 
-// spareThreads is how many threads init has beside those that wait for signals: as many as its actors can block at once
-// in calls on a file system that hangs, and two for the loop, the clients and the runtime itself.
+// spareThreads is how many threads init has beside those that wait for signals. Its actors can block four at once in
+// calls on a file system that hangs. Two are for the loop, the clients and the runtime itself.
 const spareThreads = 6
 
 // reserveThreadsAfter is how long web has the machine's processors for its own start first.
 const reserveThreadsAfter = 20 * time.Millisecond
 
-// roomForOthers is how many processes and threads a small pids.max must still have room for when init has its reserve:
-// the bot, whoever asks for the status, and what either starts.
+// roomForOthers is how many processes and threads a small pids.max must still have room for beside init's reserve: the
+// bot, whoever asks for the status, and what either starts.
 const roomForOthers = 3
 
-// reserveThreads has the runtime make threads while it can. Without it a bot that fills the container's pids.max takes
-// web along: Go's runtime makes a thread when it needs one, and ends the program when it gets none, which nothing can
-// catch.
+// reserveThreads has Go's runtime make threads while it can. The runtime makes a thread when it needs one, and ends the
+// program when it gets none, which nothing can catch. So a bot that fills the container's pids.max could end web.
 func (x *executor) reserveThreads() {
 	defer x.panicToLoop("threads")
 	var all, free sync.WaitGroup
@@ -34,7 +33,7 @@ func (x *executor) reserveThreads() {
 		go func() {
 			defer x.panicToLoop("threads")
 			defer free.Done()
-			runtime.LockOSThread() // a thread of its own, which is idle and kept after that
+			runtime.LockOSThread() // a thread of its own, which the runtime keeps for later
 			all.Done()
 			<-release
 			runtime.UnlockOSThread()
