@@ -94,8 +94,8 @@ func showStatus(args []string) int {
 	return exitcode.OK
 }
 
-// liveStatus is the status of every init that runs with this RUN_DIR, or of the one that has the process called name. It
-// asks init itself, and believes the file only where init has no socket. The error says which init is there and does
+// liveStatus is the status of every init that runs with this RUN_DIR, or of the one that has the process called name.
+// It asks init itself, and believes the file only where init has no socket. The error says which init is there and does
 // not report, or that there is none.
 func liveStatus(dir, name string) (found []*status.Status, problem error) {
 	modes := []mode{pair, webOnly, botOnly}

@@ -17,8 +17,8 @@ import (
 // lockFD is the descriptor under which the bot finds the lock.
 const lockFD = 3
 
-// lockKeeper takes and gives up the polling lock in a goroutine of its own, because a call on the lock's file hangs where
-// the file system does. The loop only says what it wants.
+// lockKeeper takes and gives up the polling lock in a goroutine of its own, because a call on the lock's file hangs
+// where the file system does. The loop only says what it wants.
 type lockKeeper struct {
 	path     string
 	reserved func() []lockfile.Reserved // files that must not become the lock
@@ -161,8 +161,8 @@ func (k *lockKeeper) take(ctx context.Context, wish int, lock *lockfile.Lock) (*
 	return lock, nil
 }
 
-// whoHolds says who has the lock: the processes that can be seen to, or else what the file says. Usually it is a process
-// that a bot left behind outside its process group.
+// whoHolds says who has the lock: the processes that can be seen to, or else what the file says. Usually it is a
+// process that a bot left behind outside its process group.
 func (k *lockKeeper) whoHolds() string {
 	var seen []string
 	for _, p := range lockfile.Holders(k.path) {

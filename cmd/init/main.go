@@ -1,5 +1,5 @@
-// Command init is PID 1 of the container. It runs web and bot side by side, keeps web up whatever the bot does, and ends
-// with web's status. usage.go has its manual, which `init -help` prints. docs/architecture.md shows how it works.
+// Command init is PID 1 of the container. It runs web and bot side by side, keeps web up whatever the bot does, and
+// ends with web's status. usage.go has its manual, which `init -help` prints. docs/architecture.md shows how it works.
 package main
 
 import (

@@ -25,8 +25,8 @@ func (m mode) files() status.Files {
 	return status.OfPair
 }
 
-// claimRunDir makes this init the owner of its files in RUN_DIR and opens the sockets there. Where that fails, init says
-// so once, and runs without them.
+// claimRunDir makes this init the owner of its files in RUN_DIR and opens the sockets there. Where that fails, init
+// says so once, and runs without them.
 func (x *executor) claimRunDir() {
 	s := &x.settings
 	files := s.mode.files()

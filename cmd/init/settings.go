@@ -139,8 +139,8 @@ func (s *settings) readBot(env *config.Env, shared []string) {
 	}
 }
 
-// reserve takes down which files the lock must not be: those of the database, and those that init and its processes have
-// in RUN_DIR. Only the lock's actor calls reserved, because that may hang: DATABASE_URL may be in a file.
+// reserve takes down which files the lock must not be: those of the database, and those that init and its processes
+// have in RUN_DIR. Only the lock's actor calls reserved, because that may hang: DATABASE_URL may be in a file.
 func (s *settings) reserve(environ []string) {
 	absolute, own := s.absolute, lockfile.OfRunDir(s.runDir, status.Names())
 	s.reserved = func() []lockfile.Reserved {
@@ -152,8 +152,8 @@ func (s *settings) reserve(environ []string) {
 	}
 }
 
-// readNotify reads whether the bot is listened to, and what is expected of it then. Somebody else's program may well say
-// that it is ready, but not that it is alive.
+// readNotify reads whether the bot is listened to, and what is expected of it then. Somebody else's program may well
+// say that it is ready, but not that it is alive.
 func (s *settings) readNotify(env *config.Env) {
 	ours := env.String("BOT_COMMAND", "") == ""
 	s.listens[supervise.Bot] = env.Bool("BOT_NOTIFY", ours)

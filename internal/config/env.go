@@ -1,6 +1,6 @@
-// Package config reads settings from the environment. It promises that every problem is found in one pass
-// and named with the variable, its value (never a secret's) and the rule it breaks, so that a person mends
-// a setup once and not once a variable. An empty variable counts as not set.
+// Package config reads settings from the environment. It promises that every problem is found in one pass, and told
+// with the variable, its value (never a secret's) and the rule that it breaks. So a person mends a setup once, and not
+// once for each variable. An empty variable counts as not set.
 package config
 
 import (
@@ -102,7 +102,8 @@ func (e *Env) Duration(name string, def, min, max time.Duration) time.Duration {
 	d, err := time.ParseDuration(v)
 	switch {
 	case err != nil:
-		e.Reject(name, fmt.Sprintf("want a duration with its unit, like 500ms, 8s or 5m, from %s to %s", short(min), short(max)))
+		e.Reject(name, fmt.Sprintf("want a duration with its unit, like 500ms, 8s or 5m, from %s to %s",
+			short(min), short(max)))
 	case d < min:
 		e.Reject(name, "want at least "+short(min))
 	case d > max:
@@ -121,7 +122,7 @@ func (e *Env) DurationOrOff(name string, def, min, max time.Duration) time.Durat
 	return e.Duration(name, def, min, max)
 }
 
-// short is d without the units that it has none of: 24h and not 24h0m0s.
+// short is d without what is zero at its end: 24h and not 24h0m0s.
 func short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -162,7 +163,7 @@ func (e *Env) OneOf(name string, words ...string) string {
 	return words[0]
 }
 
-// Address reads a host:port to listen on. "off" is returned as "" where off says that it may be.
+// Address reads a host:port to listen on. Where off is true, "off" may be said, and gives "".
 func (e *Env) Address(name, def string, off bool) string {
 	v := e.String(name, def)
 	if off && strings.EqualFold(v, "off") {
@@ -192,8 +193,8 @@ func cutLast(s, sep string) (before, after string, found bool) {
 // maxSecretBytes bounds a secret file: anything longer is not a token or an address.
 const maxSecretBytes = 64 << 10
 
-// Secret reads name, or the file that name_FILE tells (Docker and Kubernetes secrets), without surrounding
-// white space and byte-order mark. It is "" when neither is set or when it was rejected.
+// Secret reads name, or the file that name_FILE names (Docker and Kubernetes secrets), without surrounding white space
+// and byte-order mark. It is "" when neither is set, or when it was rejected.
 func (e *Env) Secret(name string) string {
 	value, path := e.vars[name], e.vars[name+"_FILE"]
 	switch {
@@ -233,8 +234,8 @@ func readSecret(path string) (string, error) {
 	return s, nil
 }
 
-// readRegular reads at most one byte more than a secret may have. The file may be reached through links (Kubernetes has
-// secrets so), but a pipe is not waited for: it has its content once, and a bot that is started again would find none.
+// readRegular reads at most one byte more than a secret may have. The file may be reached through links, as Kubernetes
+// has it. A pipe is refused: it has its content once, and a bot that is started again would find none.
 func readRegular(path string) ([]byte, error) {
 	notRegular := errors.New("want a regular file, not a directory, a pipe or a device")
 	// Looked at first, because a device may do something when it is opened.

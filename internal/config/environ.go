@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Without is environ without what others own, apart from what is passed on after all.
+// Without is environ without the variables that others says are not this process's, but for those named in pass.
 func Without(environ []string, others func(string) bool, pass []string) []string {
 	kept := make([]string, 0, len(environ))
 	for _, line := range environ {
@@ -31,8 +31,8 @@ func Set(environ []string, name, value string) []string {
 	return out
 }
 
-// LastOfEach drops lines that are no variables, and of a doubled variable all but the last: Go reads the last
-// one, C the first, and they must not differ about a secret.
+// LastOfEach drops lines that are no variables, and of a doubled variable all but the last. Go reads the last one and C
+// the first, and they must not differ about a secret.
 func LastOfEach(environ []string) []string {
 	last := map[string]int{}
 	for i, line := range environ {

@@ -30,7 +30,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// A secret is read from a regular file, which may be reached through links, and from nothing that could keep the reader.
+// A secret is read from a regular file, which may be reached through links, and from nothing that could keep the
+// reader.
 func TestSecretFromWhatIsNoFile(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }

@@ -10,12 +10,13 @@ import (
 	"syscall"
 )
 
-// RunDir finds the directory for sockets, status and locks: RUN_DIR, else the first of /run/tandem,
-// $XDG_RUNTIME_DIR/tandem and /tmp/tandem-UID that belongs to this user and can be written; the latter two
-// are made when missing. Such a directory loses the right of others to write it; one that a person named is taken as it
-// is. An error says which were tried, and what is wrong with each; the directory is then "".
+// RunDir finds the directory for sockets, status and locks. That is RUN_DIR, which is taken as it is, or else the first
+// of /run/tandem, $XDG_RUNTIME_DIR/tandem and /tmp/tandem-UID that belongs to this user and can be written. The last
+// two are made when they are missing. Others lose the right to write a directory that RUN_DIR did not name. An error
+// says which were tried, and what is wrong with each. Then the directory is "", but for a RUN_DIR that cannot be
+// written.
 //
-// All three executables must find the same one, which is why the rule stands here.
+// All three executables must find the same directory, which is why the rule stands here.
 func (e *Env) RunDir() (string, error) {
 	if dir := e.String("RUN_DIR", ""); dir != "" {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -36,9 +37,9 @@ func firstOf(candidates []string) (string, error) {
 	var problems []string
 	for i, dir := range candidates {
 		if i > 0 {
-			_ = os.Mkdir(dir, 0o700) // what is wrong with it, ours tells
+			_ = os.Mkdir(dir, 0o700) // if something is wrong with it, ours says so
 		}
-		// Nobody but root can make what lies in /run, so root trusts that one whoever it was made for.
+		// Nobody but root can make what lies in /run. So root trusts that one, whoever it was made for.
 		err := ours(dir, i == 0 && os.Getuid() == 0)
 		if err == nil {
 			err = writable(dir)
@@ -48,11 +49,12 @@ func firstOf(candidates []string) (string, error) {
 		}
 		problems = append(problems, err.Error())
 	}
-	return "", fmt.Errorf("no directory for the status and the lock: set RUN_DIR to one that user %d can write (%s)", os.Getuid(), strings.Join(problems, "; "))
+	return "", fmt.Errorf("no directory for the status and the lock: set RUN_DIR to one that user %d can write (%s)",
+		os.Getuid(), strings.Join(problems, "; "))
 }
 
-// ours says why dir cannot be taken for ours, and takes away what others may write in it. Anybody can make a directory, or a
-// link, of such a name (in /tmp), so that it must not be trusted with a lock before that is known.
+// ours says why dir cannot be taken for ours, and takes away the right of others to write it. Anybody can make a
+// directory or a link of such a name in /tmp, so it must not be trusted with a lock before that is known.
 func ours(dir string, anyOwner bool) error {
 	flags := syscall.O_RDONLY | syscall.O_DIRECTORY | syscall.O_CLOEXEC
 	if !anyOwner {

@@ -6,9 +6,9 @@ import "strings"
 // prints the list, and a test compares it with the code that reads it, with README, the manual page, .env.example and
 // the compose files.
 type Setting struct {
-	Name    string // several that differ only in whom they are for are told together: "WEB_USER, BOT_USER"
+	Name    string // "WEB_USER, BOT_USER" are two that differ only in whom they are for
 	Default string // what counts without it, as one could write it; "" for nothing
-	Unset   string // the same in words, where it is no fixed value or not always
+	Unset   string // what counts without it, in words, where Default does not say all
 	Says    string // what it is for
 	Secret  bool   // it may come in a file, which NAME_FILE names
 	By      string // who sets it, where no person does

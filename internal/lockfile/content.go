@@ -10,14 +10,13 @@ import (
 	"syscall"
 )
 
-// A lock file is written over by each holder, so that a file which somebody named by a slip would lose what is in it.
-// Only one that is empty or that a holder wrote is taken.
+// Each holder writes over the lock file. So a file that somebody named by a slip would lose what is in it. Only a file
+// that is empty, or that a holder wrote, is taken.
 
 // mark is the second line of a lock file. It says that the file may be written over.
 const mark = "(a lock file of Tandem; its content is for people only)"
 
-// maxContentBytes is how long a lock file can be, in bytes: who holds it and the mark, over what an older one left of a
-// longer text.
+// maxContentBytes is how long a lock file can be: who holds it and the mark, written over the longer text of another.
 const maxContentBytes = 2*(maxHolderBytes+1) + len(mark) + 1
 
 // Reserved is a file that is never taken for a lock file, even while it is empty or not there yet.
@@ -26,7 +25,7 @@ type Reserved struct {
 	For  string // what it is, in words
 }
 
-// OfDatabase are the files of the database that url names, if it is one of SQLite.
+// OfDatabase are the files of the database that url names, if that is an SQLite database.
 func OfDatabase(url string) []Reserved {
 	const scheme = "sqlite:"
 	if len(url) < len(scheme) || !strings.EqualFold(url[:len(scheme)], scheme) {
@@ -69,7 +68,7 @@ func sameName(a, b string) bool {
 	return errA == nil && errB == nil && a == b
 }
 
-// usable says why the open regular file st, fd of which can be read, must not be written over.
+// usable says why an open regular file must not be written over. Its descriptor fd can be read, and st describes it.
 func usable(fd int, st *syscall.Stat_t, reserved []Reserved) error {
 	for _, r := range reserved {
 		var other syscall.Stat_t
@@ -93,7 +92,8 @@ func usable(fd int, st *syscall.Stat_t, reserved []Reserved) error {
 }
 
 func refused(what string) error {
-	return fmt.Errorf("this file is %s; it is left as it was (name a file of its own with POLL_LOCK_FILE, one that is empty or not there)", what)
+	return fmt.Errorf("this file is %s; it is left as it was "+
+		"(name a file of its own with POLL_LOCK_FILE, one that is empty or not there)", what)
 }
 
 // written says whether content is what a holder wrote, or part of it, or nothing.
@@ -115,8 +115,8 @@ func written(content []byte) bool {
 	return isRemnant(rest)
 }
 
-// isRemnant says whether rest can be what is left of a longer text of a holder, over which a shorter one was written: the end of
-// its line, which was a time in UTC, and the mark.
+// isRemnant says whether rest can be what is left of a longer text of a holder, over which a shorter one was written.
+// That is the end of its line, which was a time in UTC, and the mark.
 func isRemnant(rest string) bool {
 	for i, line := range strings.Split(rest, "\n") {
 		if line != mark && line != "" && !strings.HasSuffix(line, "Z") && (i > 0 || !strings.HasSuffix(mark, line)) {
@@ -126,7 +126,7 @@ func isRemnant(rest string) bool {
 	return true
 }
 
-// byOlder says whether line is one that Tandem wrote before there was a mark, as long as its beginning is whole.
+// byOlder says whether line is one that Tandem wrote before there was a mark. Its beginning must be whole.
 func byOlder(line string) bool {
 	if pid, ok := strings.CutPrefix(line, "pid "); ok {
 		return isNumber(pid)
@@ -145,11 +145,12 @@ func byOlder(line string) bool {
 
 func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// lookAt says why what path names cannot be a lock file, before it is opened: a device may do something at that.
+// lookAt says why what path names cannot be a lock file. It is asked before the file is opened, because a device may do
+// something when it is opened.
 func lookAt(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode().IsRegular() || info.Mode()&os.ModeSymlink != 0 {
-		return nil // what is wrong with it, if anything, opening tells
+		return nil // if something is wrong with it, opening it says so
 	}
 	return errors.New("not a regular file")
 }

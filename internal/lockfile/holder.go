@@ -16,8 +16,9 @@ import (
 // maxHolderBytes bounds what is read of and written into a lock file, in bytes.
 const maxHolderBytes = 200
 
-// SetHolder writes into the locked file who holds it: one line of at most 200 bytes, for people only, and below it that
-// this is a lock file. On a volume that cannot be written it fails, and the lock is as good without it.
+// SetHolder writes into the locked file who holds it: one line of at most 200 bytes, for people only. Below it is a
+// line that says that this is a lock file. On a volume that cannot be written it fails, and the lock is as good without
+// it.
 func (l *Lock) SetHolder(text string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -26,7 +27,7 @@ func (l *Lock) SetHolder(text string) error {
 	}
 	var st syscall.Stat_t
 	err := syscall.Fstat(int(l.file.Fd()), &st)
-	if err == nil { // somebody may have made it a database since it was opened
+	if err == nil { // since it was opened somebody may have made it a database
 		err = usable(int(l.file.Fd()), &st, l.reserved)
 	}
 	if err != nil {
@@ -34,7 +35,7 @@ func (l *Lock) SetHolder(text string) error {
 	}
 	line := []byte(oneLine(text) + "\n" + mark + "\n")
 	if _, err := l.file.WriteAt(line, 0); err != nil {
-		_ = l.file.Truncate(0) // part of a line is nobody's
+		_ = l.file.Truncate(0) // a part of the line says nothing
 		return fmt.Errorf("write who holds the lock: %w", err)
 	}
 	if err := l.file.Truncate(int64(len(line))); err != nil {
@@ -59,8 +60,8 @@ func Holder(path string) string {
 	return oneLine(string(line))
 }
 
-// Held says whether somebody holds the lock on the file at path. A file that is not there is held by nobody, and one
-// that cannot be looked at by somebody, perhaps. It makes no file. For a moment it keeps others from the lock.
+// Held says whether somebody holds the lock on the file at path. It is true of a file that cannot be looked at, and
+// false where there is none. It makes no file. For a moment it keeps others from the lock.
 func Held(path string) bool {
 	fd, err := retry(func() (int, error) {
 		return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
@@ -85,15 +86,19 @@ func oneLine(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// GuardsNothing says why a lock on path excludes nobody but processes of this container, in words for a
-// warning, or "". Measured: two containers of one image lock one path of its own (overlay) file system both,
-// as each has its own copy of the file.
+// GuardsNothing says why a lock on path excludes nobody but processes of this container, in words for a warning, or "".
+// Measured: two containers of one image can both lock the same path of the image's own (overlay) file system, because
+// each has its own copy of the file.
 func GuardsNothing(path string) string {
 	var dir, root syscall.Stat_t
-	if syscall.Stat(filepath.Dir(path), &dir) != nil || syscall.Stat("/", &root) != nil || dir.Dev != root.Dev || !rootIsImage() {
+	if syscall.Stat(filepath.Dir(path), &dir) != nil || syscall.Stat("/", &root) != nil {
 		return ""
 	}
-	return fmt.Sprintf("%s lies in the container's own file system, where no other container sees it: put it on a shared volume if several containers could run a bot with this token", path)
+	if dir.Dev != root.Dev || !rootIsImage() {
+		return ""
+	}
+	return fmt.Sprintf("%s lies in the container's own file system, where no other container sees it: "+
+		"put it on a shared volume if several containers could run a bot with this token", path)
 }
 
 // maxMountsBytes bounds what is read of the list of mounts: / is among the first.
@@ -120,7 +125,7 @@ func rootIsImage() bool {
 	for line := range strings.Lines(string(mounts)) {
 		mount, about, _ := strings.Cut(line, " - ")
 		if fields := strings.Fields(mount); len(fields) > 4 && fields[4] == "/" {
-			kind, _, _ = strings.Cut(about, " ") // of several on one place the last one counts
+			kind, _, _ = strings.Cut(about, " ") // of several at one place the last one counts
 		}
 	}
 	return strings.HasSuffix(kind, "overlayfs")
@@ -132,9 +137,9 @@ type Process struct {
 	Name      string // as in /proc/PID/comm
 }
 
-// Holders finds the processes that hold the lock on the file at path through a descriptor of theirs, this one
-// included. It is made of /proc: processes of other users or namespaces, and those that cannot be looked into
-// (not dumpable), are not found. It reads every process's descriptors, so it is for rare occasions.
+// Holders finds the processes that hold the lock on the file at path through a descriptor of theirs, this one included.
+// It looks into /proc. It does not find processes of other users or namespaces, nor those that cannot be looked into
+// (not dumpable). It reads every process's descriptors, so it is for rare occasions.
 func Holders(path string) []Process {
 	var want syscall.Stat_t
 	if syscall.Lstat(path, &want) != nil {

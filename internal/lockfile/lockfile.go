@@ -1,15 +1,15 @@
-// Package lockfile is the polling lock: one holder of a file at a time, by flock(2), shared by init and by a
-// bot that runs alone.
+// Package lockfile is the polling lock: one holder of a file at a time, by flock(2). init uses it, and a bot that runs
+// alone.
 //
-// It promises that the lock lives exactly as long as some process has the locked file open: nothing unlocks,
-// holders only close. That lets init hand the open file to the bot, keep a copy, and be killed at any moment
-// without a second bot becoming possible. The file is never removed: two processes that lock two files of one
-// name exclude nobody, which is also why every holder compares what it locked with what the path names.
+// It promises that the lock lives exactly as long as some process has the locked file open. Nothing unlocks it, holders
+// only close. So init can hand the open file to the bot, keep a copy, and be killed at any moment without making a
+// second bot possible. The file is never removed, because two processes that lock two files of one name exclude nobody.
+// For the same reason every holder compares the file that it locked with the file that the path names.
 //
-// It leaves to others what to do while waiting, and exclusion between machines: flock guards as far as the
-// file system does, and a database's lock has to do the rest.
+// It leaves to others what to do while waiting, and exclusion between machines. flock guards as far as the file system
+// does, and a database's lock has to do the rest.
 //
-// By hand. github.com/gofrs/flock was tried, which is as small (8 kB): it waits by asking again and again, its Unlock
+// By hand. github.com/gofrs/flock was tried, which is as small (8 kB). It waits by asking again and again, its Unlock
 // takes the lock from every process that has the open file, and it does not see that the file was replaced.
 package lockfile
 
@@ -23,7 +23,7 @@ import (
 	"syscall"
 )
 
-// Lock is a lock on one file. Its methods may be called from any goroutine, but only one at a time may be in
+// Lock is a lock on one file. Its methods may be called from any goroutine, but only one goroutine at a time may be in
 // Lock or TryLock.
 type Lock struct {
 	path     string
@@ -36,20 +36,20 @@ type Lock struct {
 	waiting *attempt
 }
 
-// attempt is one blocking flock in a thread of its own. A blocked flock cannot be called back, so an attempt
-// that nobody waits for any more is kept and taken up again by the next Lock: however often the wait is begun
-// and given up, there is one thread.
+// attempt is one blocking flock in a thread of its own. A blocked flock cannot be called back. So an attempt that
+// nobody waits for any more is kept, and the next Lock takes it up again. However often a wait is begun and given up,
+// there is one thread.
 type attempt struct {
 	done   chan struct{} // closed at its end; err counts from then on
 	err    error
-	failed any  // a panic, which is its waiter's
+	failed any  // a panic, which goes on in who waits
 	wanted bool // under Lock.mu
 }
 
-// Open opens the file at path, making it (mode 0600) when it is missing, and does not lock it yet. On a volume
-// that cannot be written an existing file will do. It refuses a symbolic link, whatever is no regular file, a file that
-// holds something else than who had it as a lock, and the files that are reserved; what it refuses it leaves as it was.
-// Open can hang where the file system does.
+// Open opens the file at path and does not lock it yet. It makes the file (mode 0600) when it is missing. On a volume
+// that cannot be written an existing file will do. It refuses a symbolic link, whatever is no regular file, a file with
+// something else in it than a lock's holder writes, and the files that are reserved. What it refuses it leaves as it
+// was. Open hangs where the file system does.
 func Open(path string, reserved ...Reserved) (*Lock, error) {
 	file, err := open(path, reserved)
 	if err != nil {
@@ -65,9 +65,9 @@ func open(path string, reserved []Reserved) (*os.File, error) {
 	if err := lookAt(path); err != nil {
 		return nil, fmt.Errorf("open lock file %s: %w", path, err)
 	}
-	// O_NONBLOCK is for a FIFO of that name, which a read-only open would wait at. NFS grants an exclusive lock
-	// only on a descriptor that can write, so reading alone is the last resort; the middle one is for a file of
-	// another user in a sticky directory (fs.protected_regular).
+	// O_NONBLOCK is for a FIFO of that name, at which opening it to read would wait. NFS grants an exclusive lock only on
+	// a descriptor that can write, so reading alone is the last resort. The middle one is for a file of another user in a
+	// sticky directory (fs.protected_regular).
 	const common = syscall.O_CLOEXEC | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 	var fd int
 	var err, first error
@@ -114,10 +114,10 @@ func openHint(err error) string {
 	return ""
 }
 
-// Inherited takes over the descriptor fd, which init handed to this process with the lock on the file at path
-// held. It sets close-on-exec, so that no child of the bot keeps the lock, and checks that fd is that file and
-// that it holds the lock; on an error fd is left as it was found, apart from close-on-exec. The error wraps
-// syscall.EBADF when a launcher between init and this process closed fd, whatever has its number now.
+// Inherited takes over the descriptor fd, which init handed to this process while it held the lock on the file at path.
+// It sets close-on-exec, so that no child of the bot keeps the lock. It checks that fd is that file, and that it holds
+// the lock. On an error fd is left as it was found, apart from close-on-exec. The error wraps syscall.EBADF when a
+// launcher between init and this process closed fd, whatever has its number now.
 func Inherited(fd int, path string) (*Lock, error) {
 	// What is closed by exec was not handed down: Go's runtime opens files of its own before main.
 	flags, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0)
@@ -274,8 +274,8 @@ func flockHint(err error) string {
 	return ""
 }
 
-// Replaced is nil while the path names the file that is open here, and else says why it does not: whoever
-// opens the path now excludes nobody who has this one.
+// Replaced is nil while the path names the file that is open here. Else it says why the path does not. Whoever opens
+// the path now excludes nobody who has this file.
 func (l *Lock) Replaced() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -308,16 +308,16 @@ func named(st *syscall.Stat_t, path string) error {
 	return nil
 }
 
-// File is the open file, to be handed to a child that shall hold the lock too; nil while Lock waits, after it
-// was given up, and after Close. It stays the Lock's: do not close it.
+// File is the open file, to be handed to a child that is to hold the lock too. It is nil while Lock waits, after a wait
+// that was given up, and after Close. It stays the Lock's: do not close it.
 func (l *Lock) File() *os.File {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.file
 }
 
-// Close closes this process's copy. The lock is free when every other copy is closed too. A wait in Lock is
-// not interrupted (end its context), but gets nothing any more.
+// Close closes this process's copy. The lock is free when every other copy is closed too. Close does not interrupt a
+// wait in Lock (end its context for that), but the wait gets nothing any more.
 func (l *Lock) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

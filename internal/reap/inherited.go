@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DropInherited keeps what this process was started with from the processes that it will start: open files but the
-// first three, and the two ignored signals that no library call resets. Of other signals Go's runtime has reset them.
+// DropInherited keeps what this process was started with from the processes that it will start: the open files but the
+// first three, and two signals that are ignored. Go's runtime has already reset the others.
 func DropInherited() {
 	unignoreSignals()
 	closeInherited()
@@ -23,8 +23,8 @@ func unignoreSignals() {
 	}
 }
 
-// closeInherited keeps descriptors that init was started with, apart from the first three, out of its
-// processes. It sets close-on-exec rather than closing them: Go's runtime may own some by now.
+// closeInherited keeps the descriptors that init was started with, apart from the first three, from its processes. It
+// sets close-on-exec and does not close them, because Go's runtime may own some by now.
 func closeInherited() {
 	const closeRangeCloexec = 4
 	if _, _, errno := syscall.Syscall(unix.SYS_CLOSE_RANGE, 3, ^uintptr(0)>>32, closeRangeCloexec); errno == 0 {

@@ -35,12 +35,12 @@ type call struct {
 	what    string  // for people
 }
 
-// startLimited is Start for what syscall.ForkExec cannot do: no_new_privs, capabilities and limits of resources have
-// to be set between fork and exec, in an order of their own, and a terminal's foreground with SIGTTOU blocked.
+// startLimited is Start for what syscall.ForkExec cannot do. no_new_privs, capabilities and limits of resources have to
+// be set between fork and exec, in an order of their own. A terminal's foreground has to be set with SIGTTOU blocked.
 //
-// The parent writes down the system calls that the child has to make, and the child makes them one by one, because
-// after a fork without exec there is no Go runtime to rely on. No second program in between: one that confines itself
-// and then executes the real one could be read by its own user meanwhile; see docs/adr/0008.
+// The parent writes down the system calls that the child has to make. The child makes them one by one, because after a
+// fork it has no Go runtime to rely on. There is no second program in between: one that confines itself and then
+// executes the real one could be read by its own user meanwhile; see docs/adr/0008.
 func startLimited(path string, c Command) (int, error) {
 	restoreNoFile()
 	s, err := newScript(path, c)
@@ -52,8 +52,8 @@ func startLimited(path string, c Command) (int, error) {
 	return pid, err
 }
 
-// restoreNoFile gives this process the RLIMIT_NOFILE that it was started with, which Go's runtime raises before main
-// and nobody can ask it for: syscall.Exec puts it back and, as the program is not there, returns.
+// restoreNoFile gives this process the RLIMIT_NOFILE that it was started with. Go's runtime raises that before main,
+// and tells nobody what it was. syscall.Exec puts it back, and returns because there is no such program.
 func restoreNoFile() { _ = syscall.Exec("", nil, nil) }
 
 // script is what a child does between fork and exec, with everything that its calls point to.
@@ -76,7 +76,7 @@ func newScript(path string, c Command) (_ *script, err error) {
 			s.close()
 		}
 	}()
-	if _, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, 0, uintptr(unsafe.Pointer(&s.mask)), 8, 0, 0); errno != 0 {
+	if errno := setSignalMask(nil, &s.mask); errno != 0 {
 		return nil, errno
 	}
 	s.add("process group", syscall.SYS_SETPGID, 0, 0)
@@ -86,7 +86,7 @@ func newScript(path string, c Command) (_ *script, err error) {
 	if c.Dir != "" {
 		s.add("working directory "+c.Dir, syscall.SYS_CHDIR, s.text(c.Dir))
 	}
-	if c.Foreground { // with every signal blocked, or SIGTTOU would stop it; a terminal that has gone is none to have
+	if c.Foreground { // while every signal is blocked, or SIGTTOU would stop it; a terminal may have gone
 		s.add("terminal", syscall.SYS_IOCTL, 0, unix.TIOCSPGRP, uintptr(unsafe.Pointer(&s.child))).mayFail = true
 	}
 	if c.Limits != nil {
@@ -99,6 +99,16 @@ func newScript(path string, c Command) (_ *script, err error) {
 	s.signals(c.Ignored)
 	s.add("", syscall.SYS_EXECVE, s.text(path), s.list(c.Args), s.list(c.Env))
 	return s, nil
+}
+
+// setSignalMask sets this thread's signal mask to mask, and puts the one that it had into before. Either may be nil.
+// Go's scheduler must not get a chance in it.
+//
+//go:nosplit
+func setSignalMask(mask, before *uint64) syscall.Errno {
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
+		uintptr(unsafe.Pointer(mask)), uintptr(unsafe.Pointer(before)), 8, 0, 0)
+	return errno
 }
 
 func (s *script) add(what string, number uintptr, args ...uintptr) *call {
@@ -160,7 +170,8 @@ func (s *script) descriptors(files []uintptr) error {
 
 func (s *script) limits(l *Limits) {
 	if l.NoFile != 0 { // while there may be the privilege to raise it
-		s.add("limit of open files", syscall.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, data(s, unix.Rlimit{Cur: l.NoFile, Max: l.NoFile}))
+		limit := data(s, unix.Rlimit{Cur: l.NoFile, Max: l.NoFile})
+		s.add("limit of open files", syscall.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, limit)
 	}
 	if l.Capabilities != nil {
 		s.add("capabilities", syscall.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1) // until exec
@@ -170,7 +181,7 @@ func (s *script) limits(l *Limits) {
 			} else if set == 0 || *l.Capabilities&(1<<n) != 0 {
 				continue
 			}
-			// Who may not do that needs it only against executables that give privileges, and those no_new_privs stops.
+			// Only an executable that gives privileges could bring one back, and no_new_privs keeps it from that.
 			s.add("capabilities", syscall.SYS_PRCTL, unix.PR_CAPBSET_DROP, n).mayFail = l.NoNewPrivs
 		}
 	}
@@ -208,8 +219,8 @@ func (s *script) capabilities(kept uint64) {
 	}
 }
 
-// signals takes away this process's handlers, which exec would do too, but which must not run in the child, and
-// then unblocks.
+// signals takes away this process's handlers, and then unblocks signals. exec would do the first too, but no handler of
+// this process may run in the child.
 func (s *script) signals(ignored []syscall.Signal) {
 	byDefault := data(s, [4]uint64{})
 	for sig := syscall.Signal(1); sig <= 64; sig++ {
@@ -226,9 +237,9 @@ func (s *script) run() (pid int, err error) {
 	failed, calls := uintptr(unsafe.Pointer(&s.failed[0])), s.calls
 	syscall.ForkLock.Lock()
 	// With every signal blocked the child cannot run a handler of Go's, nor this goroutine lose its thread.
-	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&s.all)), 0, 8, 0, 0)
+	_ = setSignalMask(&s.all, nil)
 	child, errno := fork(calls, &s.failed, failed, uintptr(s.report), uintptr(unsafe.Pointer(&s.child)))
-	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&s.mask)), 0, 8, 0, 0)
+	_ = setSignalMask(&s.mask, nil)
 	syscall.ForkLock.Unlock()
 	if errno != 0 {
 		return 0, errno
@@ -240,7 +251,7 @@ func (s *script) run() (pid int, err error) {
 	for err == syscall.EINTR {
 		n, err = syscall.Read(s.result, answer[:])
 	}
-	if n != len(answer) { // closed by exec; a child that was killed before will be seen as one that ended
+	if n != len(answer) { // exec closed it, or a signal killed the child, whose end will be seen
 		return pid, nil
 	}
 	Collect(pid)
@@ -252,14 +263,15 @@ func (s *script) run() (pid int, err error) {
 	return 0, &limitError{which.what, errno}
 }
 
-// fork is fork(2): the child makes calls, of which the last one is exec, or reports which one failed and ends. It must
-// not allocate, grow its stack or touch anything of the runtime. childAt is given twice: the processors differ in where
-// clone(2) has it.
+// fork is fork(2). The child makes the calls, of which the last one is exec, or reports which one failed and ends. The
+// child must not allocate, grow its stack or touch anything of the runtime. childAt is given twice, because the place
+// of clone(2)'s argument depends on the processor.
 //
 //go:norace
 //go:nosplit
 func fork(calls []call, failed *[2]int32, failedAt, report, childAt uintptr) (pid uintptr, errno syscall.Errno) {
-	pid, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD)|syscall.CLONE_CHILD_SETTID, 0, 0, childAt, childAt, 0)
+	const flags = uintptr(syscall.SIGCHLD) | syscall.CLONE_CHILD_SETTID
+	pid, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, flags, 0, 0, childAt, childAt, 0)
 	if errno != 0 || pid != 0 {
 		return pid, errno
 	}

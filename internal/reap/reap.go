@@ -1,11 +1,11 @@
-// Package reap is the only caller of wait(2) and of fork in init: it starts processes, tells how each child
-// ended, and collects orphans.
+// Package reap is the only caller of wait(2) and of fork(2) in init. It starts processes, tells how each child ended,
+// and collects orphans.
 //
-// It promises that an end is told while the dead child's number cannot be given to another process yet (peek, then
-// Collect). So a signal for its group cannot reach a stranger. It promises that no end is lost or mistaken, however
-// many come at once. It leaves the order of things to its caller, which must make all calls from one goroutine. A
-// process that is to die with its parent must be started from the main thread: a parent-death signal comes at the
-// end of the thread that forked. Nothing else in the program may wait, so os/exec must not be used beside it.
+// It promises that an end is told (Peek) while the dead child's number cannot be given to another process yet, which is
+// until Collect. So a signal for its group cannot reach a stranger. It promises that no end is lost or mistaken,
+// however many come at once. It leaves the order of things to its caller, which must make all calls from one goroutine.
+// A process that is to die with its parent must be started from the main thread: a parent-death signal comes at the end
+// of the thread that forked. Nothing else in the program may wait for children, so os/exec must not be used beside it.
 package reap
 
 import (
@@ -74,7 +74,7 @@ func Collect(pid int) {
 	}
 }
 
-// Stopped says whether the child pid has been stopped by a signal since this was asked last.
+// Stopped says whether a signal has stopped the child pid since this was asked last.
 func Stopped(pid int) bool {
 	var info siginfo
 	for {
@@ -89,8 +89,8 @@ func Stopped(pid int) bool {
 // GroupEmpty says whether nobody is left in the group pgid, whose leader has ended and was collected. A zombie
 // that another process has not collected counts as somebody.
 func GroupEmpty(pgid int) bool {
-	// While the group has a member the kernel gives its number to nobody. If a process has it, the group is gone,
-	// and a group of that number is a stranger's.
+	// While the group has a member the kernel gives its number to no process. If a process has it, the group is gone, and
+	// a group of that number is a stranger's.
 	return syscall.Kill(-pgid, 0) == syscall.ESRCH || syscall.Kill(pgid, 0) != syscall.ESRCH
 }
 
@@ -102,8 +102,8 @@ func Adopt() error {
 	return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 }
 
-// Descendants are all processes below this one, as far as /proc shows them; an error says that it shows none
-// or another namespace's, whose numbers must not be signalled.
+// Descendants are all processes below this one, as far as /proc shows them. An error says that it shows none, or those
+// of another namespace, whose numbers must not be signalled.
 func Descendants() ([]int, error) {
 	self := os.Getpid()
 	if name, err := os.Readlink("/proc/self"); err != nil || name != strconv.Itoa(self) {
@@ -135,7 +135,7 @@ func Descendants() ([]int, error) {
 	return found, nil
 }
 
-// parent reads the fourth field of /proc/PID/stat; the second one, a name in parentheses, may contain anything.
+// parent reads the fourth field of /proc/PID/stat. The second one, a name in parentheses, may contain anything.
 func parent(pid string) (int, bool) {
 	b, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {

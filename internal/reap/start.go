@@ -15,8 +15,8 @@ import (
 	"tandem/internal/exitcode"
 )
 
-// Command is a program to start. Its standard output and error are this process's own, so that no line of it
-// passes through init.
+// Command is a program to start. Its standard output and error are this process's own, so that no line of it passes
+// through init.
 type Command struct {
 	Args  []string // Args[0] is looked up in Env's PATH unless it has a slash
 	Env   []string
@@ -26,7 +26,7 @@ type Command struct {
 	// DieWithParent has the kernel kill the process when this one ends: for an init that is not PID 1.
 	DieWithParent bool
 	Foreground    bool             // its group becomes the foreground of the terminal that Stdin is
-	Ignored       []syscall.Signal // stay so, as they are here
+	Ignored       []syscall.Signal // that are ignored here, and stay so
 	Limits        *Limits          // nil for none
 }
 
@@ -69,8 +69,7 @@ func Start(c Command) (int, error) {
 	return pid, nil
 }
 
-// unblockSignals unblocks all signals on this thread, and so for what is started from it; back blocks again what was
-// blocked.
+// unblockSignals unblocks all signals on this thread, and so in what is started from it. back blocks them again.
 func unblockSignals() (back func()) {
 	runtime.LockOSThread() // the mask is a thread's
 	var none, own unix.Sigset_t
@@ -117,6 +116,7 @@ func lookPath(name string, env []string) (string, error) {
 	return "", err
 }
 
+// explain says why c, of which path was found, could not be started, and what to do about it.
 func explain(c Command, path string, err error) *StartError {
 	name := c.Args[0]
 	e := &StartError{Code: exitcode.NotExecutable, Err: fmt.Errorf("%s: %w", name, err)}
@@ -128,7 +128,8 @@ func explain(c Command, path string, err error) *StartError {
 		if path == "" {
 			e.Err = fmt.Errorf("%s is not in PATH", name)
 		} else if info, statErr := os.Stat(path); filepath.IsAbs(path) && statErr == nil && !info.IsDir() {
-			e.Err = fmt.Errorf("%s is there, but not the interpreter or loader that it names (or not its working directory %s)", path, c.Dir)
+			e.Err = fmt.Errorf("%s is there, but not the interpreter or loader that it names "+
+				"(or not its working directory %s)", path, c.Dir)
 		} else {
 			e.Err = fmt.Errorf("there is no program %s", path)
 		}
@@ -139,10 +140,13 @@ func explain(c Command, path string, err error) *StartError {
 		}
 		e.Err = fmt.Errorf("user %d may not execute %s (chmod +x?)", user, name)
 	case errors.Is(err, syscall.ENOEXEC):
-		e.Err = fmt.Errorf("%s has a format that this machine cannot execute (a script without #!, or built for another processor?)", name)
+		e.Err = fmt.Errorf("%s has a format that this machine cannot execute "+
+			"(a script without #!, or built for another processor?)", name)
 	}
-	for _, t := range []error{syscall.EAGAIN, syscall.ENOMEM, syscall.ENOSPC, syscall.EMFILE, syscall.ENFILE, syscall.ETXTBSY, syscall.EIO} {
-		if errors.Is(err, t) {
+	for _, temporary := range []error{
+		syscall.EAGAIN, syscall.ENOMEM, syscall.ENOSPC, syscall.EMFILE, syscall.ENFILE, syscall.ETXTBSY, syscall.EIO,
+	} {
+		if errors.Is(err, temporary) {
 			e.Temporary = true
 		}
 	}

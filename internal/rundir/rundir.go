@@ -20,7 +20,7 @@ import (
 type Want struct {
 	Path    string
 	Files   status.Files
-	Named   bool // by a person, who may have one that others can write
+	Named   bool // by a person: it may be one that others can write
 	Shared  bool // with processes of other users, which needs the capability CHOWN
 	BotUser int  // who is to leave the bot's last words, where that is not init's user; -1 for nobody
 }
@@ -44,14 +44,14 @@ func Claim(want Want, log *slog.Logger) (*Owned, error) {
 		dir.Close()
 		return nil, err
 	}
-	o.clear() // what is from before a restart of the container is not to be taken for ours
+	o.clear() // of what an earlier init left
 	return o, nil
 }
 
 func (o *Owned) claim(log *slog.Logger) error {
-	if owner, open, err := o.OwnedBy(); err != nil {
+	if owner, othersWrite, err := o.OwnedBy(); err != nil {
 		return err
-	} else if o.want.Named && (open || owner != os.Getuid() && owner != 0) {
+	} else if o.want.Named && (othersWrite || owner != os.Getuid() && owner != 0) {
 		log.Warn("others can write RUN_DIR", "dir", o.want.Path, "reason",
 			"whoever can may put a false status there, or keep the bot off by its lock: "+
 				"name a directory that is this user's alone")
@@ -65,7 +65,7 @@ func (o *Owned) claim(log *slog.Logger) error {
 		return err
 	}
 	free, err := lock.TryLock()
-	for range 3 { // `init status` looks whether it is free by holding it for a moment
+	for range 3 { // `init status` holds it for a moment to see whether it is free
 		if free || err != nil {
 			break
 		}
@@ -115,7 +115,7 @@ func (o *Owned) clear() {
 	}
 }
 
-// Release removes what would be taken for a living init.
+// Release removes what would look like a living init, and gives up the lock.
 func (o *Owned) Release() {
 	if o == nil {
 		return

@@ -25,7 +25,8 @@ func exists(t *testing.T, path string) bool {
 	return err == nil
 }
 
-// One init owns its files: another is told who does, what a killed one left is gone, and the end leaves nothing but locks.
+// One init owns its files: another is told who does, what a killed one left is gone, and the end leaves nothing but
+// locks.
 func TestClaim(t *testing.T) {
 	dir := t.TempDir()
 	stale := filepath.Join(dir, status.OfPair.Status)

@@ -12,9 +12,9 @@ import (
 	"tandem/internal/unixsocket"
 )
 
-// Listener hears what processes say of themselves on a socket, with all that comes at once merged into one notice of
-// each. A datagram counts only if the kernel says that its sender is a process that was told of by Started, or a member
-// of its group; whatever others send is read and thrown away. The nil Listener hears nobody.
+// Listener hears what processes say of themselves on a socket. What a process says at once is merged into one notice. A
+// datagram counts only if the kernel says that its sender is a process that Started told of, or a member of its group.
+// What others send is read and thrown away. The nil Listener hears nobody.
 type Listener struct {
 	socket *os.File
 
@@ -22,8 +22,8 @@ type Listener struct {
 	leaders map[int]int // the caller's name of a process to its number
 }
 
-// Listen makes the socket at path. Its mode does not matter, as it is the sender that counts: a process may have a user
-// of its own.
+// Listen makes the socket at path. Everybody may write to it, because a process may have a user of its own: what counts
+// is the sender.
 func Listen(path string) (*Listener, error) {
 	socket, err := unixsocket.Datagrams(path, 0o666)
 	if err != nil {
@@ -32,7 +32,7 @@ func Listen(path string) (*Listener, error) {
 	return &Listener{socket: socket, leaders: map[int]int{}}, nil
 }
 
-// Started runs start and takes down the number of the process id before anything that it says is looked at.
+// Started runs start, and takes down the number of the process before anything that it says is looked at.
 func (l *Listener) Started(id int, start func() (pid int, err error)) (int, error) {
 	if l == nil {
 		return start()
@@ -113,7 +113,7 @@ func (l *Listener) Run(done <-chan struct{}, tell func(id, pid int, n Notice)) {
 				tell(h.id, h.leader, h.notice)
 			}
 		}
-		// Who says much is heard less often; who says something now and then is heard at once.
+		// Where much is said, it is heard less often. What is said now and then is heard at once.
 		if now := time.Now(); now.Sub(last) < pauseBetweenReads {
 			pause := time.NewTimer(pauseBetweenReads)
 			select {
@@ -132,8 +132,8 @@ type receiver struct {
 }
 
 func newReceiver() *receiver {
-	// The control buffer has room for credentials and for nothing more: the kernel closes descriptors that somebody sends
-	// along.
+	// The control buffer has room for credentials and for nothing more. So the kernel closes descriptors that somebody
+	// sends along.
 	return &receiver{make([]byte, MaxDatagram+1), make([]byte, unix.CmsgSpace(unix.SizeofUcred))}
 }
 

@@ -1,10 +1,10 @@
 // Package sdnotify is how a process tells who supervises it that it is ready, alive or stopping: the datagrams of
 // sd_notify(3), in both directions. Sender is what web and bot use, Listener what init does.
 //
-// It promises that a sender never fails its process: without NOTIFY_SOCKET every call does nothing, and nobody's
-// silence holds one up for more than a second. It promises that whatever bytes Parse is given, what comes out is small,
-// printable and means what the sender wrote last, and that a Listener hears nobody but the processes that it was told
-// of. What a notice makes of a process is left to package supervise.
+// It promises that a Sender never fails its process: without NOTIFY_SOCKET every call does nothing, and a supervisor
+// that does not listen holds a call up for a second at most. Whatever bytes Parse is given, what comes out is small and
+// printable, and is what the sender wrote last. A Listener hears nobody but the processes that it was told of. What a
+// notice makes of a process is left to package supervise.
 //
 // By hand. github.com/coreos/go-systemd/v22/daemon was tried: it only sends, and without a time limit, so that a
 // supervisor whose queue is full would hang the process.
@@ -41,7 +41,7 @@ type Notice struct {
 }
 
 // Parse reads one datagram: lines NAME=VALUE. What it does not know is no error, since the protocol has more than init
-// needs; MAINPID= in particular must not name another process. False says that there was nothing to be known at all.
+// needs. In particular MAINPID= must not name another process. False says that there was nothing that it knows.
 func Parse(datagram []byte) (Notice, bool) {
 	var n Notice
 	if len(datagram) > MaxDatagram {

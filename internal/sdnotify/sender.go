@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Variables that init sets for a process that it listens to, but for WATCHDOG_PID: without it sd_watchdog_enabled(3)
-// takes the interval for its own.
+// Variables of sd_notify(3). init sets the first two for a process that it listens to. Without WATCHDOG_PID
+// sd_watchdog_enabled(3) takes the interval for its own.
 const (
 	SocketVariable      = "NOTIFY_SOCKET"
 	WatchdogVariable    = "WATCHDOG_USEC"
@@ -20,11 +20,11 @@ const (
 // Sender tells the supervisor of this process about it. The nil Sender tells nobody.
 type Sender struct {
 	socket string
-	// Interval is within which WATCHDOG=1 is wanted, 0 for never.
+	// Interval is the time within which WATCHDOG=1 is wanted, 0 for never.
 	Interval time.Duration
 }
 
-// New makes a Sender out of the environment, of which variable gives the values; nil if nobody listens.
+// New makes a Sender out of the environment, whose values variable gives. It is nil if nobody listens.
 func New(variable func(name string) string) *Sender {
 	socket := variable(SocketVariable)
 	if socket == "" || socket[0] != '/' && socket[0] != '@' {
@@ -41,7 +41,7 @@ func New(variable func(name string) string) *Sender {
 	return s
 }
 
-// sendTimeout is how long a full queue of the supervisor's is waited for.
+// sendTimeout is how long Send waits while the supervisor's queue is full.
 const sendTimeout = time.Second
 
 // Send sends lines NAME=VALUE as one datagram. What cannot be sent is lost: nobody listening is no reason to fail.

@@ -1,7 +1,7 @@
 // Package signals catches the signals that are sent to PID 1.
 //
-// It promises that a burst of some does not cost a SIGTERM or the news of a child's end, and that nothing ends init
-// meanwhile. What a signal means is left to package supervise.
+// It promises that a burst of other signals costs neither a SIGTERM nor the news of a child's end, and that no signal
+// that can be caught ends init. What a signal means is left to package supervise.
 package signals
 
 import (
@@ -17,18 +17,18 @@ type Caught struct {
 	Children chan os.Signal // SIGCHLD
 	Stop     chan os.Signal // SIGTERM, SIGINT and SIGQUIT
 	Others   chan os.Signal
-	Deadly   chan struct{} // closed once those are caught that would end init or be missed: no process is started before
-	All      chan struct{} // closed once all are
+	Deadly   chan struct{} // closed once SIGCHLD and all that would end init are caught: nothing is started before
+	All      chan struct{} // closed once all are caught
 }
 
-// Not to be caught: KILL and STOP cannot be, and URG and PROF are what Go's runtime sends itself (golang/go#37942).
-// 32 to 34 belong to C libraries.
+// Signals that are not caught. KILL and STOP cannot be, and URG and PROF are what Go's runtime sends itself
+// (golang/go#37942). 32 to 34 are not in this list, but belong to C libraries.
 var uncaught = map[syscall.Signal]bool{
 	syscall.SIGKILL: true, syscall.SIGSTOP: true, syscall.SIGURG: true, syscall.SIGPROF: true,
 }
 
-// deadly are the signals that end a Go program which does not catch them. Others that come before they are caught are
-// lost, as they would be on a web that has not begun to listen.
+// deadly are the signals that end a Go program which does not catch them. Another signal that comes before it is caught
+// is lost, as it would be on a web that has not begun to listen.
 var deadly = map[syscall.Signal]bool{
 	syscall.SIGHUP: true, syscall.SIGINT: true, syscall.SIGQUIT: true, syscall.SIGILL: true,
 	syscall.SIGTRAP: true, syscall.SIGABRT: true, syscall.SIGBUS: true, syscall.SIGFPE: true,
@@ -47,8 +47,8 @@ func Catchable(sig syscall.Signal) bool {
 
 // Catch begins to catch every signal but those in keep, which stay ignored. A panic goes to failed.
 //
-// It does so beside the caller. For each signal Go's runtime has two threads answer each other. If one of them were the
-// locked main thread, that would be half the time from init's start to web's.
+// It does so in a goroutine of its own. For each signal Go's runtime has two threads answer each other. If one of them
+// were the locked main thread, that would be half the time from init's start to web's.
 func Catch(keep []os.Signal, failed func(panic any)) *Caught {
 	c := &Caught{
 		Children: make(chan os.Signal, 1), Stop: make(chan os.Signal, 8), Others: make(chan os.Signal, 64),

@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Files are the names of what one init has in RUN_DIR: the control socket, the socket on which its processes tell of
-// themselves, its status, and the lock that says who owns these.
+// Files are the names of what one init has in RUN_DIR: the control socket, the socket on which its processes speak, its
+// status, and the lock that says who owns these.
 type Files struct{ Socket, Notify, Status, Lock string }
 
-// The files of an init that runs both processes, and of one that runs only web or only the bot: two of those may share
-// a directory.
+// The files of an init that runs both processes, of one that runs only web, and of one that runs only the bot. The last
+// two may share a directory.
 var (
 	OfPair = Files{"init.sock", "notify.sock", "status.json", "init.lock"}
 	OfWeb  = Files{"web.sock", "web-notify.sock", "web.json", "init-web.lock"}
@@ -48,7 +48,7 @@ func nextOf(name string) string { return name + ".new" }
 const maxFileBytes = 64 << 10
 
 // Dir is RUN_DIR, opened. Whoever can write it can put anything under any name in it. So nothing in it is opened but a
-// regular file, no link is followed, nothing waits, and nothing that is there is written to. What is done goes to the
+// regular file, no link is followed, nothing waits, and no file that is there is written to. Everything is done in the
 // directory that was opened, whatever has its name by then.
 type Dir struct {
 	fd   int
@@ -70,8 +70,8 @@ func OpenDir(path string) (*Dir, error) {
 // Close closes the directory.
 func (d *Dir) Close() { unix.Close(d.fd) }
 
-// OwnedBy is the user that the directory belongs to; open says whether others than the owner can write it.
-func (d *Dir) OwnedBy() (uid int, open bool, err error) {
+// OwnedBy is the user that the directory belongs to; othersWrite says whether somebody else can write it.
+func (d *Dir) OwnedBy() (uid int, othersWrite bool, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(d.fd, &st); err != nil {
 		return 0, false, d.failed("look at", "", err)
@@ -79,8 +79,8 @@ func (d *Dir) OwnedBy() (uid int, open bool, err error) {
 	return int(st.Uid), st.Mode&0o022 != 0, nil
 }
 
-// LetThrough lets everybody pass through the directory, to what is open to them in it, and makes it belong to the user
-// and group given if it belongs to another user.
+// LetThrough lets everybody pass through the directory to what is open to them in it. If it belongs to another user, it
+// gets the user and group given.
 func (d *Dir) LetThrough(uid, gid int) error {
 	var st unix.Stat_t
 	err := unix.Fstat(d.fd, &st)
@@ -148,8 +148,8 @@ func (d *Dir) open(name string, flags int) (fd int, err error) {
 	return fd, nil
 }
 
-// Write gives the file called name its new content at one instant. It needs no fsync: after a power cut there is nobody
-// of whom the file could tell.
+// Write replaces the content of the file called name at one instant. It needs no fsync: after a power cut the file
+// would tell of processes that are gone.
 func (d *Dir) Write(name string, content []byte, mode os.FileMode) error {
 	if len(content) > maxFileBytes {
 		return d.failed("write", name, fmt.Errorf("%d bytes are more than are read of it", len(content)))
@@ -165,11 +165,11 @@ func (d *Dir) Write(name string, content []byte, mode os.FileMode) error {
 	return nil
 }
 
-// Give makes an empty file called name, in place of what is there, that everybody may read and that belongs to the user
-// uid.
+// Give makes an empty file called name, in place of what is there. It belongs to the user uid, and everybody may read
+// it.
 func (d *Dir) Give(name string, uid int) error { return d.make(name, nil, 0o644, uid) }
 
-// make makes a new file called name. What has that name is removed and never opened.
+// make makes a new file called name. What has that name is removed, and never opened.
 func (d *Dir) make(name string, content []byte, mode os.FileMode, uid int) error {
 	var fd int
 	var err error
@@ -204,8 +204,8 @@ func (d *Dir) make(name string, content []byte, mode os.FileMode, uid int) error
 	return nil
 }
 
-// Overwrite gives a file that is there and is our own its new content, where no file can be made: the directory belongs
-// to somebody who made the file for us.
+// Overwrite writes into a file that is there and is our own. It is for a directory in which we cannot make a file,
+// whose owner made the file for us.
 func (d *Dir) Overwrite(name string, content []byte) error {
 	fd, err := d.open(name, unix.O_WRONLY)
 	if err != nil {

@@ -15,7 +15,7 @@ const (
 	Stopping State = "stopping"
 )
 
-// nature is what is true of a state. A new state is told of here, and whoever asks knows it.
+// nature is what is true of a state. Whoever adds a state says it here, and nowhere else.
 type nature struct {
 	ended bool // no process is there, and none is about to take the lock
 }

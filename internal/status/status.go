@@ -1,5 +1,5 @@
-// Package status is the shape of status.json (and of `init status --json`): what init knows of its two
-// processes. init writes it, web and people read it.
+// Package status is the shape of status.json and of `init status --json`: what init knows of its two processes. init
+// writes it, web and people read it. The package also opens and writes all files in RUN_DIR.
 package status
 
 import (
@@ -39,8 +39,8 @@ type Process struct {
 	LastEnd     *End       `json:"last_end"`
 	NextStartAt *time.Time `json:"next_start_at,omitempty"`
 
-	// ReasonSinceEnd says that Reason tells of something else than LastEnd, which came later. Without it, and with a
-	// LastEnd, the process itself may know better; see Words.
+	// ReasonSinceEnd says that Reason tells of something that came after LastEnd. Without it Reason tells of LastEnd, and
+	// the process itself may know better; see Words.
 	ReasonSinceEnd bool `json:"reason_since_end,omitempty"`
 	// InARow is how many ends like LastEnd there were in a row, from ManyInARow on; Reason says so, too.
 	InARow int `json:"in_a_row,omitempty"`
@@ -49,10 +49,11 @@ type Process struct {
 // OfEnd says whether Reason tells of LastEnd.
 func (p Process) OfEnd() bool { return p.LastEnd != nil && p.Reason != "" && !p.ReasonSinceEnd }
 
-// ManyInARow is from how many ends in a row on they are spoken of.
+// ManyInARow is how many ends in a row are worth telling.
 const ManyInARow = 3
 
-// InARow makes a crash loop visible, which has no state of its own: it follows the reason of the last of n ends.
+// InARow is what follows the reason of the last of n ends in a row. It makes a crash loop visible, which has no state
+// of its own.
 func InARow(n int, crashes bool) string {
 	switch {
 	case n < ManyInARow:
@@ -100,7 +101,7 @@ func marshal(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(v) // all that can be written here is text, numbers and times of this age
+	_ = e.Encode(v) // it cannot fail on text, numbers and times of this age
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// WriteTerminationMessage puts what init has to say of its end, shortened to what Kubernetes takes, into the file at path if it
-// is there and is one for words: it may be a link or a pipe that somebody put there, or by a slip a file that holds
-// something else.
+// WriteTerminationMessage writes what init has to say of its end into the file at path, shortened to what Kubernetes
+// takes. It does nothing if there is no such file, or if it is not one for that: somebody may have put a link or a pipe
+// there, or by a slip named a file that holds something else.
 func WriteTerminationMessage(path, words string) {
 	if info, err := os.Lstat(path); path == "" || err != nil || !info.Mode().IsRegular() {
 		return
@@ -45,5 +45,5 @@ func WriteTerminationMessage(path, words string) {
 	}
 }
 
-// maxTerminationBytes is how much is written: Kubernetes takes 4096 bytes. A file that has more holds something else.
+// maxTerminationBytes is how much is written. Kubernetes takes 4096 bytes. A file that has more holds something else.
 const maxTerminationBytes = 4000

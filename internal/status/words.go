@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// Words are what a process said of its own end, which its exit code cannot say. It writes them to the file
-// NAME.words beside the status file just before it ends, if it wants to; people find them in web's banner and in
-// `init status`.
+// Words are what a process says of its own end, which its exit code cannot say. It may write them just before it ends,
+// to the file NAME.words beside the status file. People find them in web's banner and in `init status`.
 type Words struct {
 	At     time.Time `json:"at"`
 	Code   int       `json:"code"`
@@ -18,8 +17,8 @@ type Words struct {
 }
 
 const (
-	maxWordsBytes  = 16 << 10 // bytes of the file
-	maxReasonBytes = 2 << 10  // bytes of a reason: as JSON it has at most six times as many
+	maxWordsBytes  = 16 << 10 // of the file
+	maxReasonBytes = 2 << 10  // of the reason: as JSON it has at most six times as many
 )
 
 // WriteWords replaces the words of the process name in dir.
@@ -34,14 +33,14 @@ func WriteWords(dir, name string, w Words) error {
 	defer d.Close()
 	file, text := WordsOf(name), marshal(w)
 	if err = d.Write(file, text, 0o600); errors.Is(err, fs.ErrPermission) {
-		// dir belongs to an init of another user, which may have made the file for it.
+		// dir belongs to an init of another user, which may have made the file for this process.
 		return d.Overwrite(file, text)
 	}
 	return err
 }
 
-// Words returns what the process said of its last end, or "": what lies in dir counts only if it has the exit code of
-// that end and was written in the ten seconds before it. An end by a signal has no words.
+// Words returns what the process said of its last end, or "". What lies in dir counts only if it has the exit code of
+// that end, and was written in the ten seconds before it. An end by a signal has no words.
 func (p Process) Words(dir string) string {
 	if p.LastEnd == nil || p.LastEnd.Signal != "" {
 		return ""

@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// Writer writes the newest status to a file, in a goroutine of its own, so that a disk that is slow, full or gone never
-// keeps whoever has something new to tell.
+// Writer writes the newest status to a file, in a goroutine of its own. So a disk that is slow, full or gone never
+// makes anybody wait who has something new to tell.
 type Writer struct {
 	log  *slog.Logger
 	wake chan struct{}
@@ -27,17 +27,17 @@ type Writer struct {
 	warned bool
 }
 
-// collectEvery is after how many changes of the state garbage is collected: nearly all of PID 1's comes with them, and
-// no clock does it.
+// collectEvery is after how many writes garbage is collected. Nearly all of PID 1's garbage comes from them, and the
+// clock does not collect it.
 const collectEvery = 8
 
-// NewWriter makes a Writer that has no file yet, and says to log, once, that it cannot write.
+// NewWriter makes a Writer that has no file yet. When it cannot write it says so to log, once.
 func NewWriter(log *slog.Logger) *Writer { return &Writer{log: log, wake: make(chan struct{}, 1)} }
 
 // To names the file. It must be called before Run.
 func (w *Writer) To(dir *Dir, name string, mode os.FileMode) { w.dir, w.name, w.mode = dir, name, mode }
 
-// Put hands over the state; then, if it is not nil, is called once the state can be read.
+// Put hands over the state. Once it can be read, then is called, if it is not nil.
 func (w *Writer) Put(show func() *Status, then func()) {
 	w.mu.Lock()
 	w.show = show
@@ -107,7 +107,7 @@ func (w *Writer) write(s *Status) {
 	// A reader must not take the old state for the present one.
 	_ = w.dir.Remove(w.name)
 	w.last = nil
-	if !w.warned { // once: removing the old file makes room for the next, which would have it said every other time
+	if !w.warned { // once: removing the old file makes room for the next, so that only every other one fails
 		w.warned = true
 		w.log.Warn("the status file cannot be written", "reason", err.Error())
 	}

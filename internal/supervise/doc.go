@@ -14,9 +14,9 @@
 //	 │                                                         ▼
 //	 └───────────────────── the delay is over ───────────── Waiting
 //
-// An Alive process that the Executor listens to is starting until it says that it is ready. A bot that is late with that,
-// or silent, is taken for hung: it goes the way of Ending, and counts as crashed. What became of an operator's request
-// is another pure function, State.Outcome.
+// An Alive process that the Executor listens to is starting until it says that it is ready. A bot that is late with
+// that, or silent, is taken for hung: it goes the way of Ending, and counts as crashed. What became of an operator's
+// request is another pure function, State.Outcome.
 //
 // What it promises:
 //   - the bot is started only with the polling lock in hand, and only after the group of the one before is empty;

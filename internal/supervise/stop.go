@@ -42,8 +42,8 @@ func (m *stepper) pass(sig syscall.Signal) {
 	}
 }
 
-// passToCommand is what `init -- COMMAND` does with a signal. One of job control stops init as well: else the shell that
-// init was started from would not see its job stopped. One that is rewritten is no longer one of these.
+// passToCommand is what `init -- COMMAND` does with a signal. One of job control stops init as well: else the shell
+// that init was started from would not see its job stopped. One that is rewritten is no longer one of these.
 func (m *stepper) passToCommand(sig syscall.Signal) {
 	as, rewritten := m.c.Rewrite[sig]
 	if !rewritten {

@@ -1,10 +1,10 @@
 // Package unixsocket makes the sockets of PID 1 in RUN_DIR.
 //
 // It promises that the file of a socket has its mode from the first moment on, that a stale one is replaced, and that
-// what waits for a client is Go's poller and no thread. What is said on the socket is left to its callers.
+// no thread waits for a client, but Go's poller. What is said on the socket is left to its callers.
 //
 // It is made of system calls. Package net was tried: it adds 438 kB to PID 1, with a resolver in it that nobody calls.
-// And a write of net's to a client that has left raises SIGPIPE, which PID 1 catches and would pass on to web.
+// And where net writes to a client that has left it raises SIGPIPE, which PID 1 catches and would pass on to web.
 package unixsocket
 
 import (
@@ -17,7 +17,7 @@ import (
 // maxPath is how long the path of a socket may be: sun_path of unix(7) without the zero byte at its end.
 const maxPath = 107
 
-// Datagrams makes a socket at path that gets datagrams, and of each the number of the process that sent it.
+// Datagrams makes a socket at path that gets datagrams, each with the number of the process that sent it.
 func Datagrams(path string, mode uint32) (*os.File, error) {
 	return bind(path, unix.SOCK_DGRAM, mode, func(fd int) error {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1) // without it the sender is nobody
