@@ -1,6 +1,6 @@
-// Package cgroup asks the kernel what this container may have: how much memory, how many processes, and how many
-// of these were killed for want of memory. It reads version 1 and version 2 of cgroups (cgroups(7)), on a host as in
-// a container, where the cgroup is the root of what is mounted. Where nothing can be learned the answers are zero.
+// Package cgroup asks the kernel how much memory and how many processes this container may have, and how many processes
+// were killed for want of memory. It reads version 1 and version 2 of cgroups (cgroups(7)), on a host and in a
+// container, where the cgroup is the root of what is mounted. It promises that what cannot be learned is zero.
 //
 // By hand. github.com/containerd/cgroups/v3 was tried: it adds 3.5 MB to PID 1, whose executable has 3.0, and wants to
 // be told the path of the cgroup, which is half of what is done here.
@@ -12,7 +12,7 @@ import (
 	"syscall"
 )
 
-// Memory is what the cgroup of this process is given of memory; the zero value knows nothing. Processes likewise.
+// Memory is about the memory of this process's cgroup, Processes about its processes. The zero values know nothing.
 type (
 	Memory    struct{ controller }
 	Processes struct{ controller }
@@ -30,8 +30,8 @@ func Own() (Memory, Processes) {
 	return Memory{find(groups, mounts, "memory")}, Processes{find(groups, mounts, "pids")}
 }
 
-// find reads /proc/self/cgroup and /proc/self/mountinfo. Where both versions are mounted the one that has the
-// controller counts, which is the first if it is there at all.
+// find looks for a controller in the text of /proc/self/cgroup and /proc/self/mountinfo. Where both versions are
+// mounted, the one that has the controller counts. That is version 1 if its controller is mounted at all.
 func find(groups, mounts, name string) controller {
 	var one, two, own1, own2 string
 	for line := range strings.Lines(groups) { // ID:CONTROLLERS:PATH
@@ -66,7 +66,7 @@ func find(groups, mounts, name string) controller {
 }
 
 // below is the directory of the cgroup own in a mount at point that shows what is below root. A container without a
-// cgroup namespace has both as the host sees them; one that cannot see its own cgroup has the mount itself.
+// cgroup namespace has own and root as the host sees them. One that cannot see its own cgroup gets the mount itself.
 func below(point, root, own string) string {
 	rest, ok := strings.CutPrefix(own, strings.TrimSuffix(root, "/"))
 	if !ok || rest != "" && rest[0] != '/' || strings.HasPrefix(rest, "/..") {
@@ -84,7 +84,7 @@ func has(list, word string) bool {
 	return false
 }
 
-// Limit is how much memory the cgroup may have, in bytes: the least that it or one above it is given; 0 for no limit.
+// Limit is how much memory the cgroup may have, in bytes: the least that it or one above it may. 0 is no limit.
 func (m Memory) Limit() (limit int64) {
 	name := "memory.limit_in_bytes"
 	if m.v2 {
@@ -123,7 +123,7 @@ func (m Memory) OOMKills() int {
 	return 0
 }
 
-// Left is how many processes and threads more the cgroup may have; ok is false where that has no limit.
+// Left is how many more processes and threads the cgroup may have. ok is false where there is no limit.
 func (p Processes) Left() (n int, ok bool) {
 	if p.dir == "" {
 		return 0, false
@@ -136,8 +136,8 @@ func (p Processes) Left() (n int, ok bool) {
 	return limit - have, err == nil
 }
 
-// read is the text of a file of the kernel's, "" if it cannot be read. It stands between the start of init and that of
-// its processes, and os.ReadFile takes twice as many system calls.
+// read is the text of a file of the kernel, "" if it cannot be read. Web's start waits for it, and os.ReadFile makes
+// twice as many system calls.
 func read(name string) string {
 	fd, err := syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {

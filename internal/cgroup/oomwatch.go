@@ -2,20 +2,20 @@ package cgroup
 
 import "time"
 
-// OOMWatch tells which ends are the kernel's doing for want of memory: those by SIGKILL at a time when the cgroup's
-// count of such kills went up. It is for one goroutine.
+// OOMWatch tells which ends were the kernel's doing for want of memory. Those are the ends by SIGKILL at a time when
+// the cgroup's count of such kills went up. It is for one goroutine.
 type OOMWatch struct {
 	kills     func() int // the kernel's count
-	seen      int        // kills that were counted so far
-	unclaimed int        // of those, the ones that no end was explained by
-	noticed   time.Time  // when the last of them came
+	seen      int        // kills so far
+	unclaimed int        // kills that have explained no end yet
+	noticed   time.Time  // when the last kill was seen
 }
 
 // claimableFor is how long after a kill was noticed it may explain an end. A process that is killed ends within that
 // time. A kill that a bot outlived must not explain another end much later.
 const claimableFor = 5 * time.Second
 
-// NewOOMWatch makes a watch on kills, which is the kernel's count; what it has counted by now explains nothing.
+// NewOOMWatch makes a watch on the kernel's count of kills. Kills before now explain nothing.
 func NewOOMWatch(kills func() int) *OOMWatch { return &OOMWatch{kills: kills, seen: kills()} }
 
 // Killed says whether a child's end by SIGKILL, which just came, was for want of memory.

@@ -1,8 +1,9 @@
 // Package confine reads from the settings what a process is confined to: its user, its capabilities, whether it can
 // gain privileges, and how many files it may have open.
 //
-// It promises that what init has not the privilege to do is rejected before anything starts, with what to do about it.
-// Package reap carries it out, between fork and exec.
+// It promises that a setting which init lacks the privilege to carry out is rejected before anything starts, with what
+// to do about it. Package reap carries the settings out, between fork and exec. OOMScore is beside them: which process
+// the kernel kills first when memory runs out.
 package confine
 
 import (
@@ -33,8 +34,8 @@ func ownPrivileges() privileges {
 
 func (p privileges) may(capability uint) bool { return p.effective&(1<<capability) != 0 }
 
-// Read reads what a process is confined to from the settings that begin with prefix, like "WEB_". It returns nil where
-// it is confined to nothing, and the home of its user, which is "" where it runs as init does.
+// Read reads what a process is confined to from the settings that begin with prefix, like "WEB_". l is nil where it is
+// confined to nothing. home is its user's, "" where it runs as init does.
 func Read(env *config.Env, prefix string) (l *reap.Limits, home string) {
 	p := ownPrivileges()
 	var want reap.Limits
@@ -65,8 +66,8 @@ func readUser(env *config.Env, name string, p privileges, l *reap.Limits) (home 
 	case err != nil:
 		env.Reject(name, err.Error())
 	case a.UID == os.Getuid() && a.GID == os.Getgid() && !p.may(unix.CAP_SETGID):
-		l.Capabilities = new(uint64) // it runs as this user already
-	case !p.may(unix.CAP_SETUID) || !p.may(unix.CAP_SETGID) || !p.may(unix.CAP_KILL): // the last to end it
+		l.Capabilities = new(uint64) // init is this user already
+	case !p.may(unix.CAP_SETUID) || !p.may(unix.CAP_SETGID) || !p.may(unix.CAP_KILL): // KILL is for its end
 		env.Reject(name, fmt.Sprintf("init runs as user %d and may not change users: start the container as root "+
 			"(docker run --user 0) with the capabilities SETUID, SETGID and KILL, or leave it out", os.Getuid()))
 	default:

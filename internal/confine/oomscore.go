@@ -6,21 +6,21 @@ import (
 	"syscall"
 )
 
-// OOMScore is init's own /proc/self/oom_score_adj, open since before init closed its /proc files. A process gets what
-// it says while it is forked. nil is for a system that lets nobody write it.
+// OOMScore is init's own /proc/self/oom_score_adj, opened before init closed its /proc files. A process that is forked
+// gets the score that is there. nil is for a system that lets nobody write it.
 type OOMScore struct {
 	fd  int
 	own int
 }
 
-// botScoreAbove is by how much the bot is the better one to kill when memory runs out. A process that has all of the
-// memory counts 1000, so web would have to have half of it more than the bot to be chosen.
+// When memory runs out, the kernel kills the process with the highest score. One that has all of the memory counts
+// 1000. So web would have to have half of the memory more than the bot to be chosen.
 const (
 	botScoreAbove = 500
 	maxScore      = 1000
 )
 
-// OpenOOMScore opens it; nil where that cannot be.
+// OpenOOMScore opens it. It is nil where that fails.
 func OpenOOMScore() *OOMScore {
 	fd, err := syscall.Open("/proc/self/oom_score_adj", syscall.O_RDWR|syscall.O_CLOEXEC, 0)
 	if err != nil {
@@ -36,8 +36,8 @@ func OpenOOMScore() *OOMScore {
 	return &OOMScore{fd, own}
 }
 
-// Raise makes what is forked from now on the first to be killed; Lower ends that. No privilege is needed to come back
-// to a score that one had.
+// Raise makes what is forked from now on the first to be killed. Lower ends that. Coming back to an earlier score needs
+// no privilege.
 func (o *OOMScore) Raise() error {
 	if o == nil {
 		return nil

@@ -17,13 +17,13 @@ type account struct {
 	home string
 }
 
-// findUser reads USER or USER:GROUP, each a name or a number, out of the two files, much as docker run --user does. A
-// number need not be in them. One without a group that is in neither has the group of the same number, where docker
-// gives it root's. A group that is given is the only one.
+// findUser looks up USER or USER:GROUP, each a name or a number, in the two files, much as docker run --user does. A
+// number need not be in them. A user that is not in them and comes without a group has the group of its own number,
+// where docker gives it root's. A group that is given is the only one.
 //
-// By hand. github.com/moby/sys/user, which docker uses, was tried (29 kB): where the number of a user or a group in a
-// file is not one it reads 0, so that a slip in the file makes root of a user. os/user (25 kB) opens the files itself,
-// and does not know USER:GROUP.
+// By hand. github.com/moby/sys/user, which docker uses, was tried (29 kB). Where the files have something else in place
+// of a number it reads 0, so that a slip in a file makes root of a user. os/user (25 kB) opens the files itself, and
+// does not know USER:GROUP.
 func findUser(spec, passwd, group string) (account, error) {
 	name, groupName, hasGroup := strings.Cut(spec, ":")
 	a := account{home: "/"}
@@ -96,7 +96,7 @@ func id(s string) (int, error) {
 	return int(n), err
 }
 
-// readAccounts reads the files; one that is not there, as in an image from scratch, is empty.
+// readAccounts reads the two files. One that is not there counts as empty: an image from scratch has none.
 func readAccounts() (passwd, group string) {
 	p, _ := os.ReadFile("/etc/passwd")
 	g, _ := os.ReadFile("/etc/group")

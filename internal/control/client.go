@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ProbeTimeout is how long a living init may take to tell its status, and how long it may be too busy to be asked
-// anything.
+// ProbeTimeout is how long a living init may take to tell its status, and how long it may be too busy to be asked at
+// all.
 const ProbeTimeout = 5 * time.Second
 
 // maxReplyBytes bounds what is taken of a reply, in bytes: whoever can write RUN_DIR can put a socket of his own there.
@@ -21,7 +21,7 @@ const maxReplyBytes = 64 << 10
 var errMute = errors.New("it does not answer; it hangs, or it is too busy")
 
 // Do has the init at socket carry out verb for the process name, and waits for as long as that takes. It asks only an
-// init that tells its status: for one that hangs, or for a stranger's socket, it would wait for ever.
+// init that tells its status. For one that hangs, or for a stranger's socket, it would wait for ever.
 func Do(socket, verb, name string) (Outcome, error) {
 	if _, err := Request(socket, "status\n", ProbeTimeout); errors.Is(err, syscall.EAGAIN) {
 		return Outcome{}, errMute
@@ -55,12 +55,11 @@ func Status(socket string) ([]byte, error) {
 	return []byte(reply), nil
 }
 
-// Request sends line to the init at socket and returns its reply; limit is how long that may take, 0 for any time. What
-// was not even asked, because others crowd the socket, is asked again for a while: an operator's word has to get
-// through.
-func Request(socket, line string, limit time.Duration) (reply string, err error) {
+// Request sends line to the init at socket and returns its reply. timeout is how long that may take, 0 for any time. If
+// others crowd the socket so that the line is not even read, it is sent again for a while: an operator has to be heard.
+func Request(socket, line string, timeout time.Duration) (reply string, err error) {
 	for until := time.Now().Add(ProbeTimeout); ; {
-		reply, err = requestOnce(socket, line, limit)
+		reply, err = requestOnce(socket, line, timeout)
 		crowdedOut := errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) ||
 			err == nil && reply == strings.TrimSpace(tooMany)
 		if !crowdedOut || time.Now().After(until) {
@@ -70,16 +69,16 @@ func Request(socket, line string, limit time.Duration) (reply string, err error)
 	}
 }
 
-func requestOnce(socket, line string, limit time.Duration) (string, error) {
+func requestOnce(socket, line string, timeout time.Duration) (string, error) {
 	began := time.Now()
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return "", err
 	}
 	defer syscall.Close(fd)
-	timeout := syscall.NsecToTimeval(int64(limit))
-	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &timeout)
-	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &timeout)
+	tv := syscall.NsecToTimeval(int64(timeout))
+	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &tv)
+	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &tv)
 	if err := syscall.Connect(fd, &syscall.SockaddrUnix{Name: socket}); err != nil {
 		return "", fmt.Errorf("%s: %w", socket, err)
 	}
@@ -98,7 +97,7 @@ func requestOnce(socket, line string, limit time.Duration) (string, error) {
 			return strings.TrimSpace(string(reply)), nil
 		case len(reply) > maxReplyBytes:
 			return "", fmt.Errorf("%s: the answer has more than %d bytes", socket, maxReplyBytes)
-		case limit > 0 && time.Since(began) > limit: // it says something now and then, and never all
+		case timeout > 0 && time.Since(began) > timeout: // it says something now and then, and never all
 			return "", fmt.Errorf("%s: %w", socket, syscall.EAGAIN)
 		default:
 			reply = append(reply, buf[:n]...)

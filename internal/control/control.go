@@ -1,11 +1,11 @@
 // Package control is how an operator speaks to a running init: both ends of the protocol on its control socket.
 //
-// A client connects, sends one line, "VERB NAME\n" or "status\n", and gets an answer. For a verb that is one line,
-// "CODE TEXT", once it is carried out or has come to something else. For status it is the JSON of status.json, after
-// init's loop has turned once, so that it is also proof that init works.
+// A client connects, sends one line, "VERB NAME\n" or "status\n", and gets a reply. To a verb the reply is one line,
+// "CODE TEXT", once the verb is carried out or has come to something else. To status it is the JSON of status.json,
+// after init's loop has turned once. So it is also proof that init works.
 //
 // It promises that only such a line reaches the loop, whatever a client does or leaves undone. No client costs more
-// than a goroutine that waits for a bounded time. A client reads a bounded answer. What a verb means is left to the
+// than a goroutine that waits for a bounded time. A client reads a bounded reply. What a verb means is left to the
 // loop.
 package control
 
@@ -45,15 +45,15 @@ type Outcome struct {
 
 // Server is init's end.
 type Server struct {
-	// Do has the loop carry out verb for the process name and say what came of it. It must not wait for that.
+	// Do has the loop carry out verb for the process name. done is told what came of it. Do must not wait for that.
 	Do func(verb, name string, done func(Outcome))
-	// Turn has the loop turn once.
+	// Turn has the loop turn once, and then call done. It must not wait for that either.
 	Turn func(done func())
 	// Status is the status as JSON.
 	Status func() []byte
 	// Failed is told of a panic.
 	Failed func(panic any)
-	// DoTimeout is for what was asked for to come to something.
+	// DoTimeout is how long a client waits for what comes of its request.
 	DoTimeout time.Duration
 
 	socket *os.File // nil while there is none
@@ -86,7 +86,7 @@ func (s *Server) Serve(done <-chan struct{}) {
 	for {
 		f, err := accept(s.socket)
 		select {
-		case <-done: // and not an error of its own: package os leaves that of a closed socket nameless here
+		case <-done: // asked for, because the error of a closed socket has no name in package os
 			if err == nil {
 				f.Close()
 			}
@@ -121,7 +121,7 @@ func (s *Server) client(f *os.File) {
 	send(f, reply)
 }
 
-// hear reads a line, or as much of one as a request may have; false if the client left or took too long.
+// hear reads a line, or as much of one as a request may have. It is false if the client left or took too long.
 func (s *Server) hear(f *os.File) (line string, ok bool) {
 	s.mu.Lock()
 	if len(s.silent) == maxSilentClients {
@@ -148,7 +148,7 @@ func (s *Server) hear(f *os.File) (line string, ok bool) {
 	return string(buf), true
 }
 
-// reply has carried out what line asks for.
+// reply has what line asks for carried out.
 func (s *Server) reply(line string) []byte {
 	say := func(o Outcome) []byte { return []byte(strconv.Itoa(o.Code) + " " + o.Text + "\n") }
 	verb, name, problem := Parse(line)
@@ -156,7 +156,7 @@ func (s *Server) reply(line string) []byte {
 		return say(Outcome{1, problem})
 	}
 	under, most := &s.requests, maxRequests
-	if verb == "status" { // counted apart: a probe must not fail because much is being carried out
+	if verb == "status" { // counted apart, so that no probe fails because much is being carried out
 		under, most = &s.statusRequests, maxStatusRequests
 	}
 	s.mu.Lock()
@@ -186,7 +186,7 @@ func (s *Server) reply(line string) []byte {
 	return say(o)
 }
 
-// within waits for what comes of ask; false if nothing does.
+// within waits for what comes of ask. It is false if nothing does within limit.
 func within(limit time.Duration, ask func(done func(Outcome))) (Outcome, bool) {
 	came := make(chan Outcome, 1)
 	ask(func(o Outcome) { came <- o })

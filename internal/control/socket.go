@@ -29,7 +29,7 @@ func accept(socket *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "client"), nil
 }
 
-// send sends all of b, or what the other side takes before the deadline. It raises no SIGPIPE when that has left.
+// send sends all of b, or what the client takes before the deadline. When the client has left it raises no SIGPIPE.
 func send(f *os.File, b []byte) {
 	conn, err := f.SyscallConn()
 	if err != nil {
@@ -52,7 +52,7 @@ func send(f *os.File, b []byte) {
 	}
 }
 
-// pacer bounds what somebody who floods a socket can make init work, and costs others nothing.
+// pacer bounds how much work somebody can make who floods a socket. It costs others nothing.
 type pacer struct {
 	since time.Time
 	count int

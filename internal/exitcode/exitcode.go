@@ -1,6 +1,6 @@
-// Package exitcode names the statuses with which the processes of Tandem end and what they mean to the
-// one that started them: the contract between init and any web or bot, in whatever language. The values
-// are those of sysexits(3) and of the shell.
+// Package exitcode names the statuses with which the processes of Tandem end, and says what they mean to the one that
+// started them. That is the contract between init and any web or bot, in whatever language. The values are those of
+// sysexits(3) and of the shell.
 package exitcode
 
 import "errors"
@@ -14,7 +14,7 @@ const (
 	Usage = 64
 	// Software (EX_SOFTWARE): init's own failure. Not 2, which is what a Go panic leaves.
 	Software = 70
-	// TempFail (EX_TEMPFAIL): cannot run now for a reason outside, such as another poller. init tries again
+	// TempFail (EX_TEMPFAIL): cannot run now for a reason outside, such as another poller. init starts the bot again
 	// after BOT_CONFLICT_DELAY.
 	TempFail = 75
 	// Config (EX_CONFIG): cannot run as configured. init does not start the bot again by itself.

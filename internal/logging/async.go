@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Async writes lines to a descriptor without ever making who logs wait: a log driver that stands still, a full disk or
-// a closed descriptor costs lines, which are counted, and nothing else.
+// Async writes lines to a descriptor, and never makes anybody wait who logs. A log driver that stands still, a full
+// disk or a closed descriptor costs lines, which are counted, and nothing else.
 type Async struct {
 	fd      int
 	lines   chan entry
@@ -21,16 +21,16 @@ type Async struct {
 	failed  chan any
 }
 
-// entry is a line, or the wish to know that all lines before it are out.
+// entry is a line, or the wish to know when all lines before it are out.
 type entry struct {
 	line []byte
-	done chan struct{}
+	done chan struct{} // closed then; nil for a line
 }
 
 // maxWaitingLines is how many lines wait for a log that stands still.
 const maxWaitingLines = 256
 
-// NewAsync makes a logger for process on the descriptor fd, and what writes its lines.
+// NewAsync makes a logger for process on the descriptor fd, and the Async that writes its lines.
 func NewAsync(fd int, s Settings, process string) (*slog.Logger, *Async) {
 	a := newAsync(fd)
 	a.direct = newBounded(directWriter{a}, s, process)
@@ -59,14 +59,13 @@ func (a *Async) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// Failed has the first panic of the writer, which may come before there is anybody to tell it to.
+// Failed gives the first panic of the writer. It may come before there is anybody who could be told.
 func (a *Async) Failed() <-chan any { return a.failed }
 
-// run has a thread of its own that blocks SIGPIPE: one that its own write causes must not be taken for one that
-// somebody sent, which would be passed on to web. It writes by system call, because os.Stderr raises the signal
-// itself.
+// run has a thread of its own that blocks SIGPIPE. A SIGPIPE that its own write causes must not be taken for one that
+// somebody sent, which would be passed on to web. It writes by system call, because os.Stderr raises the signal itself.
 //
-// True says that it failed and is to go on: its panic is in failed.
+// True says that it panicked and is to go on.
 func (a *Async) run() (failed bool) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -107,7 +106,7 @@ func (a *Async) write(line []byte) {
 	}
 }
 
-// Flush waits until what was logged is out, but only for as long as limit.
+// Flush waits until what was logged is out, but no longer than limit.
 func (a *Async) Flush(limit time.Duration) {
 	end := time.After(limit)
 	done := make(chan struct{})

@@ -13,7 +13,7 @@ import (
 // process's.
 const maxLineBytes = 4096
 
-// bounded writes lines of at most maxLineBytes: where one would be longer its longest texts are shortened.
+// bounded writes lines of at most maxLineBytes. Where a line would be longer, its longest texts are shortened.
 type bounded struct {
 	lines slog.Handler // writes to line
 	line  *bytes.Buffer

@@ -1,10 +1,9 @@
 // Package logging makes the loggers of init, web and bot: log/slog to standard error, one event a line, with
 // process=init|web|bot.
 //
-// For web and bot it promises that the process's secrets are in no line, as a second net under the code that should not
-// log them in the first place. For init, which is PID 1, it promises that a log which nobody takes never makes init
-// wait (Async), and that a line of init's is not torn by a line of another process. What is logged is left to the
-// callers.
+// For web and bot it promises that the process's secrets are in no line. That is a second net under code that should
+// not log them in the first place. For init, which is PID 1, it promises that a log which nobody takes never makes init
+// wait (Async), and that no line of another process tears a line of init's. What is logged is left to the callers.
 package logging
 
 import (
@@ -24,7 +23,7 @@ type Settings struct {
 	JSON  bool
 }
 
-// Read takes the settings from env; the format is text when standard error is a terminal and else JSON.
+// Read reads the settings. The format is text when standard error is a terminal, and else JSON.
 func Read(env *config.Env) Settings {
 	var s Settings
 	switch env.OneOf("LOG_LEVEL", "info", "debug", "warn", "error") {

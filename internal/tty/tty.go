@@ -1,8 +1,8 @@
 // Package tty hands a terminal from init to the one command that it runs, and takes it back.
 //
-// It promises that wherever init's own process group would be in the foreground of the terminal the command's is, so
-// that Ctrl-C, Ctrl-Z and the job control of a shell are the command's. When a command is stopped init stops with it,
-// where a shell can say fg to both. What is done to a command between fork and exec is left to package reap.
+// It promises that the command's process group is in the foreground of the terminal whenever init's own would be. So
+// Ctrl-C, Ctrl-Z and a shell's job control go to the command. When the command is stopped, init stops with it, if there
+// is a shell that can say fg to both. What is done to a command between fork and exec is left to package reap.
 package tty
 
 import (
@@ -17,8 +17,8 @@ import (
 
 // Terminal is the terminal that init has as standard input. The nil Terminal is none.
 type Terminal struct {
-	own       int  // init's process group: the job, for the shell that init was started from
-	suspended bool // init has followed the command into a stop, and no SIGCONT has come since
+	own       int  // init's process group, which is the job that the shell knows
+	suspended bool // init has stopped with the command, and no SIGCONT has come since
 }
 
 // Open is nil unless standard input is the terminal that controls init's session.
@@ -48,8 +48,8 @@ func (t *Terminal) HandOver(pgid int) {
 	}
 }
 
-// TakeBack gives the terminal back after the group pgid has ended. SIGTTOU, which the kernel answers that with
-// from the background, is caught and not obeyed; it has to be blocked for the call to be carried out.
+// TakeBack takes the terminal back after the group pgid has ended. init is in the background then, and the kernel sends
+// SIGTTOU to a background process that does this. It carries the call out only where that signal is blocked.
 func (t *Terminal) TakeBack(pgid int) {
 	if t == nil {
 		return
@@ -66,8 +66,8 @@ func (t *Terminal) TakeBack(pgid int) {
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
 }
 
-// Follow stops init when the command pid was stopped, by Ctrl-Z or for reading in the background: the shell that init
-// was started from sees its job stop, and says fg later. A container has no such shell, nor has the leader of a
+// Follow stops init when the command pid was stopped, by Ctrl-Z or for reading in the background. So the shell that
+// init was started from sees its job stop, and says fg later. A container has no such shell, nor has the leader of a
 // session.
 func (t *Terminal) Follow(pid int) {
 	if t == nil || pid == 0 || !reap.Stopped(pid) || t.suspended {
