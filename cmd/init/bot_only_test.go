@@ -17,7 +17,8 @@ func alone(t *testing.T, bot string, settings ...string) *tandem {
 	t.Helper()
 	dir := runDir(t, 0)
 	env := append([]string{"RUN_DIR=" + dir, "TERMINATION_LOG=" + dir + "/none", "BOT_COMMAND=" + bot}, settings...)
-	return &tandem{proctest.Start(t, proctest.Options{Path: proctest.Bin(t, "init"), Args: []string{"bot"}, Under: proctest.PID1, Env: env}), t, dir}
+	return &tandem{proctest.Start(t,
+		proctest.Options{Path: proctest.Bin(t, "init"), Args: []string{"bot"}, Under: proctest.PID1, Env: env}), t, dir}
 }
 
 // probe asks what a Pod's probes ask: init status bot.
@@ -56,8 +57,9 @@ func TestInitBotIsReadyAndQuietWhateverTheBotDoes(t *testing.T) {
 		"no lock":           {goodBot, []string{"POLL_LOCK_FILE=" + dir + "/none/bot.lock"}, status.Failed, 1},
 		"finished":          {`sh -c 'exit 0'`, nil, status.Finished, 0},
 		"conflict":          {`sh -c 'exit 75'`, []string{"BOT_CONFLICT_DELAY=1h"}, status.Waiting, 0},
-		"backoff":           {`sh -c 'exit 1'`, []string{"BOT_RESTART_DELAY=1h", "BOT_RESTART_DELAY_MAX=1h"}, status.Waiting, 1},
-		"standby":           {goodBot, []string{"POLL_LOCK_FILE=" + dir + "/bot.lock"}, status.Standby, 0},
+		"backoff": {`sh -c 'exit 1'`, []string{"BOT_RESTART_DELAY=1h", "BOT_RESTART_DELAY_MAX=1h"},
+			status.Waiting, 1},
+		"standby": {goodBot, []string{"POLL_LOCK_FILE=" + dir + "/bot.lock"}, status.Standby, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := alone(t, c.bot, c.settings...)
@@ -132,7 +134,8 @@ func TestInitBotEndsWith0HoweverItsBotEnds(t *testing.T) {
 func TestInitBotIsReadyWhileItsBotHangs(t *testing.T) {
 	t.Parallel()
 	hangs := `sh -c 'trap "" TERM; echo bot ready; while :; do sleep 1000; done'`
-	i := alone(t, hangs, "BOT_NOTIFY=true", "BOT_START_TIMEOUT=300ms", "STOP_TIMEOUT=300ms", "BOT_RESTART_DELAY=1ms", "BOT_RESTART_DELAY_MAX=10ms")
+	i := alone(t, hangs, "BOT_NOTIFY=true", "BOT_START_TIMEOUT=300ms", "STOP_TIMEOUT=300ms", "BOT_RESTART_DELAY=1ms",
+		"BOT_RESTART_DELAY_MAX=10ms")
 	for {
 		p := i.await("bot", "was started", func(p status.Process) bool { return p.StartedAt != nil })
 		i.probe()

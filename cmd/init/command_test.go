@@ -27,7 +27,8 @@ func commandInit(t *testing.T, under proctest.Under, words []string, settings ..
 func TestPlainCommand(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
-		i := commandInit(t, under, []string{"--", "sh", "-c", `setsid sh -c "trap '' TERM; while :; do sleep 1000; done" & exec ` + proctest.Command("reports")},
+		i := commandInit(t, under, []string{"--", "sh", "-c",
+			`setsid sh -c "trap '' TERM; while :; do sleep 1000; done" & exec ` + proctest.Command("reports")},
 			"TELEGRAM_X=1", "WEB_X=2", "STOP_TIMEOUT=200ms")
 		i.WaitLine(soon, "reporter ready 12")
 		i.Signal(syscall.SIGTERM)
@@ -44,7 +45,8 @@ func TestPlainSignals(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		for flag, group := range map[string]bool{"": true, "--single-child": false, "-c": false} {
-			words := []string{"--", "sh", "-c", proctest.Command("hears", "child") + " & exec " + proctest.Command("hears", "command")}
+			words := []string{"--", "sh", "-c",
+				proctest.Command("hears", "child") + " & exec " + proctest.Command("hears", "command")}
 			if flag != "" {
 				words = append([]string{flag}, words...)
 			}
@@ -55,9 +57,10 @@ func TestPlainSignals(t *testing.T) {
 			for sig := syscall.Signal(1); sig <= 64; sig++ {
 				switch {
 				case sig == syscall.SIGKILL, sig == syscall.SIGSTOP, sig == syscall.SIGURG, sig == syscall.SIGPROF,
-					sig == syscall.SIGCHLD, sig >= 32 && sig < 35, // they are nobody's to send
-					sig == syscall.SIGTSTP, sig == syscall.SIGTTIN, sig == syscall.SIGTTOU, sig == syscall.SIGCONT: // see TestPlainJobControl
+					sig == syscall.SIGCHLD, sig >= 32 && sig < 35: // init cannot pass them on
 					continue
+				case sig == syscall.SIGTSTP, sig == syscall.SIGTTIN, sig == syscall.SIGTTOU, sig == syscall.SIGCONT:
+					continue // see TestPlainJobControl
 				}
 				n++
 				i.Signal(sig)
@@ -77,7 +80,8 @@ func TestPlainSignals(t *testing.T) {
 func TestPlainRewrite(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
-		i := commandInit(t, under, []string{"--rewrite", "TERM:QUIT", "-r", "10:0", "--rewrite=SIGTSTP:RTMIN+3", "--", "sh", "-c", "exec " + proctest.Command("hears", "command")})
+		i := commandInit(t, under, []string{"--rewrite", "TERM:QUIT", "-r", "10:0", "--rewrite=SIGTSTP:RTMIN+3", "--",
+			"sh", "-c", "exec " + proctest.Command("hears", "command")})
 		i.WaitLine(soon, "command ready")
 		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGTSTP, syscall.SIGUSR2} {
 			i.Signal(sig)
@@ -137,7 +141,8 @@ func TestPlainJobControl(t *testing.T) {
 				want = "RT"
 			}
 			i.Signal(sig)
-			proctest.Eventually(t, soon, fmt.Sprintf("%s makes %s of %s", sig, want, states()), func() bool { return states() == want })
+			proctest.Eventually(t, soon, fmt.Sprintf("%s makes %s of %s", sig, want, states()),
+				func() bool { return states() == want })
 			i.Signal(syscall.SIGCONT)
 			proctest.Eventually(t, soon, "all run again", func() bool { return states() == "RR" })
 		}
@@ -198,7 +203,8 @@ func withMask(blocked uint64, cmd *exec.Cmd) ([]byte, error) {
 
 func TestIgnoredSignalsStayIgnored(t *testing.T) {
 	t.Parallel()
-	out, err := exec.Command("sh", "-c", `trap "" HUP INT; exec "$0" -- grep SigIgn /proc/self/status`, proctest.Bin(t, "init")).CombinedOutput()
+	out, err := exec.Command("sh", "-c", `trap "" HUP INT; exec "$0" -- grep SigIgn /proc/self/status`,
+		proctest.Bin(t, "init")).CombinedOutput()
 	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(out)), "3") {
 		t.Errorf("%v %s, want SIGHUP and SIGINT ignored", err, out)
 	}
@@ -219,7 +225,8 @@ func TestPlainDirectory(t *testing.T) {
 func TestPlainFlags(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
-		i := commandInit(t, under, []string{"-w", "-s", "--", "sh", "-c", `sh -c "sleep 0.01 &"; echo command ready; exec sleep 1000`})
+		i := commandInit(t, under, []string{"-w", "-s", "--", "sh", "-c",
+			`sh -c "sleep 0.01 &"; echo command ready; exec sleep 1000`})
 		i.WaitLine(soon, "collected an orphan")
 		i.WaitLine(soon, "command ready")
 		i.Signal(syscall.SIGTERM)
@@ -232,7 +239,8 @@ func TestParentDeath(t *testing.T) {
 	t.Parallel()
 	end := filepath.Join(runDir(t, 0), "end")
 	i := &tandem{proctest.Start(t, proctest.Options{Path: "/bin/sh", Args: []string{"-c",
-		`"$0" --pdeathsig USR1 -- ` + proctest.Command("hears", "command") + ` & until [ -e "$1" ]; do sleep 0.01; done`, proctest.Bin(t, "init"), end}}), t, ""}
+		`"$0" --pdeathsig USR1 -- ` + proctest.Command("hears", "command") + ` & until [ -e "$1" ]; do sleep 0.01; done`,
+		proctest.Bin(t, "init"), end}}), t, ""}
 	i.WaitLine(soon, "command ready")
 	if err := os.WriteFile(end, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -242,16 +250,21 @@ func TestParentDeath(t *testing.T) {
 
 func TestParsePlain(t *testing.T) {
 	t.Parallel()
-	all, err := parseCommandFlags([]string{"-c", "-g", "--subreaper", "-w", "-p", "KILL", "-r", "15:3", "--rewrite=HUP:0", "-e=1", "-e", "2", "a", "-c", "--"})
-	want := commandFlags{args: []string{"a", "-c", "--"}, singleChild: true, subreaper: true, warnOnReap: true, parentDeath: syscall.SIGKILL,
-		rewrite: map[syscall.Signal]syscall.Signal{15: 3, 1: 0}, success: []int{1, 2}}
+	all, err := parseCommandFlags([]string{"-c", "-g", "--subreaper", "-w", "-p", "KILL", "-r", "15:3",
+		"--rewrite=HUP:0", "-e=1", "-e", "2", "a", "-c", "--"})
+	want := commandFlags{args: []string{"a", "-c", "--"}, singleChild: true, subreaper: true, warnOnReap: true,
+		parentDeath: syscall.SIGKILL,
+		rewrite:     map[syscall.Signal]syscall.Signal{15: 3, 1: 0}, success: []int{1, 2}}
 	if err != nil || !reflect.DeepEqual(all, want) {
 		t.Errorf("have %+v, %v", all, err)
 	}
 	for words, says := range map[string]string{
-		"--": "want a command", "": "want a command", "-c": "want a command", "-x a": "unknown flag", "-r a": "FROM:TO", "-r": "FROM:TO",
-		"-r TERM:X -- a": "want the name or the number", "-r X:1 -- a": "want the name or the number", "-r KILL:TERM -- a": "SIGKILL", "-r CHLD:0 -- a": "SIGCHLD", "-r URG:0 -- a": "SIGURG",
-		"-r RTMIN:0 -- a": "SIGRTMIN", "-e 256 -- a": "0 to 255", "-e x -- a": "0 to 255", "-p x -- a": "want the name", "-c=1 -- a": "takes no value", "--single-child=no a": "takes no value",
+		"--": "want a command", "": "want a command", "-c": "want a command", "-x a": "unknown flag", "-r a": "FROM:TO",
+		"-r":             "FROM:TO",
+		"-r TERM:X -- a": "want the name or the number", "-r X:1 -- a": "want the name or the number",
+		"-r KILL:TERM -- a": "SIGKILL", "-r CHLD:0 -- a": "SIGCHLD", "-r URG:0 -- a": "SIGURG",
+		"-r RTMIN:0 -- a": "SIGRTMIN", "-e 256 -- a": "0 to 255", "-e x -- a": "0 to 255", "-p x -- a": "want the name",
+		"-c=1 -- a": "takes no value", "--single-child=no a": "takes no value",
 	} {
 		if p, err := parseCommandFlags(strings.Fields(words)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %+v, %v; want %q", words, p, err, says)

@@ -109,7 +109,9 @@ func TestStormOfZombies(t *testing.T) {
 	both(t, func(t *testing.T, under proctest.Under) {
 		n := rounds(400)
 		gate := `while ! [ -e "$RUN_DIR/go" ]; do sleep 0.01; done; `
-		i := start(t, under, goodWeb, `sh -c '`+gate+strings.ReplaceAll(proctest.Command("storm", fmt.Sprint(n)), "'", `"`)+`; echo bot ready; exec sleep 1000'`)
+		i := start(t, under, goodWeb,
+			`sh -c '`+gate+strings.ReplaceAll(proctest.Command("storm", fmt.Sprint(n)), "'", `"`)+
+				`; echo bot ready; exec sleep 1000'`)
 		i.awaitState("bot", status.Running)
 		before := rss(t, i.PID)
 		if err := os.WriteFile(filepath.Join(i.dir, "go"), nil, 0o600); err != nil {
@@ -156,7 +158,8 @@ func TestStopKeepsWebsStatus(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		for _, delays := range [][2]string{{"200ms", "0s"}, {"0s", "200ms"}} {
-			i := start(t, under, proctest.Command("ends", "web", delays[0], "9"), proctest.Command("ends", "bot", delays[1], "4"))
+			i := start(t, under, proctest.Command("ends", "web", delays[0], "9"),
+				proctest.Command("ends", "bot", delays[1], "4"))
 			i.WaitLine(soon, "web ready")
 			i.WaitLine(soon, "bot ready")
 			i.Signal(syscall.SIGTERM)
@@ -176,7 +179,8 @@ func TestNoStartBesideLeftovers(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		alone := filepath.Join(runDir(t, 0), "alone")
-		i := start(t, under, goodWeb, proctest.Command("leaver", alone), "STOP_TIMEOUT=300ms", "BOT_RESTART_DELAY=1ms", "BOT_RESTART_DELAY_MAX=1ms")
+		i := start(t, under, goodWeb, proctest.Command("leaver", alone), "STOP_TIMEOUT=300ms", "BOT_RESTART_DELAY=1ms",
+			"BOT_RESTART_DELAY_MAX=1ms")
 		i.await("bot", "was started 4 times", func(p status.Process) bool { return p.Restarts >= 3 })
 		if i.Count("TWO BOTS") > 0 || i.Count("worker ready") < 3 {
 			t.Errorf("%q", i.Lines())
@@ -210,9 +214,11 @@ func TestForkBomb(t *testing.T) {
 func TestCrashLoopIsShown(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
-		i := start(t, under, goodWeb, `sh -c '[ -e "$RUN_DIR/go" ] && echo bot ready && exec sleep 1000; exit 9'`, "BOT_RESTART_DELAY=20ms", "BOT_RESTART_DELAY_MAX=40ms")
+		i := start(t, under, goodWeb, `sh -c '[ -e "$RUN_DIR/go" ] && echo bot ready && exec sleep 1000; exit 9'`,
+			"BOT_RESTART_DELAY=20ms", "BOT_RESTART_DELAY_MAX=40ms")
 		i.await("bot", "is in a crash loop", func(p status.Process) bool {
-			return strings.Contains(p.Reason, "crashed with 9") && strings.Contains(p.Reason, "crash loop: ") // each count is there for an instant
+			// Each count is there for an instant.
+			return strings.Contains(p.Reason, "crashed with 9") && strings.Contains(p.Reason, "crash loop: ")
 		})
 		i.WaitLine(soon, "process crashed", `"in_a_row":5`)
 		proctest.Eventually(t, soon, "init status shows the crash loop", func() bool { // not in the instant of a start
@@ -242,7 +248,8 @@ func TestRandomKillsNeverMakeTwoBots(t *testing.T) {
 		random := rand.New(rand.NewPCG(testenv.Seed(t), 0))
 		dir := runDir(t, 0)
 		begin := func() *tandem {
-			return start(t, under, goodWeb, proctest.Command("pollers", filepath.Join(dir, "alone")), "POLL_LOCK_FILE="+filepath.Join(dir, "lock"),
+			return start(t, under, goodWeb, proctest.Command("pollers", filepath.Join(dir, "alone")),
+				"POLL_LOCK_FILE="+filepath.Join(dir, "lock"),
 				"BOT_RESTART_DELAY=1ms", "BOT_RESTART_DELAY_MAX=50ms")
 		}
 		inits := []*tandem{begin(), begin()}
@@ -300,9 +307,11 @@ func TestLockOnAReadOnlyVolume(t *testing.T) {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		mounts := []proctest.Mount{{Source: dir, Target: dir, Flags: syscall.MS_BIND}, {Target: dir, Flags: syscall.MS_BIND | syscall.MS_REMOUNT | syscall.MS_RDONLY}}
+		mounts := []proctest.Mount{{Source: dir, Target: dir, Flags: syscall.MS_BIND},
+			{Target: dir, Flags: syscall.MS_BIND | syscall.MS_REMOUNT | syscall.MS_RDONLY}}
 		begin := func(user int, file string) *tandem {
-			return startWith(t, proctest.Options{Under: under, Mounts: mounts, User: user}, goodWeb, goodBot, "POLL_LOCK_FILE="+filepath.Join(dir, file))
+			return startWith(t, proctest.Options{Under: under, Mounts: mounts, User: user}, goodWeb, goodBot,
+				"POLL_LOCK_FILE="+filepath.Join(dir, file))
 		}
 		i := begin(0, "lock")
 		i.WaitLine(soon, "bot ready")
@@ -322,7 +331,8 @@ func TestLockOnAReadOnlyVolume(t *testing.T) {
 func TestLockOfAnotherUser(t *testing.T) {
 	t.Parallel()
 	dir := runDir(t, 0) // root's, 0700
-	i := startWith(t, proctest.Options{Under: proctest.PID1, User: 65532}, `sh -c 'echo web ready; exec sleep 1000'`, plainBot, "POLL_LOCK_FILE="+filepath.Join(dir, "lock"))
+	i := startWith(t, proctest.Options{Under: proctest.PID1, User: 65532}, `sh -c 'echo web ready; exec sleep 1000'`,
+		plainBot, "POLL_LOCK_FILE="+filepath.Join(dir, "lock"))
 	if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, "65532") {
 		t.Errorf("%+v", p)
 	}
@@ -368,8 +378,10 @@ func TestStandardOutputIsClosed(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		dir := runDir(t, 0)
-		p := proctest.Start(t, proctest.Options{Path: "/bin/sh", Under: under, Args: []string{"-c", "exec " + proctest.Bin(t, "init") + " 0<&- 1>&- 2>&-"},
-			Env: []string{"RUN_DIR=" + dir, "WEB_COMMAND=" + goodWeb, "BOT_COMMAND=sh -c 'exit 1'", "BOT_RESTART_DELAY=1ms", "BOT_RESTART_DELAY_MAX=1ms", "WEB_SUCCESS_EXIT=143"}})
+		p := proctest.Start(t, proctest.Options{Path: "/bin/sh", Under: under,
+			Args: []string{"-c", "exec " + proctest.Bin(t, "init") + " 0<&- 1>&- 2>&-"},
+			Env: []string{"RUN_DIR=" + dir, "WEB_COMMAND=" + goodWeb, "BOT_COMMAND=sh -c 'exit 1'", "BOT_RESTART_DELAY=1ms",
+				"BOT_RESTART_DELAY_MAX=1ms", "WEB_SUCCESS_EXIT=143"}})
 		i := &tandem{p, t, dir}
 		i.awaitState("web", status.Running)
 		i.await("bot", "was started 5 times", func(p status.Process) bool { return p.Restarts >= 4 })

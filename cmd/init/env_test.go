@@ -20,17 +20,20 @@ func TestSettingsSplit(t *testing.T) {
 	t.Parallel()
 	const secret = "12345:very-secret"
 	show := func(name string) string {
-		return `sh -c 'for v in $(env | grep -E "^(TELEGRAM|BOT|WEB|POLL|OTHER|RUN_DIR)" | sort); do echo "` + name + `: $v"; done; echo ` + name + ` shown; exec sleep 1000'`
+		return `sh -c 'for v in $(env | grep -E "^(TELEGRAM|BOT|WEB|POLL|OTHER|RUN_DIR)" | sort); do echo "` + name +
+			`: $v"; done; echo ` + name + ` shown; exec sleep 1000'`
 	}
 	i := start(t, proctest.PID1, show("web"), show("bot"),
-		"TELEGRAM_BOT_TOKEN="+secret, "BOT_X=b", "WEB_X=w", "OTHER=o", "TELEGRAM_Y=y", "WEB_PASS_ENV=BOT_X, TELEGRAM_Y", "BOT_PASS_ENV=WEB_X", "POLL_LOCK_FD=99")
+		"TELEGRAM_BOT_TOKEN="+secret, "BOT_X=b", "WEB_X=w", "OTHER=o", "TELEGRAM_Y=y", "WEB_PASS_ENV=BOT_X, TELEGRAM_Y",
+		"BOT_PASS_ENV=WEB_X", "POLL_LOCK_FD=99")
 	i.WaitLine(soon, "web shown")
 	i.WaitLine(soon, "bot shown")
 	lines := i.Lines()
 	for line, want := range map[string]bool{
 		"web: TELEGRAM_BOT_TOKEN=" + secret: false, "bot: TELEGRAM_BOT_TOKEN=" + secret: true,
 		"web: BOT_X=b": true, "bot: BOT_X=b": true, "web: WEB_X=w": true, "bot: WEB_X=w": true, "web: TELEGRAM_Y=y": true,
-		"web: OTHER=o": true, "bot: OTHER=o": true, "bot: POLL_LOCK_FD=3": true, "web: POLL_LOCK_FD=99": false, "bot: POLL_LOCK_FD=99": false,
+		"web: OTHER=o": true, "bot: OTHER=o": true, "bot: POLL_LOCK_FD=3": true, "web: POLL_LOCK_FD=99": false,
+		"bot: POLL_LOCK_FD=99":  false,
 		"web: RUN_DIR=" + i.dir: true, "bot: RUN_DIR=" + i.dir: true, "bot: POLL_LOCK_FILE=" + i.dir + "/bot.lock": true,
 	} {
 		if slices.Contains(lines, line) != want {
@@ -47,9 +50,11 @@ func TestSettingsSplit(t *testing.T) {
 // As the image's user: init closes its own /proc files before web exists.
 func TestInitsProcFilesAreClosed(t *testing.T) {
 	t.Parallel()
-	web := `sh -c 'for f in environ maps mem fd/0; do cat /proc/1/$f > /dev/null 2>&1 && echo "web READ $f"; done; echo web tried; exec sleep 1000'`
+	web := `sh -c 'for f in environ maps mem fd/0; do cat /proc/1/$f > /dev/null 2>&1 && echo "web READ $f"; done
+		echo web tried; exec sleep 1000'`
 	for range 10 {
-		i := startWith(t, proctest.Options{Under: proctest.PID1, User: 65532}, web, plainBot, "TELEGRAM_BOT_TOKEN=12345:very-secret")
+		i := startWith(t, proctest.Options{Under: proctest.PID1, User: 65532}, web, plainBot,
+			"TELEGRAM_BOT_TOKEN=12345:very-secret")
 		i.WaitLine(soon, "web tried")
 		if i.Count("web READ") > 0 {
 			t.Fatalf("web read init's files: %q", i.Lines())
@@ -68,7 +73,8 @@ func TestWhatProcessesStartWith(t *testing.T) {
 	defer extra.Close()
 	show := func(name string) string {
 		return `sh -c 'grep -E "^Sig(Blk|Ign)|Umask" /proc/self/status | while read k v; do echo "` + name + `: $k$v"; done
-			echo "` + name + `: cwd $(pwd)"; echo "` + name + `: nofile $(ulimit -Sn)"; echo ` + name + ` shown; exec sleep 1000'`
+			echo "` + name + `: cwd $(pwd)"; echo "` + name + `: nofile $(ulimit -Sn)"
+			echo ` + name + ` shown; exec sleep 1000'`
 	}
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -77,7 +83,8 @@ func TestWhatProcessesStartWith(t *testing.T) {
 	// A wrapper that blocks and ignores signals and lowers the soft limit, as some parent might.
 	wrapper := filepath.Join(dir, "wrapper.py")
 	if err := os.WriteFile(wrapper, []byte(`import ctypes,os,platform,resource,signal,sys
-number = {"x86_64": 13, "aarch64": 134}.get(platform.machine()) # rt_sigaction(2), which glibc lets nobody call for 32 and 33
+# rt_sigaction(2), which glibc lets nobody call for 32 and 33
+number = {"x86_64": 13, "aarch64": 134}.get(platform.machine())
 for s in (32, 33): number and ctypes.CDLL(None).syscall(number, s, ctypes.byref((ctypes.c_ulong * 4)(1)), None, 8)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM, signal.SIGCHLD])
 for s in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR2): signal.signal(s, signal.SIG_IGN)
@@ -110,7 +117,8 @@ os.execv(sys.argv[1], sys.argv[1:])
 		}
 	}
 	for _, name := range []string{"web", "bot"} {
-		for _, want := range []string{"SigBlk:0000000000000000", "SigIgn:0000000000000000", "Umask:0027", "fd 0 /dev/null", "cwd " + dir, "nofile 64"} {
+		for _, want := range []string{"SigBlk:0000000000000000", "SigIgn:0000000000000000", "Umask:0027",
+			"fd 0 /dev/null", "cwd " + dir, "nofile 64"} {
 			if !slices.Contains(lines, name+": "+want) {
 				t.Errorf("%s: want %q in %q", name, want, lines)
 			}
@@ -159,7 +167,8 @@ func TestBadSettings(t *testing.T) {
 	if err := os.WriteFile(log, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	i := start(t, proctest.Parent, "sh -c 'echo web started", "x", "STOP_TIMEOUT=8", "WEB_SUCCESS_EXIT=256", "WEB_PASS_ENV=A=b", "LOG_LEVEL=loud",
+	i := start(t, proctest.Parent, "sh -c 'echo web started", "x", "STOP_TIMEOUT=8", "WEB_SUCCESS_EXIT=256",
+		"WEB_PASS_ENV=A=b", "LOG_LEVEL=loud",
 		"BOT_CONFLICT_DELAY=5", "TERMINATION_LOG="+log)
 	i.ends(64)
 	line := i.WaitLine(soon, "settings are wrong")
@@ -167,7 +176,8 @@ func TestBadSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"WEB_COMMAND", "STOP_TIMEOUT", "WEB_SUCCESS_EXIT", "WEB_PASS_ENV", "LOG_LEVEL", "BOT_CONFLICT_DELAY"} {
+	for _, name := range []string{"WEB_COMMAND", "STOP_TIMEOUT", "WEB_SUCCESS_EXIT", "WEB_PASS_ENV", "LOG_LEVEL",
+		"BOT_CONFLICT_DELAY"} {
 		if !strings.Contains(line, name) || !strings.Contains(string(words), name) {
 			t.Errorf("%s is not named: %s; last words: %s", name, line, words)
 		}
@@ -176,7 +186,8 @@ func TestBadSettings(t *testing.T) {
 		t.Errorf("more than one line: %q", i.Lines())
 	}
 
-	for _, bad := range []string{"BOT_RESTART_DELAY=soon", "BOT_RESTART_DELAY_MAX=1ms", "BOT_CONFLICT_DELAY=-1s", "BOT_COMMAND='", "BOT_PASS_ENV=$X"} {
+	for _, bad := range []string{"BOT_RESTART_DELAY=soon", "BOT_RESTART_DELAY_MAX=1ms", "BOT_CONFLICT_DELAY=-1s",
+		"BOT_COMMAND='", "BOT_PASS_ENV=$X"} {
 		i := start(t, proctest.Parent, goodWeb, goodBot, bad)
 		name, _, _ := strings.Cut(bad, "=")
 		if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, name) {
@@ -215,7 +226,8 @@ while True: signal.pause()
 	both(t, func(t *testing.T, under proctest.Under) {
 		lock := filepath.Join(runDir(t, 0), "lock")
 		begin := func() *tandem {
-			i := start(t, under, web, bot, "POLL_LOCK_FILE="+lock, "WEB_SUCCESS_EXIT=143", "STOP_TIMEOUT=10s", "BOT_RESTART_DELAY=200ms")
+			i := start(t, under, web, bot, "POLL_LOCK_FILE="+lock, "WEB_SUCCESS_EXIT=143", "STOP_TIMEOUT=10s",
+				"BOT_RESTART_DELAY=200ms")
 			i.WaitLine(soon, "web ready")
 			return i
 		}

@@ -60,7 +60,8 @@ func TestWebKilledByEachSignal(t *testing.T) {
 	for n := 1; n <= 31; n++ {
 		sig := syscall.Signal(n)
 		switch sig { // these do not end a process
-		case syscall.SIGCHLD, syscall.SIGCONT, syscall.SIGSTOP, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGURG, syscall.SIGWINCH:
+		case syscall.SIGCHLD, syscall.SIGCONT, syscall.SIGSTOP, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU,
+			syscall.SIGURG, syscall.SIGWINCH:
 			continue
 		}
 		cmd := exec.Command(proctest.Bin(t, "init"))
@@ -119,7 +120,8 @@ func TestSuccessExit(t *testing.T) {
 
 func TestMisuse(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"--"}, {"-x"}, {"--rewrite", "x", "--", "true"}, {"--single-child"}, {"nonsense"}, {"web", "x"}, {"start"}, {"stop", "nothing"}, {"status", "nothing"}} {
+	for _, args := range [][]string{{"--"}, {"-x"}, {"--rewrite", "x", "--", "true"}, {"--single-child"}, {"nonsense"},
+		{"web", "x"}, {"start"}, {"stop", "nothing"}, {"status", "nothing"}} {
 		out, err := exec.Command(proctest.Bin(t, "init"), args...).CombinedOutput()
 		var e *exec.ExitError
 		if !errors.As(err, &e) || e.ExitCode() != 64 || strings.Count(string(out), "\n") != 1 {

@@ -21,7 +21,8 @@ import (
 // then "NAME shown". It is a shell, because another user may not execute the test.
 func confined(name, more string) string {
 	return `sh -c 'can() { (: >> "$1") 2>/dev/null; }
-		grep -E "^(Uid|Gid|Groups|Cap...|NoNewPrivs|SigBlk|SigIgn)" /proc/self/status | while read -r k v; do echo "` + name + `:" $k $v; done
+		grep -E "^(Uid|Gid|Groups|Cap...|NoNewPrivs|SigBlk|SigIgn)" /proc/self/status |
+			while read -r k v; do echo "` + name + `:" $k $v; done
 		echo "` + name + `: nofile $(ulimit -Sn) $(ulimit -Hn)"; echo "` + name + `: oom $(cat /proc/self/oom_score_adj)"
 		echo "` + name + `: home $HOME memory $GOMEMLIMIT"; ` + more + `
 		echo ` + name + ` shown; exec sleep 1000'`
@@ -51,7 +52,9 @@ func TestAUserEach(t *testing.T) {
 	needsRoot(t)
 	const secret = "12345:very-secret"
 	both(t, func(t *testing.T, under proctest.Under) {
-		spy := `for f in /proc/[0-9]*/environ /proc/[0-9]*/maps; do grep -q very[-]secret $f 2>/dev/null && echo "LEAK in $f"; done
+		spy := `for f in /proc/[0-9]*/environ /proc/[0-9]*/maps; do
+				grep -q very[-]secret $f 2>/dev/null && echo "LEAK in $f"
+			done
 			until [ -e $RUN_DIR/go ]; do sleep 0.05; done
 			for f in /proc/[0-9]*/environ; do grep -q very[-]secret $f 2>/dev/null && echo "LEAK in $f"; done
 			grep -q "\"name\":\"web\"" $RUN_DIR/status.json && echo "web: reads the status"
@@ -78,7 +81,8 @@ func TestAUserEach(t *testing.T) {
 		}
 		i.wants(none("web")...)
 		i.wants(none("bot")...)
-		i.wants("web: Uid: 65532 65532 65532 65532", "web: Gid: 65532 65532 65532 65532", "web: Groups: 65532", "web: reads the status",
+		i.wants("web: Uid: 65532 65532 65532 65532", "web: Gid: 65532 65532 65532 65532", "web: Groups: 65532",
+			"web: reads the status",
 			"bot: Uid: 1234 1234 1234 1234", "bot: Gid: 4321 4321 4321 4321", "bot: Groups: 4321",
 			"bot: has the lock", "bot: may open the lock", "bot: may leave words")
 		for _, line := range i.Lines() {
@@ -86,7 +90,8 @@ func TestAUserEach(t *testing.T) {
 				t.Error(line)
 			}
 		}
-		for name, want := range map[string]string{"status.json": "644 0 0", "init.sock": "600 0 0", "bot.words": "644 1234 0", "bot.lock": "660 0 4321"} {
+		for name, want := range map[string]string{"status.json": "644 0 0", "init.sock": "600 0 0",
+			"bot.words": "644 1234 0", "bot.lock": "660 0 4321"} {
 			var st syscall.Stat_t
 			err := syscall.Stat(filepath.Join(i.dir, name), &st)
 			if have := fmt.Sprintf("%o %d %d", st.Mode&0o777, st.Uid, st.Gid); err != nil || have != want {
@@ -125,15 +130,20 @@ func TestLimitsOfProcesses(t *testing.T) {
 			[]string{"web: CapEff: 0000000000000401", "web: CapBnd: 0000000000000401", "web: NoNewPrivs: 1", "web: Uid: 0 0 0 0",
 				"bot: CapEff: 0000000000000000", "bot: CapBnd: 0000000000000000"}},
 		"a user's capability": {0, []string{"WEB_USER=65532", "WEB_CAPABILITIES=NET_BIND_SERVICE"},
-			[]string{"web: CapEff: 0000000000000400", "web: CapBnd: 0000000000000400", "web: CapPrm: 0000000000000400", "bot: NoNewPrivs: 0"}},
+			[]string{"web: CapEff: 0000000000000400", "web: CapBnd: 0000000000000400", "web: CapPrm: 0000000000000400",
+				"bot: NoNewPrivs: 0"}},
 		"privileges may come back": {0, []string{"BOT_USER=65532", "BOT_NO_NEW_PRIVS=false"},
 			[]string{"bot: NoNewPrivs: 0", "bot: CapBnd: 0000000000000000"}},
-		"names": {0, []string{"WEB_USER=root", "BOT_USER=daemon"}, []string{"web: Uid: 0 0 0 0", "web: home /root memory ", "bot: Uid: 1 1 1 1", "bot: home /usr/sbin memory "}},
-		"files": {0, []string{"WEB_NOFILE=64", "BOT_NOFILE=32"}, []string{"web: nofile 64 64", "bot: nofile 32 32", "bot: NoNewPrivs: 0"}},
-		"not root": {65532, []string{"WEB_NO_NEW_PRIVS=true", "BOT_NOFILE=32", "BOT_USER=65532:65532", "BOT_CAPABILITIES=none"},
+		"names": {0, []string{"WEB_USER=root", "BOT_USER=daemon"},
+			[]string{"web: Uid: 0 0 0 0", "web: home /root memory ", "bot: Uid: 1 1 1 1", "bot: home /usr/sbin memory "}},
+		"files": {0, []string{"WEB_NOFILE=64", "BOT_NOFILE=32"},
+			[]string{"web: nofile 64 64", "bot: nofile 32 32", "bot: NoNewPrivs: 0"}},
+		"not root": {65532, []string{"WEB_NO_NEW_PRIVS=true", "BOT_NOFILE=32", "BOT_USER=65532:65532",
+			"BOT_CAPABILITIES=none"},
 			[]string{"web: NoNewPrivs: 1", "bot: nofile 32 32", "bot: NoNewPrivs: 1", "bot: CapEff: 0000000000000000"}},
 	} {
-		i := startWith(t, proctest.Options{Under: proctest.PID1, User: c.user}, confined("web", ""), confined("bot", ""), c.settings...)
+		i := startWith(t, proctest.Options{Under: proctest.PID1, User: c.user}, confined("web", ""), confined("bot", ""),
+			c.settings...)
 		i.WaitLine(soon, "web shown")
 		i.WaitLine(soon, "bot shown")
 		have := i.Lines()
@@ -151,13 +161,15 @@ func TestLimitsThatCannotBe(t *testing.T) {
 	t.Parallel()
 	needsRoot(t)
 	for value, says := range map[string]string{
-		"USER=nobody-of-this-name": "no user", "USER=0:no-such-group": "no group", "USER=-1": "no user", "CAPABILITIES=FLY": "no capability",
-		"NOFILE=many": "number of open files", "NOFILE=3": "from 16 on", "NO_NEW_PRIVS=perhaps": "true or false",
+		"USER=nobody-of-this-name": "no user", "USER=0:no-such-group": "no group", "USER=-1": "no user",
+		"CAPABILITIES=FLY": "no capability",
+		"NOFILE=many":      "number of open files", "NOFILE=3": "from 16 on", "NO_NEW_PRIVS=perhaps": "true or false",
 		"STOP_SIGNAL=STOPP": "signal", "STOP_SIGNAL=KILL": "no program can obey",
 	} {
 		name, _, _ := strings.Cut(value, "=")
 		i := start(t, proctest.Parent, goodWeb, goodBot, "BOT_"+value)
-		if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, "BOT_"+name) || !strings.Contains(p.Reason, says) {
+		if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, "BOT_"+name) ||
+			!strings.Contains(p.Reason, says) {
 			t.Errorf("%s: %+v", value, p)
 		}
 		i.Signal(syscall.SIGTERM)
@@ -167,7 +179,8 @@ func TestLimitsThatCannotBe(t *testing.T) {
 		i.WaitLine(soon, "nothing was started", "WEB_"+name, says)
 	}
 	for setting, says := range map[string]string{
-		"WEB_USER=1234": "docker run --user 0", "WEB_CAPABILITIES=NET_ADMIN": "does not have", "WEB_NOFILE=2000000000": "--ulimit",
+		"WEB_USER=1234": "docker run --user 0", "WEB_CAPABILITIES=NET_ADMIN": "does not have",
+		"WEB_NOFILE=2000000000": "--ulimit",
 	} {
 		i := startWith(t, proctest.Options{Under: proctest.PID1, User: 65532}, "true", plainBot, setting)
 		i.ends(64)
@@ -184,7 +197,8 @@ func TestUserMayNotExecute(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := start(t, proctest.PID1, goodWeb, file, "BOT_USER=65532")
-	if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, "user 65532 may not execute") || p.LastEnd == nil || p.LastEnd.Code != 126 {
+	if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, "user 65532 may not execute") ||
+		p.LastEnd == nil || p.LastEnd.Code != 126 {
 		t.Errorf("%+v", p)
 	}
 	i.Signal(syscall.SIGTERM)
@@ -209,7 +223,8 @@ func obeys(args []string) {
 func TestStopSignals(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
-		i := start(t, under, proctest.Command("obeys", "web", "3"), proctest.Command("obeys", "bot", "36"), "WEB_STOP_SIGNAL=quit", "BOT_STOP_SIGNAL=SIGRTMIN+2")
+		i := start(t, under, proctest.Command("obeys", "web", "3"), proctest.Command("obeys", "bot", "36"),
+			"WEB_STOP_SIGNAL=quit", "BOT_STOP_SIGNAL=SIGRTMIN+2")
 		i.WaitLine(soon, "web ready")
 		i.WaitLine(soon, "bot ready")
 		if out, err := i.init("restart", "bot"); err != nil {
@@ -231,7 +246,8 @@ func TestOOMScores(t *testing.T) {
 	t.Parallel()
 	needsRoot(t)
 	for _, user := range []int{0, 65532} {
-		i := startWith(t, proctest.Options{Under: proctest.PID1, User: user}, confined("web", ""), confined("bot", ""), "BOT_RESTART_DELAY=1ms")
+		i := startWith(t, proctest.Options{Under: proctest.PID1, User: user}, confined("web", ""), confined("bot", ""),
+			"BOT_RESTART_DELAY=1ms")
 		i.WaitLine(soon, "web shown")
 		i.WaitLine(soon, "bot shown")
 		bot := i.awaitState("bot", status.Running) // then init has its own score back, which it changed for the start

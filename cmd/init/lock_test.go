@@ -82,7 +82,9 @@ func TestWhoKeepsTheLock(t *testing.T) {
 	both(t, func(t *testing.T, under proctest.Under) {
 		lock := filepath.Join(runDir(t, 0), "lock")
 		// The launcher closes 3 and leaves its worker, which ignores SIGTERM, behind when it is killed.
-		launcher := `sh -c 'exec 3>&-; sh -c "trap \"\" TERM; echo worker ready; while :; do sleep 1000; done" & echo bot ready; wait'`
+		launcher := `sh -c 'exec 3>&-
+			sh -c "trap \"\" TERM; echo worker ready; while :; do sleep 1000; done" &
+			echo bot ready; wait'`
 		i := start(t, under, goodWeb, launcher, "POLL_LOCK_FILE="+lock, "STOP_TIMEOUT=1500ms", "BOT_RESTART_DELAY=1ms")
 		i.WaitLine(soon, "worker ready")
 		other := start(t, under, goodWeb, plainBot, "POLL_LOCK_FILE="+lock)
@@ -93,7 +95,8 @@ func TestWhoKeepsTheLock(t *testing.T) {
 		takes(t, began, 1400*time.Millisecond, 10*time.Second) // the worker was killed at the deadline, and then
 		other.Kill()
 
-		survivor := `sh -c 'setsid sh -c "trap \"\" TERM; echo survivor ready; while :; do sleep 1000 3>&-; done" & echo bot ready; exec sleep 1000 3>&-'`
+		survivor := `sh -c 'setsid sh -c "trap \"\" TERM; echo survivor ready; while :; do sleep 1000 3>&-; done" &
+			echo bot ready; exec sleep 1000 3>&-'`
 		j := start(t, under, goodWeb, survivor, "POLL_LOCK_FILE="+lock+"2", "STOP_TIMEOUT=1s", "BOT_RESTART_DELAY=1ms")
 		j.WaitLine(soon, "survivor ready")
 		kill(t, j, j.awaitState("bot", status.Running).PID)
@@ -167,7 +170,8 @@ func TestLockNamesAFileThatIsInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 		i := start(t, under, goodWeb, goodBot, "POLL_LOCK_FILE="+precious)
-		if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, precious) || !strings.Contains(p.Reason, "left as it was") {
+		if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, precious) ||
+			!strings.Contains(p.Reason, "left as it was") {
 			t.Errorf("%+v", p)
 		}
 		if n := i.Count(`"ERROR"`); n != 1 {
@@ -189,11 +193,13 @@ func TestLockNamesAFileThatIsInUse(t *testing.T) {
 
 		// Of the database, and of what init has in RUN_DIR, also before they are there.
 		own := runDir(t, 0)
-		for name, setting := range map[string]string{database: "DATABASE_URL=sqlite:" + database, database + "-wal": "DATABASE_URL=sqlite://" + database,
+		for name, setting := range map[string]string{database: "DATABASE_URL=sqlite:" + database,
+			database + "-wal":               "DATABASE_URL=sqlite://" + database,
 			filepath.Join(own, "init.lock"): "RUN_DIR=" + own, filepath.Join(own, "init-web.lock"): "RUN_DIR=" + own,
 			filepath.Join(own, "status.json.new"): "RUN_DIR=" + own, filepath.Join(own, "bot.words"): "RUN_DIR=" + own} {
 			i := start(t, under, goodWeb, goodBot, "POLL_LOCK_FILE="+name, setting)
-			if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, name) || !strings.Contains(p.Reason, "POLL_LOCK_FILE") {
+			if p := i.awaitState("bot", status.Failed); !strings.Contains(p.Reason, name) ||
+				!strings.Contains(p.Reason, "POLL_LOCK_FILE") {
 				t.Errorf("%+v", p)
 			}
 			if _, err := os.Lstat(name); err == nil && name != filepath.Join(own, "init.lock") {

@@ -28,7 +28,8 @@ s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 if sys.argv[1] == "once":
     s.sendto(sys.argv[2].encode(), os.environ["NOTIFY_SOCKET"])
     sys.exit()
-print("speaker ready", os.environ.get("NOTIFY_SOCKET"), os.environ.get("WATCHDOG_USEC"), os.environ.get("WATCHDOG_PID"), flush=True)
+print("speaker ready", os.environ.get("NOTIFY_SOCKET"), os.environ.get("WATCHDOG_USEC"),
+    os.environ.get("WATCHDOG_PID"), flush=True)
 pipe = open(sys.argv[1], encoding="latin-1")
 for line in pipe:
     line = line.strip()
@@ -79,7 +80,8 @@ func TestForeignSpeaker(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		bot, say := speaks(t)
-		i := start(t, under, goodWeb, bot, "BOT_NOTIFY=true", "BOT_START_TIMEOUT=off", "BOT_RESTART_DELAY=1h", "BOT_RESTART_DELAY_MAX=1h", "NOTIFY_SOCKET=/nobody", "WATCHDOG_USEC=1", "WATCHDOG_PID=1")
+		i := start(t, under, goodWeb, bot, "BOT_NOTIFY=true", "BOT_START_TIMEOUT=off", "BOT_RESTART_DELAY=1h",
+			"BOT_RESTART_DELAY_MAX=1h", "NOTIFY_SOCKET=/nobody", "WATCHDOG_USEC=1", "WATCHDOG_PID=1")
 		i.WaitLine(soon, "speaker ready "+i.dir+"/notify.sock None None") // what init was given is not handed down
 		i.awaitState("bot", status.Starting)
 		i.awaitState("web", status.Running) // which is not listened to
@@ -119,8 +121,10 @@ func TestForeignSendersAndGarbage(t *testing.T) {
 		bot, say := speaks(t)
 		i := start(t, under, goodWeb, bot, "BOT_NOTIFY=true", "WEB_NOTIFY=true")
 		i.WaitLine(soon, "speaker ready")
-		for n, line := range []string{"@READY=1", "@STATUS=a lie", "READY", "READY=0", "READY=yes", "=", "|||", "MAINPID=1", "EXTEND_TIMEOUT_USEC=-1",
-			"EXTEND_TIMEOUT_USEC=99999999999999999999999", "FDSTORE=1|FDNAME=x", "\x00\xff\xfe", "STATUS=" + strings.Repeat("x", 5000)} {
+		for n, line := range []string{"@READY=1", "@STATUS=a lie", "READY", "READY=0", "READY=yes", "=", "|||",
+			"MAINPID=1", "EXTEND_TIMEOUT_USEC=-1",
+			"EXTEND_TIMEOUT_USEC=99999999999999999999999", "FDSTORE=1|FDNAME=x", "\x00\xff\xfe",
+			"STATUS=" + strings.Repeat("x", 5000)} {
 			say(line)
 			proctest.Eventually(t, soon, "it was said", func() bool { return i.Count("speaker said it") > n })
 		}
@@ -166,7 +170,8 @@ func TestHungBot(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		bot, say := speaks(t)
-		i := start(t, under, goodWeb, bot, "BOT_NOTIFY=true", "BOT_WATCHDOG=5s", "STOP_TIMEOUT=500ms", "BOT_RESTART_DELAY=50ms")
+		i := start(t, under, goodWeb, bot, "BOT_NOTIFY=true", "BOT_WATCHDOG=5s", "STOP_TIMEOUT=500ms",
+			"BOT_RESTART_DELAY=50ms")
 		i.WaitLine(soon, "speaker ready "+i.dir+"/notify.sock 5000000 None")
 		say("READY=1")
 		p := i.awaitState("bot", status.Running)
@@ -177,8 +182,10 @@ func TestHungBot(t *testing.T) {
 		if err := syscall.Kill(host.PID, syscall.SIGSTOP); err != nil { // it does not even obey SIGTERM
 			t.Fatal(err)
 		}
-		p = i.await("bot", "is started again", func(p status.Process) bool { return p.Restarts == 1 && p.State == status.Starting })
-		if p.LastEnd == nil || p.LastEnd.Signal != "SIGKILL" || !strings.Contains(p.LastEnd.Reason, "hung: no WATCHDOG=1 from it for 5s") {
+		p = i.await("bot", "is started again",
+			func(p status.Process) bool { return p.Restarts == 1 && p.State == status.Starting })
+		if p.LastEnd == nil || p.LastEnd.Signal != "SIGKILL" ||
+			!strings.Contains(p.LastEnd.Reason, "hung: no WATCHDOG=1 from it for 5s") {
 			t.Errorf("have %+v", p.LastEnd)
 		}
 		i.WaitLine(soon, "process hangs", `"bot"`)
@@ -201,7 +208,8 @@ func TestHungBot(t *testing.T) {
 func TestWatchdogAndStartTimeout(t *testing.T) {
 	t.Parallel()
 	bot, say := speaks(t)
-	i := start(t, proctest.PID1, goodWeb, bot, "BOT_NOTIFY=true", "BOT_WATCHDOG=5s", "BOT_START_TIMEOUT=10s", "BOT_RESTART_DELAY=50ms")
+	i := start(t, proctest.PID1, goodWeb, bot, "BOT_NOTIFY=true", "BOT_WATCHDOG=5s", "BOT_START_TIMEOUT=10s",
+		"BOT_RESTART_DELAY=50ms")
 	i.WaitLine(soon, "speaker ready")
 	say("READY=1")
 	i.awaitState("bot", status.Running)
@@ -213,7 +221,8 @@ func TestWatchdogAndStartTimeout(t *testing.T) {
 	}
 	say("!0")
 	i.awaitState("bot", status.Finished)
-	if out, err := i.init("restart", "bot"); code(err) != 75 || !strings.Contains(out, "hung at its start") { // and stays silent
+	// The next bot stays silent.
+	if out, err := i.init("restart", "bot"); code(err) != 75 || !strings.Contains(out, "hung at its start") {
 		t.Errorf("init restart: %v %s", err, out)
 	}
 	i.await("bot", "is started again", func(p status.Process) bool {
@@ -250,7 +259,8 @@ func TestNobodyListens(t *testing.T) {
 	i.Signal(syscall.SIGTERM)
 	i.ends(0)
 	lock := filepath.Join(t.TempDir(), "bot.lock")
-	i = start(t, proctest.PID1, goodWeb, show, append(inherited, "RUN_DIR=/proc/nothing", "POLL_LOCK_FILE="+lock, "BOT_NOTIFY=true", "BOT_START_TIMEOUT=1ms")...)
+	i = start(t, proctest.PID1, goodWeb, show,
+		append(inherited, "RUN_DIR=/proc/nothing", "POLL_LOCK_FILE="+lock, "BOT_NOTIFY=true", "BOT_START_TIMEOUT=1ms")...)
 	i.WaitLine(soon, "bot ready <>")
 	i.Signal(syscall.SIGTERM)
 	i.ends(0)
@@ -262,21 +272,28 @@ func TestNobodyListens(t *testing.T) {
 // Whatever datagram comes, from whomever: what the loop gets is small, and it can only move a process between states
 // that it can be in.
 func FuzzDatagram(f *testing.F) {
-	for _, seed := range []string{"READY=1", "STATUS=x\nWATCHDOG=1", "WATCHDOG=trigger", "X_STANDBY=1\nREADY=1", "X_STANDBY=0", "STOPPING=1",
-		"EXTEND_TIMEOUT_USEC=18446744073709551615", "MAINPID=1", "STATUS=" + strings.Repeat("ü", 500), "\x00", "=\n=", "READY=1\r\n"} {
+	for _, seed := range []string{"READY=1", "STATUS=x\nWATCHDOG=1", "WATCHDOG=trigger", "X_STANDBY=1\nREADY=1",
+		"X_STANDBY=0", "STOPPING=1",
+		"EXTEND_TIMEOUT_USEC=18446744073709551615", "MAINPID=1", "STATUS=" + strings.Repeat("ü", 500), "\x00", "=\n=",
+		"READY=1\r\n"} {
 		f.Add([]byte(seed), true)
 		f.Add([]byte(seed), false)
 	}
-	c := &supervise.Config{Names: [2]string{"web", "bot"}, StopTimeout: 8 * time.Second, RestartDelay: time.Second, RestartDelayMax: time.Minute,
-		ConflictDelay: time.Second, Jitter: func() float64 { return 0 }, Notify: [2]bool{true, true}, StartTimeout: time.Minute, Watchdog: time.Minute}
+	c := &supervise.Config{Names: [2]string{"web", "bot"}, StopTimeout: 8 * time.Second, RestartDelay: time.Second,
+		RestartDelayMax: time.Minute,
+		ConflictDelay:   time.Second, Jitter: func() float64 { return 0 }, Notify: [2]bool{true, true},
+		StartTimeout: time.Minute, Watchdog: time.Minute}
 	now := time.Unix(1_000_000, 0)
 	var s supervise.State
-	for _, e := range []supervise.Event{supervise.Begin{}, supervise.Started{ID: 0, PID: 10}, supervise.LockTaken{Wish: 1}, supervise.Started{ID: 1, PID: 11}} {
+	for _, e := range []supervise.Event{supervise.Begin{}, supervise.Started{ID: 0, PID: 10},
+		supervise.LockTaken{Wish: 1}, supervise.Started{ID: 1, PID: 11}} {
 		s, _ = s.Step(c, now, e)
 	}
 	f.Fuzz(func(t *testing.T, datagram []byte, own bool) {
 		n, ok := sdnotify.Parse(datagram)
-		if ok == (n == sdnotify.Notice{}) || len(n.Status) > sdnotify.MaxStatus || strings.ContainsAny(n.Status, "\n\r\x1b\x00") || n.ExtendBy < 0 || n.ExtendBy > 24*time.Hour || n.StandBy && n.StandByOver {
+		if ok == (n == sdnotify.Notice{}) || len(n.Status) > sdnotify.MaxStatus ||
+			strings.ContainsAny(n.Status, "\n\r\x1b\x00") || n.ExtendBy < 0 || n.ExtendBy > 24*time.Hour || n.StandBy &&
+			n.StandByOver {
 			t.Fatalf("%q: %+v", datagram, n)
 		}
 		if again := n.Merge(n); again != n || (sdnotify.Notice{}).Merge(n) != n {

@@ -149,7 +149,8 @@ func TestProbe(t *testing.T) {
 			if c.setting != "" {
 				env = append(env, c.setting)
 			}
-			p := proctest.Start(t, proctest.Options{Path: proctest.Bin(t, "init"), Args: []string{"bot"}, Under: proctest.PID1, Env: env})
+			p := proctest.Start(t, proctest.Options{Path: proctest.Bin(t, "init"), Args: []string{"bot"},
+				Under: proctest.PID1, Env: env})
 			i := &tandem{p, t, dir}
 			i.awaitState("bot", c.state)
 			// The file may already tell of the start that the socket's answer comes after, or still of the one before.
@@ -210,7 +211,8 @@ func flood(t testing.TB, i *tandem, n int) (stop func()) {
 					}
 				}
 				for range 20 {
-					_ = syscall.Sendto(datagrams, []byte("READY=1\nSTATUS=flood"), syscall.MSG_NOSIGNAL, &syscall.SockaddrUnix{Name: filepath.Join(i.dir, "notify.sock")})
+					_ = syscall.Sendto(datagrams, []byte("READY=1\nSTATUS=flood"), syscall.MSG_NOSIGNAL,
+						&syscall.SockaddrUnix{Name: filepath.Join(i.dir, "notify.sock")})
 				}
 				syscall.Close(fd)
 				if first {

@@ -89,7 +89,8 @@ func TestFault(t *testing.T) {
 		t.Fatal(err)
 	}
 	for where, trigger := range map[string]func(*tandem){
-		"policy":  func(i *tandem) { kill(t, i, i.awaitState("bot", status.Running).PID) }, // it asks for a random number then
+		// The policy asks for a random number when the bot ends.
+		"policy":  func(i *tandem) { kill(t, i, i.awaitState("bot", status.Running).PID) },
 		"loop":    func(i *tandem) { kill(t, i, i.awaitState("bot", status.Running).PID) },
 		"lock":    nil,
 		"client":  func(i *tandem) { _, _ = i.init("restart", "bot") },
@@ -105,9 +106,11 @@ func TestFault(t *testing.T) {
 				if err := os.WriteFile(words, nil, 0o600); err != nil {
 					t.Fatal(err)
 				}
-				p := proctest.Start(t, proctest.Options{Path: self, Args: []string{"@faulty", where}, Under: under, Env: []string{"RUN_DIR=" + dir,
-					"WEB_COMMAND=" + proctest.Command("good", "web", "300ms"), "BOT_COMMAND=" + proctest.Command("good", "bot", "300ms"),
-					"STOP_TIMEOUT=30s", "TERMINATION_LOG=" + words}})
+				p := proctest.Start(t, proctest.Options{Path: self, Args: []string{"@faulty", where}, Under: under,
+					Env: []string{"RUN_DIR=" + dir,
+						"WEB_COMMAND=" + proctest.Command("good", "web", "300ms"),
+						"BOT_COMMAND=" + proctest.Command("good", "bot", "300ms"),
+						"STOP_TIMEOUT=30s", "TERMINATION_LOG=" + words}})
 				i := &tandem{p, t, dir}
 				i.WaitLine(soon, "web ready")
 				if where != "lock" {
@@ -127,7 +130,8 @@ func TestFault(t *testing.T) {
 				if killed := where == "policy" || where == "loop" || where == "lock"; !killed && i.Count("bot stops") != 1 {
 					t.Error("the bot did not get its signal, or not its time")
 				}
-				if b, err := os.ReadFile(words); err != nil || !strings.Contains(string(b), "init ended with 70") || !strings.Contains(string(b), "panic") {
+				if b, err := os.ReadFile(words); err != nil || !strings.Contains(string(b), "init ended with 70") ||
+					!strings.Contains(string(b), "panic") {
 					if where != "status" && where != "end" { // there the last words themselves fail, or are written before
 						t.Errorf("last words: %q, %v", b, err)
 					}
@@ -152,7 +156,8 @@ func TestFault(t *testing.T) {
 func TestEveryGoroutineRecovers(t *testing.T) {
 	t.Parallel()
 	started := 0
-	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}", ".").Output()
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}",
+		".").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}

@@ -47,7 +47,8 @@ func TestCoalescedSIGCHLD(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		for range 5 {
-			i := start(t, under, `sh -c 'echo web ready; exec sleep 1000'`, `sh -c 'for n in 1 2 3 4 5; do setsid sleep 1000 & done; echo bot ready; wait'`)
+			i := start(t, under, `sh -c 'echo web ready; exec sleep 1000'`,
+				`sh -c 'for n in 1 2 3 4 5; do setsid sleep 1000 & done; echo bot ready; wait'`)
 			i.WaitLine(soon, "web ready")
 			i.WaitLine(soon, "bot ready")
 			web := i.awaitState("web", status.Running)
@@ -108,7 +109,9 @@ func TestReusedNumbers(t *testing.T) {
 	t.Parallel()
 	requirePidMaxOfNamespace(t)
 	web := `sh -c 'echo 300 > /proc/sys/kernel/pid_max
-		trap "echo bystander hit" TERM; setsid sh -c "trap \"echo bystander hit\" TERM USR1; echo bystander ready; while :; do sleep 0.01; [ -e $RUN_DIR/end ] && echo bystander lives && exit; done" &
+		trap "echo bystander hit" TERM
+		setsid sh -c "trap \"echo bystander hit\" TERM USR1; echo bystander ready
+			while :; do sleep 0.01; [ -e $RUN_DIR/end ] && echo bystander lives && exit; done" &
 		echo web ready; while :; do wait; sleep 0.05; done'`
 	bot := `sh -c '(exec sleep 1000) & for n in 1 2 3 4 5 6 7 8 9 10; do /bin/true; done; exit 1'`
 	i := start(t, proctest.PID1, web, bot, "BOT_RESTART_DELAY=1ms", "BOT_RESTART_DELAY_MAX=1ms", "STOP_TIMEOUT=1s")

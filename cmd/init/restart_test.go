@@ -156,7 +156,8 @@ func TestBotCannotBeStarted(t *testing.T) {
 // A bot that is switched off, or whose switch cannot be read, is not started.
 func TestDisabled(t *testing.T) {
 	t.Parallel()
-	for setting, line := range map[string]string{"false": "process is disabled", "0": "is disabled", "No": "is disabled", "OFF": "is disabled", "perhaps": "want true or false"} {
+	for setting, line := range map[string]string{"false": "process is disabled", "0": "is disabled",
+		"No": "is disabled", "OFF": "is disabled", "perhaps": "want true or false"} {
 		i := start(t, proctest.PID1, goodWeb, goodBot, "ENABLE_TELEGRAM_BOT="+setting)
 		i.WaitLine(soon, "web ready")
 		i.WaitLine(soon, line)
@@ -225,7 +226,8 @@ func TestSingleModes(t *testing.T) {
 	dir := runDir(t, 0)
 	one := func(name string) *tandem {
 		p := proctest.Start(t, proctest.Options{Path: proctest.Bin(t, "init"), Args: []string{name}, Under: proctest.PID1,
-			Env: []string{"RUN_DIR=" + dir, "WEB_COMMAND=" + goodWeb, "BOT_COMMAND=sh -c 'echo bot ready; exit 78'", "STOP_TIMEOUT=2s"}})
+			Env: []string{"RUN_DIR=" + dir, "WEB_COMMAND=" + goodWeb, "BOT_COMMAND=sh -c 'echo bot ready; exit 78'",
+				"STOP_TIMEOUT=2s"}})
 		return &tandem{p, t, dir}
 	}
 	web, bot := one("web"), one("bot")

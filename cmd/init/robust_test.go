@@ -47,7 +47,8 @@ func TestStandardErrorTakesNothing(t *testing.T) {
 	for name, f := range map[string]*os.File{"/dev/full": devFull, "full pipe": fullPipe, "broken pipe": brokenPipe} {
 		both(t, func(t *testing.T, under proctest.Under) {
 			// The bot crashes at once and often, so that there is much to say; web would end by a SIGPIPE.
-			i := startWith(t, proctest.Options{Under: under, Stderr: f}, `sh -c 'echo web ready; exec sleep 1000'`, `sh -c 'exit 1'`,
+			i := startWith(t, proctest.Options{Under: under, Stderr: f}, `sh -c 'echo web ready; exec sleep 1000'`,
+				`sh -c 'exit 1'`,
 				"BOT_RESTART_DELAY=1ms", "BOT_RESTART_DELAY_MAX=1ms", "WEB_SUCCESS_EXIT=143")
 			i.WaitLine(soon, "web ready")
 			i.await("bot", "was started 20 times", func(p status.Process) bool { return p.Restarts >= 20 })
@@ -92,7 +93,8 @@ func TestRunDirCannotBeUsed(t *testing.T) {
 func TestRunDirIsFull(t *testing.T) {
 	t.Parallel()
 	target := runDir(t, 0)
-	o := proctest.Options{Under: proctest.PID1, Mounts: []proctest.Mount{{Type: "tmpfs", Source: "tmpfs", Target: target, Data: "size=12k"}}}
+	o := proctest.Options{Under: proctest.PID1,
+		Mounts: []proctest.Mount{{Type: "tmpfs", Source: "tmpfs", Target: target, Data: "size=12k"}}}
 	fill := `sh -c 'echo bot ready; head -c 100000 /dev/zero >> $RUN_DIR/fill; exit 1'`
 	i := startWith(t, o, goodWeb, fill, "RUN_DIR="+target, "BOT_RESTART_DELAY=100ms", "BOT_RESTART_DELAY_MAX=100ms")
 	i.WaitLine(soon, "web ready")
@@ -142,7 +144,8 @@ func TestControlClients(t *testing.T) {
 	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode of the socket: %v, %v", info.Mode(), err)
 	}
-	for _, line := range []string{"", "\n", "stop", "stop nobody\n", "fly bot\n", strings.Repeat("x", 5000) + "\n", "stop bot\nstop bot\n"} {
+	for _, line := range []string{"", "\n", "stop", "stop nobody\n", "fly bot\n", strings.Repeat("x", 5000) + "\n",
+		"stop bot\nstop bot\n"} {
 		answer, err := control.Request(socket, line, soon)
 		if line != "" && (err != nil && !strings.Contains(err.Error(), "reset") || strings.HasPrefix(answer, "0 ")) {
 			t.Errorf("%q: %q, %v", line, answer, err)
@@ -205,9 +208,12 @@ func TestStatusShape(t *testing.T) {
 	}
 	const moment = `"20[0-9-]+T[0-9:]+\.[0-9]+Z"`
 	want := regexp.MustCompile(`^\{"init":\{"pid":\d+,"started_at":` + moment + `,"version":"[^"]+"\},"processes":\[` +
-		`\{"name":"web","critical":true,"state":"running","since":` + moment + `,"pid":\d+,"started_at":` + moment + `,"restarts":0,"last_end":null\},` +
-		`\{"name":"bot","critical":false,"state":"waiting","since":` + moment + `,"reason":"[^"]+","pid":0,"started_at":` + moment + `,"restarts":0,` +
-		`"last_end":\{"at":` + moment + `,"code":75,"signal":"","reason":"[^"]+","ran_ms":\d+,"oom_killed":false\},"next_start_at":` + moment + `\}\],` +
+		`\{"name":"web","critical":true,"state":"running","since":` + moment + `,"pid":\d+,` +
+		`"started_at":` + moment + `,"restarts":0,"last_end":null\},` +
+		`\{"name":"bot","critical":false,"state":"waiting","since":` + moment + `,"reason":"[^"]+","pid":0,` +
+		`"started_at":` + moment + `,"restarts":0,` +
+		`"last_end":\{"at":` + moment + `,"code":75,"signal":"","reason":"[^"]+","ran_ms":\d+,"oom_killed":false\},` +
+		`"next_start_at":` + moment + `\}\],` +
 		`"lock":\{"path":"[^"]+","held":false,"holder":""\},"orphans_reaped":\d+\}\n$`)
 	if !want.Match(b) {
 		t.Errorf("status.json: %s", b)
@@ -236,7 +242,8 @@ func TestLastWords(t *testing.T) {
 	}
 	i.ends(3)
 	b, err := os.ReadFile(log)
-	if words := string(b); err != nil || !strings.HasPrefix(words, "init ended with 3. web") || !strings.Contains(words, "75: cannot run now") || len(words) > 4096 {
+	if words := string(b); err != nil || !strings.HasPrefix(words, "init ended with 3. web") ||
+		!strings.Contains(words, "75: cannot run now") || len(words) > 4096 {
 		t.Errorf("%v: %q", err, words)
 	}
 }
@@ -305,7 +312,8 @@ func TestRaces(t *testing.T) {
 	}
 	dir := runDir(t, 0)
 	p := proctest.Start(t, proctest.Options{Path: proctest.RaceBin(t, "init"), Under: proctest.PID1,
-		Env: []string{"RUN_DIR=" + dir, "WEB_COMMAND=" + goodWeb, "BOT_COMMAND=sh -c 'sleep 0.01; exit 1'", "BOT_RESTART_DELAY=5ms", "BOT_RESTART_DELAY_MAX=5ms"}})
+		Env: []string{"RUN_DIR=" + dir, "WEB_COMMAND=" + goodWeb, "BOT_COMMAND=sh -c 'sleep 0.01; exit 1'",
+			"BOT_RESTART_DELAY=5ms", "BOT_RESTART_DELAY_MAX=5ms"}})
 	i := &tandem{p, t, dir}
 	i.WaitLine(soon, "web ready")
 	for n := range 30 {

@@ -36,8 +36,9 @@ func TestSettingsAreSaidOnce(t *testing.T) {
 			"DATABASE_URL":    "the bot's and web's: the lock must not be put on the database",
 		},
 		NotInFiles: configtest.Reasons{
-			"WEB_COMMAND": ownPair, "BOT_COMMAND": ownPair, "WEB_NOTIFY": ownPair, "BOT_NOTIFY": ownPair, "WEB_SUCCESS_EXIT": ownPair,
-			"WEB_PASS_ENV": ownPair, "BOT_PASS_ENV": ownPair, "WEB_STOP_SIGNAL": ownPair, "BOT_STOP_SIGNAL": ownPair,
+			"WEB_COMMAND": ownPair, "BOT_COMMAND": ownPair, "WEB_NOTIFY": ownPair, "BOT_NOTIFY": ownPair,
+			"WEB_SUCCESS_EXIT": ownPair,
+			"WEB_PASS_ENV":     ownPair, "BOT_PASS_ENV": ownPair, "WEB_STOP_SIGNAL": ownPair, "BOT_STOP_SIGNAL": ownPair,
 			"WEB_USER": byFile, "BOT_USER": byFile, "WEB_CAPABILITIES": byFile, "BOT_CAPABILITIES": byFile,
 			"WEB_NO_NEW_PRIVS": byFile, "BOT_NO_NEW_PRIVS": byFile, "WEB_NOFILE": byFile, "BOT_NOFILE": byFile,
 			"GOMEMLIMIT":      "mem_limit of the compose file is shared out; one value for both would be too much",

@@ -59,7 +59,8 @@ func messy(args []string) {
 	if err := sh.Run(); err != nil {
 		fmt.Println("messy:", err)
 	}
-	worker := exec.Command("sh", "-c", `trap "" TERM; while [ -e /proc/$PPID ]; do sleep 0.05; done; sleep 0.05`) // till then nobody else may start
+	// It outlives this leader for a moment. Till then nobody else may start.
+	worker := exec.Command("sh", "-c", `trap "" TERM; while [ -e /proc/$PPID ]; do sleep 0.05; done; sleep 0.05`)
 	worker.ExtraFiles = held[1:]
 	if err := worker.Start(); err != nil {
 		fmt.Println("messy:", err)
@@ -121,7 +122,8 @@ func TestSoak(t *testing.T) {
 	dir := runDir(t, 0)
 	s.lock = filepath.Join(dir, "lock")
 	s.settings = []string{"POLL_LOCK_FILE=" + s.lock, "STOP_TIMEOUT=300ms", "LOG_LEVEL=error", "TANDEM_MESS=3",
-		"BOT_RESTART_DELAY=2ms", "BOT_RESTART_DELAY_MAX=50ms", "BOT_COMMAND=" + proctest.Command("messy", filepath.Join(dir, "alone"))}
+		"BOT_RESTART_DELAY=2ms", "BOT_RESTART_DELAY_MAX=50ms",
+		"BOT_COMMAND=" + proctest.Command("messy", filepath.Join(dir, "alone"))}
 	s.tandem = start(t, proctest.PID1, proctest.Command("calm"), "", s.settings...)
 	s.WaitLine(soon, "web ready")
 	s.web = s.awaitState("web", status.Running).PID
@@ -213,7 +215,8 @@ func (s *soak) signalBot(i *tandem, sig syscall.Signal) {
 func (s *soak) request() {
 	line := []string{"start bot", "start bot", "restart bot", "stop bot", "stop web", "start web"}[s.random.IntN(6)]
 	// An operator who does not wait for what comes of it, most often: a start is granted long before it counts as one.
-	answer, err := control.Request(filepath.Join(s.dir, "init.sock"), line+"\n", time.Duration(1+s.random.IntN(300))*time.Millisecond)
+	answer, err := control.Request(filepath.Join(s.dir, "init.sock"), line+"\n",
+		time.Duration(1+s.random.IntN(300))*time.Millisecond)
 	switch web := strings.HasSuffix(line, "web"); {
 	case errors.Is(err, syscall.EAGAIN):
 	case err != nil || web != strings.Contains(answer, "critical process") || !strings.HasPrefix(answer, "1 ") && web:

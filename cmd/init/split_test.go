@@ -15,8 +15,10 @@ import (
 // operators and comments are quoted away first: init has none of them.
 func FuzzCommandLine(f *testing.F) {
 	for _, line := range []string{
-		"web", ` a  b	c `, `'a b' "c d" e\ f`, `"a"'b'c`, `'' "" x`, `"a\"b\\c\d"`, `'a\'`, "a\\\nb", "a \\\n b", "\"a\\\nb\"", "'a\\\nb'", "\"a\nb\"", "a\nb\n",
-		`"\$HOME" '$HOME' $HOME`, "`x` \"`x`\" '`x`'", `a;b&c|d<e>f(g)h`, `*.go ? [a] ~ ~root # no comment`, `{a,b} !x A=b`, "é \xff 'ÿ'", `"`, `'`, `\`, `a\`, "\r\n",
+		"web", ` a  b	c `, `'a b' "c d" e\ f`, `"a"'b'c`, `'' "" x`, `"a\"b\\c\d"`, `'a\'`, "a\\\nb", "a \\\n b",
+		"\"a\\\nb\"", "'a\\\nb'", "\"a\nb\"", "a\nb\n",
+		`"\$HOME" '$HOME' $HOME`, "`x` \"`x`\" '`x`'", `a;b&c|d<e>f(g)h`, `*.go ? [a] ~ ~root # no comment`,
+		`{a,b} !x A=b`, "é \xff 'ÿ'", `"`, `'`, `\`, `a\`, "\r\n",
 		`uvicorn app:app --host 0.0.0.0 --port 8080`, `sh -c 'exec "$0" "$@"' a "b c"`, "\"\\\u00e9\"", "\\\xff", "a\x01\x7f",
 	} {
 		f.Add(line)

@@ -40,10 +40,11 @@ func TestStubborn(t *testing.T) {
 	t.Parallel()
 	const deaf = `trap \"\" TERM; echo deaf ready; while :; do sleep 1000; done`
 	for name, bot := range map[string]string{
-		"bot":                 strings.Replace(deafBot, "echo", "echo deaf ready; echo", 1),
-		"grandchild":          `sh -c 'sh -c "` + deaf + `" & echo bot ready; exec sleep 1000'`,
-		"left its session":    `sh -c 'setsid sh -c "` + deaf + `" & echo bot ready; exec sleep 1000'`,
-		"orphan in a session": `sh -c 'setsid sh -c "(` + deaf + `) & ` + `(` + deaf + `) &"; sleep 0.05; echo bot ready; exec sleep 1000'`,
+		"bot":              strings.Replace(deafBot, "echo", "echo deaf ready; echo", 1),
+		"grandchild":       `sh -c 'sh -c "` + deaf + `" & echo bot ready; exec sleep 1000'`,
+		"left its session": `sh -c 'setsid sh -c "` + deaf + `" & echo bot ready; exec sleep 1000'`,
+		"orphan in a session": `sh -c 'setsid sh -c "(` + deaf + `) & ` + `(` + deaf +
+			`) &"; sleep 0.05; echo bot ready; exec sleep 1000'`,
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
 			both(t, func(t *testing.T, under proctest.Under) {
@@ -54,7 +55,8 @@ func TestStubborn(t *testing.T) {
 				began := time.Now()
 				i.Signal(syscall.SIGTERM)
 				i.ends(0)
-				takes(t, began, 700*time.Millisecond, 6*time.Second) // how exact it is, internal/supervise tests by a clock of its own
+				// internal/supervise tests how exact that is, with a clock of its own.
+				takes(t, began, 700*time.Millisecond, 6*time.Second)
 			})
 		})
 	}
@@ -80,7 +82,8 @@ func TestStubbornWeb(t *testing.T) {
 func TestWorkerFinishesItsJob(t *testing.T) {
 	t.Parallel()
 	worker := `sh -c "trap \"echo worker cut off; exit 1\" TERM; for n in 1 2 3 4 5; do sleep 0.1; done; echo worker done"`
-	web := `sh -c 'trap "wait \$w; exit 0" TERM; ` + worker + ` & w=$!; echo web ready; while :; do wait $w && sleep 1000 & wait; done'`
+	web := `sh -c 'trap "wait \$w; exit 0" TERM; ` + worker +
+		` & w=$!; echo web ready; while :; do wait $w && sleep 1000 & wait; done'`
 	i := start(t, proctest.PID1, web, goodBot)
 	i.WaitLine(soon, "web ready")
 	i.Signal(syscall.SIGTERM)
@@ -116,7 +119,8 @@ func TestSecondSignal(t *testing.T) {
 func TestStopWhileTheBotWaits(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
-		crashing := start(t, under, goodWeb, `sh -c 'echo bot ready; exit 9'`, "BOT_RESTART_DELAY=1h", "BOT_RESTART_DELAY_MAX=1h")
+		crashing := start(t, under, goodWeb, `sh -c 'echo bot ready; exit 9'`, "BOT_RESTART_DELAY=1h",
+			"BOT_RESTART_DELAY_MAX=1h")
 		crashing.WaitLine(soon, "web ready")
 		crashing.await("bot", "waits for its next start", func(p status.Process) bool { return p.NextStartAt != nil })
 		crashing.Signal(syscall.SIGTERM)
@@ -189,7 +193,8 @@ while True:
 			i.Signal(n)
 			i.WaitLine(soon, fmt.Sprintf("web got %d", n))
 		}
-		for _, sig := range []syscall.Signal{syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGURG, syscall.SIGPROF, syscall.SIGCHLD} {
+		for _, sig := range []syscall.Signal{syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGURG,
+			syscall.SIGPROF, syscall.SIGCHLD} {
 			i.Signal(sig)
 		}
 		i.Signal(syscall.SIGUSR1) // after it, all before it have been dealt with

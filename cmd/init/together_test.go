@@ -22,7 +22,8 @@ func TestStatusOfTwoInits(t *testing.T) {
 	of := func(name, command string) *tandem {
 		t.Helper()
 		env := []string{"RUN_DIR=" + dir, "TERMINATION_LOG=" + dir + "/none", strings.ToUpper(name) + "_COMMAND=" + command}
-		return &tandem{proctest.Start(t, proctest.Options{Path: proctest.Bin(t, "init"), Args: []string{name}, Under: proctest.PID1, Env: env}), t, dir}
+		return &tandem{proctest.Start(t,
+			proctest.Options{Path: proctest.Bin(t, "init"), Args: []string{name}, Under: proctest.PID1, Env: env}), t, dir}
 	}
 	web := of("web", goodWeb)
 	web.WaitLine(soon, "web ready")
@@ -49,7 +50,8 @@ func TestStatusOfTwoInits(t *testing.T) {
 	bot := of("bot", goodBot)
 	bot.WaitLine(soon, "bot ready")
 	table := say(0)
-	for _, line := range []string{"web   running", "bot   running", "lock  " + dir + "/bot.lock: held by this bot", "orphans reaped (of web)", "orphans reaped (of bot)"} {
+	for _, line := range []string{"web   running", "bot   running", "lock  " + dir + "/bot.lock: held by this bot",
+		"orphans reaped (of web)", "orphans reaped (of bot)"} {
 		if strings.Count(table, line) != 1 {
 			t.Errorf("%q is not once in\n%s", line, table)
 		}
@@ -66,11 +68,13 @@ func TestStatusOfTwoInits(t *testing.T) {
 	for _, p := range together.Processes {
 		names = append(names, p.Name+" "+string(p.State))
 	}
-	if have := strings.Join(names, ", "); have != "web running, bot running" || together.Lock == nil || !together.Lock.Held || len(together.Inits) != 2 {
+	if have := strings.Join(names, ", "); have != "web running, bot running" || together.Lock == nil ||
+		!together.Lock.Held || len(together.Inits) != 2 {
 		t.Errorf("of two inits: %s", out)
 	}
 	for i, s := range together.Inits {
-		if len(s.Processes) != 1 || s.Processes[0].Name != []string{"web", "bot"}[i] || s.Init.PID != 1 || (s.Lock != nil) != (i == 1) {
+		if len(s.Processes) != 1 || s.Processes[0].Name != []string{"web", "bot"}[i] || s.Init.PID != 1 ||
+			(s.Lock != nil) != (i == 1) {
 			t.Errorf("of two inits: %+v", s)
 		}
 	}
@@ -233,7 +237,8 @@ func TestLastWordsOnlyWhereTheyBelong(t *testing.T) {
 			i := start(t, proctest.PID1, goodWeb, goodBot, "TERMINATION_LOG="+log)
 			i.Signal(syscall.SIGTERM)
 			i.ends(0)
-			if after, err := os.Lstat(log); err != nil || after.Size() != before.Size() || after.Mode() != before.Mode() || !after.ModTime().Equal(before.ModTime()) {
+			if after, err := os.Lstat(log); err != nil || after.Size() != before.Size() || after.Mode() != before.Mode() ||
+				!after.ModTime().Equal(before.ModTime()) {
 				t.Errorf("was %v, is %v, %v", before, after, err)
 			}
 		})

@@ -41,7 +41,8 @@ func TestFind(t *testing.T) {
 		},
 		"both on a host, memory in version 1": {
 			"4:memory:/user.slice/a b\n0::/user.slice\n",
-			"41 30 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n42 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
+			"41 30 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n" +
+				"42 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
 			controller{"/sys/fs/cgroup/memory/user.slice/a b", "/sys/fs/cgroup/memory", false},
 		},
 		"a cgroup outside what is mounted": {
@@ -77,14 +78,17 @@ func TestLimitAndOOMKills(t *testing.T) {
 		limit int64
 		kills int
 	}{
-		"version 2": {true, map[string]string{"a/b/memory.max": "max\n", "a/memory.max": "536870912\n", "memory.max": "1073741824\n",
+		"version 2": {true, map[string]string{"a/b/memory.max": "max\n", "a/memory.max": "536870912\n",
+			"memory.max":        "1073741824\n",
 			"a/b/memory.events": "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 1\n"}, 536870912, 2},
 		"version 2 without a limit": {true, map[string]string{"a/b/memory.max": "max\n"}, 0, 0},
-		"version 1": {false, map[string]string{"a/b/memory.limit_in_bytes": "67108864\n", "memory.limit_in_bytes": "9223372036854771712\n",
+		"version 1": {false, map[string]string{"a/b/memory.limit_in_bytes": "67108864\n",
+			"memory.limit_in_bytes":  "9223372036854771712\n",
 			"a/b/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 5\n"}, 67108864, 5},
 		"version 1 without a limit": {false, map[string]string{"a/b/memory.limit_in_bytes": "9223372036854771712\n"}, 0, 0},
-		"nonsense":                  {true, map[string]string{"a/b/memory.max": "-5\n", "a/b/memory.events": "oom_kill\noom_kill x\n"}, 0, 0},
-		"no files":                  {true, nil, 0, 0},
+		"nonsense": {true,
+			map[string]string{"a/b/memory.max": "-5\n", "a/b/memory.events": "oom_kill\noom_kill x\n"}, 0, 0},
+		"no files": {true, nil, 0, 0},
 	} {
 		top := t.TempDir()
 		for path, content := range c.files {

@@ -20,7 +20,8 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("want an error for five bad settings")
 	}
-	for _, want := range []string{`A="ten"`, `B="-5s"`, `C="maybe"`, `D="80"`, `E="loud"`, "F or F_FILE", "true or false", "host:port"} {
+	for _, want := range []string{`A="ten"`, `B="-5s"`, `C="maybe"`, `D="80"`, `E="loud"`, "F or F_FILE",
+		"true or false", "host:port"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)
 		}
@@ -105,7 +106,8 @@ func TestAddress(t *testing.T) {
 }
 
 func TestBool(t *testing.T) {
-	for in, want := range map[string]bool{"false": false, "0": false, "No": false, "OFF": false, "true": true, "1": true, "Yes": true, "on": true, "": true} {
+	for in, want := range map[string]bool{"false": false, "0": false, "No": false, "OFF": false, "true": true,
+		"1": true, "Yes": true, "on": true, "": true} {
 		e := New([]string{"B=" + in})
 		if got := e.Bool("B", true); got != want || e.Err() != nil {
 			t.Errorf("Bool(%q) = %v, %v", in, got, e.Err())
@@ -146,7 +148,8 @@ func TestSecretFile(t *testing.T) {
 
 func TestRunDir(t *testing.T) {
 	dir := t.TempDir()
-	if got, err := New([]string{"RUN_DIR=" + filepath.Join(dir, "made", "deep")}).RunDir(); err != nil || !strings.HasSuffix(got, "made/deep") {
+	if got, err := New([]string{"RUN_DIR=" + filepath.Join(dir, "made", "deep")}).RunDir(); err != nil ||
+		!strings.HasSuffix(got, "made/deep") {
 		t.Errorf("a RUN_DIR that is not there: %q, %v", got, err)
 	}
 	file := filepath.Join(dir, "file")

@@ -87,7 +87,8 @@ func TestDefaultRunDir(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ had, has os.FileMode }{
 		"private": {0o700, 0o700}, "passed through": {0o711, 0o711}, "of all": {0o777, 0o755}, "of the group": {0o770, 0o750},
-		"sticky": {0o777 | os.ModeSticky, 0o755 | os.ModeSticky}, "of a volume": {0o777 | os.ModeSetgid, 0o755 | os.ModeSetgid},
+		"sticky":      {0o777 | os.ModeSticky, 0o755 | os.ModeSticky},
+		"of a volume": {0o777 | os.ModeSetgid, 0o755 | os.ModeSetgid},
 	} {
 		path := mkdir(name, c.had)
 		if err := ours(path, false); err != nil {

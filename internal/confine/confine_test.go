@@ -35,7 +35,8 @@ func TestFindUser(t *testing.T) {
 }
 
 func TestCapabilityNumber(t *testing.T) {
-	for name, want := range map[string]uint{"CHOWN": 0, "net_bind_service": 10, "SYS_ADMIN": 21, "CHECKPOINT_RESTORE": 40} {
+	for name, want := range map[string]uint{"CHOWN": 0, "net_bind_service": 10, "SYS_ADMIN": 21,
+		"CHECKPOINT_RESTORE": 40} {
 		if n, known := capabilityNumber(name); !known || n != want {
 			t.Errorf("%s: %d, %v; want %d", name, n, known, want)
 		}

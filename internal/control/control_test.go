@@ -32,7 +32,8 @@ func TestControlEndsWithInit(t *testing.T) {
 
 // Whatever a client sends: what reaches the loop is a request that can be, and there is at most one line of answer.
 func FuzzControl(f *testing.F) {
-	for _, seed := range []string{"status\n", "stop bot\n", "start web\n", "restart bot", "\n", "", " \n", "stop bot\nstop bot\n", "stop  bot\n",
+	for _, seed := range []string{"status\n", "stop bot\n", "start web\n", "restart bot", "\n", "", " \n",
+		"stop bot\nstop bot\n", "stop  bot\n",
 		"status x\n", "STOP bot\n", strings.Repeat("x", 300) + "\n", "stop bot\x00\n", "stop\tbot\n"} {
 		f.Add([]byte(seed))
 	}
@@ -64,7 +65,8 @@ func FuzzControl(f *testing.F) {
 			}
 			answer = append(answer, buf[:n]...)
 		}
-		can := []string{"status\n", "start bot\n", "stop bot\n", "restart bot\n", "start web\n", "stop web\n", "restart web\n"}
+		can := []string{"status\n", "start bot\n", "stop bot\n", "restart bot\n", "start web\n", "stop web\n",
+			"restart web\n"}
 		ok, want := slices.Contains(can, string(sent)), strings.TrimSuffix(string(sent), "\n")
 		switch {
 		case ok && (len(asked) != 1 || asked[0] != want || !strings.HasSuffix(string(answer), "\n")):

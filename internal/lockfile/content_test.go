@@ -61,12 +61,14 @@ func TestAFileThatHoldsSomethingIsLeftAsItIs(t *testing.T) {
 		if l, err := Open(path); err == nil {
 			l.Close()
 			t.Errorf("%s: taken for a lock file", e.Name())
-		} else if !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "left as it was") || !strings.Contains(err.Error(), "POLL_LOCK_FILE") {
+		} else if !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "left as it was") ||
+			!strings.Contains(err.Error(), "POLL_LOCK_FILE") {
 			t.Errorf("%s: %v", e.Name(), err)
 		}
 		after, infoAfter := look(t, path)
 		if !bytes.Equal(content, after) || info.ModTime() != infoAfter.ModTime() || info.Mode() != infoAfter.Mode() {
-			t.Errorf("%s: was %d bytes of %v, is %d of %v", e.Name(), len(content), info.ModTime(), len(after), infoAfter.ModTime())
+			t.Errorf("%s: was %d bytes of %v, is %d of %v", e.Name(), len(content), info.ModTime(), len(after),
+				infoAfter.ModTime())
 		}
 	}
 	if _, err := db.Exec("insert into t values (2)"); err != nil {
@@ -133,7 +135,8 @@ func TestReserved(t *testing.T) {
 	for _, url := range []string{"sqlite:" + path, "sqlite://" + path, "SQLite:tandem.db", "sqlite:./x/../tandem.db"} {
 		for _, name := range []string{"tandem.db", "tandem.db-wal", "tandem.db-shm", "tandem.db-journal", "tandem.db.lock"} {
 			for _, asked := range []string{filepath.Join(dir, name), name, "./" + name, dir + "//./" + name} {
-				if _, err := Open(asked, OfDatabase(url)...); err == nil || !strings.Contains(err.Error(), "database of DATABASE_URL") {
+				if _, err := Open(asked, OfDatabase(url)...); err == nil ||
+					!strings.Contains(err.Error(), "database of DATABASE_URL") {
 					t.Errorf("%s with %s: %v", asked, url, err)
 				}
 			}
@@ -153,7 +156,8 @@ func TestReserved(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, asked := range []string{path + ".other", filepath.Join(dir, "dir", "tandem.db")} {
-		if _, err := Open(asked, OfDatabase("sqlite:"+path)...); err == nil || !strings.Contains(err.Error(), "database of DATABASE_URL") {
+		if _, err := Open(asked, OfDatabase("sqlite:"+path)...); err == nil ||
+			!strings.Contains(err.Error(), "database of DATABASE_URL") {
 			t.Errorf("%s: %v", asked, err)
 		}
 	}

@@ -179,7 +179,8 @@ func TestHandedOver(t *testing.T) {
 	t.Cleanup(func() { in.Close(); child.Process.Kill(); child.Wait() })
 	a.Close()
 	mustTry(t, b, false)
-	if have := Holders(path); len(have) != 1 || have[0].PID != child.Process.Pid || have[0].Name != "cat" || have[0].PGID == 0 {
+	if have := Holders(path); len(have) != 1 || have[0].PID != child.Process.Pid || have[0].Name != "cat" ||
+		have[0].PGID == 0 {
 		t.Errorf("Holders: have %+v, want the child %d", have, child.Process.Pid)
 	}
 	in.Close()

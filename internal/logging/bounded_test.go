@@ -82,7 +82,8 @@ func TestSettings(t *testing.T) {
 	}
 	env = config.New([]string{"LOG_LEVEL=loud", "LOG_FORMAT=xml"})
 	Read(env)
-	if err := env.Err(); err == nil || !strings.Contains(err.Error(), "LOG_LEVEL") || !strings.Contains(err.Error(), "LOG_FORMAT") {
+	if err := env.Err(); err == nil || !strings.Contains(err.Error(), "LOG_LEVEL") ||
+		!strings.Contains(err.Error(), "LOG_FORMAT") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -96,7 +97,8 @@ func TestLongLines(t *testing.T) {
 		log.LogAttrs(t.Context(), slog.LevelError, "text",
 			slog.String("name", "bot"), slog.String("reason", long), slog.String("next", long), slog.Int("code", 78))
 		line := out.String()
-		if len(line) > 4096 || len(line) < 500 || strings.Count(line, "\n") != 1 || !strings.Contains(line, "...") || !strings.Contains(line, "78") {
+		if len(line) > 4096 || len(line) < 500 || strings.Count(line, "\n") != 1 || !strings.Contains(line, "...") ||
+			!strings.Contains(line, "78") {
 			t.Errorf("%d bytes: %s", len(line), line)
 		}
 		if inJSON && !json.Valid(out.Bytes()) {

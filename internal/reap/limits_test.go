@@ -23,7 +23,8 @@ func limited(t *testing.T, l *Limits, script string) string {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	os.Chmod(dir, 0o777)
 	out := filepath.Join(dir, "out")
-	pid, err := Start(Command{Args: []string{"sh", "-c", "{ " + script + "; } > " + out + ".new 2>&1; mv " + out + ".new " + out}, Env: env, Dir: "/", Limits: l})
+	pid, err := Start(Command{Args: []string{"sh", "-c",
+		"{ " + script + "; } > " + out + ".new 2>&1; mv " + out + ".new " + out}, Env: env, Dir: "/", Limits: l})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,8 @@ func needsRoot(t *testing.T) {
 	}
 }
 
-const showStatus = `grep -E "^(Uid|Gid|Groups|Cap...|NoNewPrivs|SigBlk|SigIgn)" /proc/self/status | tr "\t" " "; echo "nofile $(ulimit -Sn) $(ulimit -Hn)"; pwd; ls /proc/self/fd | wc -l`
+const showStatus = `grep -E "^(Uid|Gid|Groups|Cap...|NoNewPrivs|SigBlk|SigIgn)" /proc/self/status | tr "\t" " "
+	echo "nofile $(ulimit -Sn) $(ulimit -Hn)"; pwd; ls /proc/self/fd | wc -l`
 
 func TestLimits(t *testing.T) {
 	needsRoot(t)
@@ -63,13 +65,15 @@ func TestLimits(t *testing.T) {
 			return strings.HasPrefix(line, "SigIgn") // a limited start sets all to the default, what make ignores too
 		})},
 		"user": {Limits{User: &User{1234, 2345, []int{2345, 77}}, Capabilities: &none, NoNewPrivs: true}, []string{
-			"Uid: 1234 1234 1234 1234", "Gid: 2345 2345 2345 2345", "Groups: 77 2345", "CapInh: 0000000000000000", "CapPrm: 0000000000000000",
+			"Uid: 1234 1234 1234 1234", "Gid: 2345 2345 2345 2345", "Groups: 77 2345", "CapInh: 0000000000000000",
+			"CapPrm: 0000000000000000",
 			"CapEff: 0000000000000000", "CapBnd: 0000000000000000", "CapAmb: 0000000000000000", "NoNewPrivs: 1"}},
 		"no groups": {Limits{User: &User{UID: 1234, GID: 2345}}, []string{"Groups:"}},
 		"user with a capability": {Limits{User: &User{UID: 1234, GID: 1234}, Capabilities: &bind, NoNewPrivs: true}, []string{
 			"Uid: 1234 1234 1234 1234", "CapPrm: 0000000000000400", "CapEff: 0000000000000400", "CapBnd: 0000000000000400"}},
 		"root with a capability": {Limits{Capabilities: &bind}, []string{
-			"Uid: 0 0 0 0", "CapPrm: 0000000000000400", "CapEff: 0000000000000400", "CapBnd: 0000000000000400", "NoNewPrivs: 0"}},
+			"Uid: 0 0 0 0", "CapPrm: 0000000000000400", "CapEff: 0000000000000400", "CapBnd: 0000000000000400",
+			"NoNewPrivs: 0"}},
 		"files": {Limits{NoFile: 99}, []string{"nofile 99 99", "NoNewPrivs: 0", "Uid: 0 0 0 0"}},
 	} {
 		have := limited(t, &c.limits, showStatus)

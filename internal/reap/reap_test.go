@@ -113,8 +113,10 @@ func TestStartErrors(t *testing.T) {
 		temporary bool
 		is        error
 	}{
-		{filepath.Join(dir, "missing"), 127, false, nil}, {"no-such-program", 127, false, nil}, {busy + "/x", 127, false, nil},
-		{write("plain", "", 0o644), 126, false, nil}, {dir, 126, false, nil}, {write("garbage", "\x00", 0o755), 126, false, nil},
+		{filepath.Join(dir, "missing"), 127, false, nil}, {"no-such-program", 127, false, nil},
+		{busy + "/x", 127, false, nil},
+		{write("plain", "", 0o644), 126, false, nil}, {dir, 126, false, nil},
+		{write("garbage", "\x00", 0o755), 126, false, nil},
 		{busy, 126, true, syscall.ETXTBSY},
 	} {
 		_, err := Start(Command{Args: []string{c.path}, Env: env, Dir: dir})

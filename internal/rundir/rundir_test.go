@@ -73,7 +73,8 @@ func TestClaimOfADirectoryThatOthersCanWrite(t *testing.T) {
 		t.Fatalf("%v, %q", err, said)
 	}
 	o.Release()
-	if _, _, err := claim(t, Want{Path: filepath.Join(dir, "none"), Files: status.OfPair, BotUser: -1}); !os.IsNotExist(err) {
+	if _, _, err := claim(t, Want{Path: filepath.Join(dir, "none"), Files: status.OfPair,
+		BotUser: -1}); !os.IsNotExist(err) {
 		t.Errorf("have %v", err)
 	}
 }

@@ -126,7 +126,8 @@ func TestReadIsBounded(t *testing.T) {
 	dir := t.TempDir()
 	d := openDir(t, dir)
 	path := filepath.Join(dir, "file")
-	for size, ok := range map[int]bool{0: true, 1: true, maxFileBytes: true, maxFileBytes + 1: false, 10 * maxFileBytes: false} {
+	for size, ok := range map[int]bool{0: true, 1: true, maxFileBytes: true, maxFileBytes + 1: false,
+		10 * maxFileBytes: false} {
 		must(t, os.WriteFile(path, bytes.Repeat([]byte("x"), size), 0o600))
 		if b, err := d.Read("file"); (err == nil) != ok || ok && len(b) != size {
 			t.Errorf("%d bytes: read %d, %v", size, len(b), err)
@@ -199,7 +200,8 @@ func TestWriteOverWhatIsThere(t *testing.T) {
 	}
 	dir := t.TempDir()
 	must(t, os.MkdirAll(filepath.Join(dir, "status.json.new", "full"), 0o700))
-	if err := openDir(t, dir).Write("status.json", nil, 0o600); err == nil || !strings.Contains(err.Error(), "status.json.new") {
+	if err := openDir(t, dir).Write("status.json", nil, 0o600); err == nil ||
+		!strings.Contains(err.Error(), "status.json.new") {
 		t.Errorf("a directory that is not empty: %v", err)
 	}
 	if err := openDir(t, dir).Write("status.json", make([]byte, maxFileBytes+1), 0o600); err == nil {
@@ -297,7 +299,8 @@ func TestOverwriteOnlyWhatIsOurs(t *testing.T) {
 func TestLongWordsAreRead(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Now()
-	for _, reason := range []string{strings.Repeat("\x01", 1<<20), strings.Repeat("é", 1<<20), strings.Repeat("\xff", 1<<20)} {
+	for _, reason := range []string{strings.Repeat("\x01", 1<<20), strings.Repeat("é", 1<<20),
+		strings.Repeat("\xff", 1<<20)} {
 		must(t, WriteWords(dir, "bot", Words{At: now, Code: 1, Reason: reason}))
 		p := Process{Name: "bot", LastEnd: &End{At: now, Code: 1}}
 		if have := p.Words(dir); !strings.HasSuffix(have, "...") || len(have) > maxReasonBytes+3 {

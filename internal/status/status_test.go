@@ -43,14 +43,17 @@ func TestMembers(t *testing.T) {
 	full.Processes, full.Lock = full.Processes[:1], &Lock{"/a&b", true, "<l>"}
 	path := filepath.Join(t.TempDir(), "status.json")
 	for want, s := range map[string]*Status{
-		`{"init":{"pid":3,"started_at":"2026-11-24T01:02:03.000004Z","version":"<f>"},"processes":[{"name":"<i>","critical":true,` +
-			`"state":"<k>","since":"2026-11-24T01:02:03.000012Z","reason":"<n>","status_text":"<o>","pid":15,` +
-			`"started_at":"2026-11-24T01:02:03.000017Z","restarts":18,"last_end":{"at":"2026-11-24T01:02:03.000021Z","code":22,` +
-			`"signal":"<x>","reason":"<y>","ran_ms":25,"oom_killed":true},"next_start_at":"2026-11-24T01:02:03.000028Z",` +
-			`"reason_since_end":true,"in_a_row":30}],"lock":{"path":"/a&b","held":true,"holder":"<l>"},"orphans_reaped":60}`: &full,
+		`{"init":{"pid":3,"started_at":"2026-11-24T01:02:03.000004Z","version":"<f>"},"processes":[{"name":"<i>",` +
+			`"critical":true,"state":"<k>","since":"2026-11-24T01:02:03.000012Z","reason":"<n>","status_text":"<o>",` +
+			`"pid":15,"started_at":"2026-11-24T01:02:03.000017Z","restarts":18,` +
+			`"last_end":{"at":"2026-11-24T01:02:03.000021Z","code":22,"signal":"<x>","reason":"<y>","ran_ms":25,` +
+			`"oom_killed":true},"next_start_at":"2026-11-24T01:02:03.000028Z","reason_since_end":true,"in_a_row":30}],` +
+			`"lock":{"path":"/a&b","held":true,"holder":"<l>"},"orphans_reaped":60}`: &full,
 		`{"init":{"pid":0,"started_at":"0001-01-01T00:00:00Z","version":""},"processes":null,"orphans_reaped":0}`: {},
 		`{"init":{"pid":0,"started_at":"0001-01-01T00:00:00Z","version":""},"processes":[{"name":"web","critical":false,` +
-			`"state":"","pid":0,"started_at":null,"restarts":0,"last_end":null}],"orphans_reaped":0}`: {Processes: []Process{{Name: "web"}}},
+			`"state":"","pid":0,"started_at":null,"restarts":0,"last_end":null}],"orphans_reaped":0}`: {
+			Processes: []Process{{Name: "web"}},
+		},
 	} {
 		if have := string(s.Marshal()); have != want {
 			t.Errorf("have\n%s\nwant\n%s", have, want)

@@ -221,20 +221,26 @@ const (
 
 // likely is how often each comes: most runs should get somewhere.
 var likely = [40]int{
-	botEnds, botEnds, botEnds, botEnds, webEnds, botForks, botForks, webForks, somebodyLeaves, somebodyLeaves, signalComes, signalComes,
-	operatorAsks, operatorAsks, operatorAsks, operatorAsks, lockMoves, lockMoves, lockMoves, keeperWorks, keeperIsHeard, initLooks,
+	botEnds, botEnds, botEnds, botEnds, webEnds, botForks, botForks, webForks, somebodyLeaves, somebodyLeaves,
+	signalComes, signalComes,
+	operatorAsks, operatorAsks, operatorAsks, operatorAsks, lockMoves, lockMoves, lockMoves, keeperWorks,
+	keeperIsHeard, initLooks,
 	timePasses, timePasses, untilDue, untilDue, untilDue, untilDue, temperChanges, temperChanges, startsChange, initFails,
 	somebodySpeaks, somebodySpeaks, somebodySpeaks, somebodySpeaks, somebodySpeaks, somebodySpeaks, untilDue, untilDue,
 }
 
 var (
-	notices = []sdnotify.Notice{{Ready: true}, {Ready: true}, {Watchdog: true}, {Watchdog: true}, {Stopping: true}, {StandBy: true, HasStatus: true, Status: "waits"},
-		{StandByOver: true}, {Trigger: true}, {ExtendBy: 20 * time.Second}, {Ready: true, StandBy: true}, {HasStatus: true, Status: "works"}}
+	notices = []sdnotify.Notice{{Ready: true}, {Ready: true}, {Watchdog: true}, {Watchdog: true}, {Stopping: true},
+		{StandBy: true, HasStatus: true, Status: "waits"},
+		{StandByOver: true}, {Trigger: true}, {ExtendBy: 20 * time.Second}, {Ready: true, StandBy: true},
+		{HasStatus: true, Status: "works"}}
 	endings  = []int{0, 1, 75, 78, 2, 255, -15, -9}
 	signals  = []syscall.Signal{15, 15, 2, 3, 1, 10, 20, 21, 28, 40}
 	requests = []Ask{{"start", Bot}, {"stop", Bot}, {"restart", Bot}, {"restart", Web}, {"stop", Web}, {"start", Web}}
-	spans    = []time.Duration{time.Millisecond, 24 * time.Millisecond, 100 * time.Millisecond, 249 * time.Millisecond, 250 * time.Millisecond,
-		400 * time.Millisecond, time.Second, 7900 * time.Millisecond, 8 * time.Second, 30 * time.Second, time.Minute, 10 * time.Minute}
+	spans    = []time.Duration{time.Millisecond, 24 * time.Millisecond, 100 * time.Millisecond, 249 * time.Millisecond,
+		250 * time.Millisecond,
+		400 * time.Millisecond, time.Second, 7900 * time.Millisecond, 8 * time.Second, 30 * time.Second, time.Minute,
+		10 * time.Minute}
 )
 
 func (m *model) happen(what, how byte) {
@@ -361,7 +367,8 @@ func (m *model) end(id ID, code int) {
 
 func (m *model) fork(id ID, how byte) {
 	l := m.lives[id]
-	if l == nil || (!l.alive || l.temper == stuck) && !slices.ContainsFunc(l.members, func(t temper) bool { return t != stuck }) {
+	if l == nil || (!l.alive || l.temper == stuck) &&
+		!slices.ContainsFunc(l.members, func(t temper) bool { return t != stuck }) {
 		return
 	}
 	t := temper(how % uint8(tempers))
@@ -480,7 +487,8 @@ func (m *model) pass(d time.Duration) {
 	for ticks := 0; ; ticks++ {
 		m.rest()
 		m.check()
-		if bot := m.lives[Bot]; !m.granted.IsZero() && (bot == nil || bot.empty()) && m.free() && !m.lock.hangs && m.now.Sub(m.granted) > handOverWait {
+		if bot := m.lives[Bot]; !m.granted.IsZero() && (bot == nil || bot.empty()) && m.free() && !m.lock.hangs &&
+			m.now.Sub(m.granted) > handOverWait {
 			m.fail(10, "the start granted %s ago has not come", m.now.Sub(m.granted))
 		}
 		next := m.s.Next()
@@ -848,7 +856,8 @@ func (m *model) checkStep(before State, e Event, actions []Action) {
 		m.hung = !before.Stopping && bot != nil && !bot.silent.IsZero() && !m.now.Before(bot.silent)
 		mayTouchWeb = before.Stopping || phase == Ending || phase == Emptying
 	}
-	if !mayTouchWeb && (m.s.Procs[Web] != before.Procs[Web] || m.s.Stopping != before.Stopping || m.s.Code != before.Code) {
+	if !mayTouchWeb && (m.s.Procs[Web] != before.Procs[Web] || m.s.Stopping != before.Stopping ||
+		m.s.Code != before.Code) {
 		m.fail(1, "%T%v changed web, or began a stop", e, e)
 	}
 	reports, answers := 0, 0
@@ -948,7 +957,8 @@ func (m *model) checkOverdue() {
 		if l.alive && !l.asked.IsZero() && l.temper != stuck && m.now.Sub(l.asked) > m.c.StopTimeout {
 			m.fail(12, "%d was asked to end %s ago", id, m.now.Sub(l.asked))
 		}
-		if !l.ended.IsZero() && m.now.Sub(l.ended) > m.c.StopTimeout && len(survivors(l.members, syscall.SIGKILL)) < len(l.members) {
+		if !l.ended.IsZero() && m.now.Sub(l.ended) > m.c.StopTimeout &&
+			len(survivors(l.members, syscall.SIGKILL)) < len(l.members) {
 			m.fail(12, "the group of %d, which ended %s ago, lives", id, m.now.Sub(l.ended))
 		}
 	}
@@ -988,7 +998,8 @@ func (m *model) checkView(next time.Time) {
 			}
 		}
 		if v.State != want.State || v.PID != want.PID || v.Restarts != want.Restarts {
-			m.fail(5, "%s is shown as %s, pid %d, %d restarts; it is %s, %d, %d", v.Name, v.State, v.PID, v.Restarts, want.State, want.PID, want.Restarts)
+			m.fail(5, "%s is shown as %s, pid %d, %d restarts; it is %s, %d, %d", v.Name, v.State, v.PID, v.Restarts,
+				want.State, want.PID, want.Restarts)
 		}
 		if id == Bot && m.scheduled != (v.NextStartAt != nil) {
 			m.fail(5, "the bot's next start is shown as %v, and is known: %v", v.NextStartAt, m.scheduled)

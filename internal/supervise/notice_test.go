@@ -66,7 +66,8 @@ func TestReadiness(t *testing.T) {
 func TestWhoIsNotListenedTo(t *testing.T) {
 	m := running(t)
 	before := m.s
-	all := sdnotify.Notice{Ready: true, Stopping: true, Watchdog: true, Trigger: true, StandBy: true, ExtendBy: time.Hour, HasStatus: true, Status: "x"}
+	all := sdnotify.Notice{Ready: true, Stopping: true, Watchdog: true, Trigger: true, StandBy: true,
+		ExtendBy: time.Hour, HasStatus: true, Status: "x"}
 	m.says(Web, all)
 	m.says(Bot, all)
 	if m.s != before || !m.s.Next().IsZero() {
@@ -99,16 +100,19 @@ func TestStartTimeout(t *testing.T) {
 		says   func(*sim)
 		ends   time.Duration // 0 for never
 	}{
-		"says nothing":         {nil, func(*sim) {}, time.Minute},
-		"only signs of life":   {nil, func(m *sim) { m.says(Bot, alive) }, time.Minute},
-		"wants longer":         {nil, func(m *sim) { m.says(Bot, sdnotify.Notice{ExtendBy: 3 * time.Minute}) }, 3 * time.Minute},
-		"wants less":           {nil, func(m *sim) { m.says(Bot, sdnotify.Notice{ExtendBy: time.Second}) }, time.Minute},
-		"no limit":             {func(c *Config) { c.StartTimeout = 0 }, func(*sim) {}, 0},
-		"ready, no watchdog":   {func(c *Config) { c.Watchdog = 0 }, func(m *sim) { m.says(Bot, ready) }, 0},
-		"ready, then silent":   {nil, func(m *sim) { m.says(Bot, ready) }, 2 * time.Minute},
-		"standby, then silent": {nil, func(m *sim) { m.says(Bot, sdnotify.Notice{Ready: true, StandBy: true}) }, 2 * time.Minute},
-		"says that it hangs":   {nil, func(m *sim) { m.says(Bot, sdnotify.Notice{Trigger: true}) }, time.Nanosecond},
-		"stops by itself":      {nil, func(m *sim) { m.says(Bot, sdnotify.Notice{Ready: true, Stopping: true}) }, 8 * time.Second},
+		"says nothing":       {nil, func(*sim) {}, time.Minute},
+		"only signs of life": {nil, func(m *sim) { m.says(Bot, alive) }, time.Minute},
+		"wants longer": {nil, func(m *sim) { m.says(Bot, sdnotify.Notice{ExtendBy: 3 * time.Minute}) },
+			3 * time.Minute},
+		"wants less":         {nil, func(m *sim) { m.says(Bot, sdnotify.Notice{ExtendBy: time.Second}) }, time.Minute},
+		"no limit":           {func(c *Config) { c.StartTimeout = 0 }, func(*sim) {}, 0},
+		"ready, no watchdog": {func(c *Config) { c.Watchdog = 0 }, func(m *sim) { m.says(Bot, ready) }, 0},
+		"ready, then silent": {nil, func(m *sim) { m.says(Bot, ready) }, 2 * time.Minute},
+		"standby, then silent": {nil, func(m *sim) { m.says(Bot, sdnotify.Notice{Ready: true, StandBy: true}) },
+			2 * time.Minute},
+		"says that it hangs": {nil, func(m *sim) { m.says(Bot, sdnotify.Notice{Trigger: true}) }, time.Nanosecond},
+		"stops by itself": {nil, func(m *sim) { m.says(Bot, sdnotify.Notice{Ready: true, Stopping: true}) },
+			8 * time.Second},
 	} {
 		m := listening(t, c.change)
 		c.says(m)
@@ -149,7 +153,8 @@ func TestWatchdog(t *testing.T) {
 	m.wantActions("SendGroup{1 killed}")
 	m.end(Bot, 137, syscall.SIGKILL)
 	p := m.s.View(m.c)[Bot]
-	if p.State != status.Waiting || !strings.Contains(p.Reason, "hung: no WATCHDOG=1") || !strings.Contains(p.LastEnd.Reason, "hung") || p.NextStartAt == nil {
+	if p.State != status.Waiting || !strings.Contains(p.Reason, "hung: no WATCHDOG=1") ||
+		!strings.Contains(p.LastEnd.Reason, "hung") || p.NextStartAt == nil {
 		t.Errorf("have %+v", p)
 	}
 	m.wantActions("SendGroup{1 terminated}", "ReleaseLock{}")
@@ -243,14 +248,16 @@ func TestOutcome(t *testing.T) {
 		code     int
 		text     string
 	}{
-		"stop":                 {false, nil, Ask{"stop", Bot}, func(m *sim) { m.end(Bot, 0, 0) }, 0, "bot: stopped"},
-		"stop what is stopped": {false, func(m *sim) { m.do(Ask{"stop", Bot}); m.end(Bot, 0, 0) }, Ask{"stop", Bot}, nil, 0, "bot: stopped"},
+		"stop": {false, nil, Ask{"stop", Bot}, func(m *sim) { m.end(Bot, 0, 0) }, 0, "bot: stopped"},
+		"stop what is stopped": {false, func(m *sim) { m.do(Ask{"stop", Bot}); m.end(Bot, 0, 0) }, Ask{"stop", Bot}, nil,
+			0, "bot: stopped"},
 		"stop, and another starts": {false, nil, Ask{"stop", Bot}, func(m *sim) {
 			m.do(Ask{"start", Bot})
 			m.end(Bot, 0, 0)
 			m.again()
 		}, 1, "bot: stopped, and started again by another request"},
-		"start":     {false, stopped, Ask{"start", Bot}, func(m *sim) { m.again(); m.after(startCountsAfter) }, 0, "bot: started, pid 13"},
+		"start": {false, stopped, Ask{"start", Bot}, func(m *sim) { m.again(); m.after(startCountsAfter) }, 0,
+			"bot: started, pid 13"},
 		"start one": {false, nil, Ask{"start", Bot}, nil, 0, "bot: runs already, pid 12"},
 		"start one that says so": {true, stopped, Ask{"start", Bot}, func(m *sim) {
 			m.again()
@@ -267,25 +274,31 @@ func TestOutcome(t *testing.T) {
 		}, 75, "bot: standby, pid 13: another has it"},
 		"start into standby": {false, stopped, Ask{"start", Bot}, func(m *sim) { m.do(LockBusy{m.s.Wish, "held by x"}) }, 75,
 			"bot: standby: held by x; it starts by itself once the lock is free"},
-		"start, and the lock's file hangs": {false, stopped, Ask{"start", Bot}, func(m *sim) { m.after(38 * time.Second) }, 75,
+		"start, and the lock's file hangs": {false, stopped, Ask{"start", Bot},
+			func(m *sim) { m.after(38 * time.Second) }, 75,
 			"bot: still waiting: takes the polling lock; look again with: init status bot"},
-		"start without the lock": {false, stopped, Ask{"start", Bot}, func(m *sim) { m.do(LockFailed{m.s.Wish, "no file"}) }, 78,
+		"start without the lock": {false, stopped, Ask{"start", Bot},
+			func(m *sim) { m.do(LockFailed{m.s.Wish, "no file"}) }, 78,
 			"bot: failed: the polling lock cannot be had: no file"},
 		"start, and it crashes at once": {false, stopped, Ask{"start", Bot}, func(m *sim) { m.again(); m.end(Bot, 9, 0) }, 75,
 			"bot: crashed with 9; next start at 13:46:41 UTC"},
 		"start, and it cannot run": {false, stopped, Ask{"start", Bot}, func(m *sim) { m.again(); m.end(Bot, 78, 0) }, 78,
 			"bot: failed: 78: cannot run as configured; its own last lines in the log say why"},
-		"start, and it is done": {false, stopped, Ask{"start", Bot}, func(m *sim) { m.again(); m.end(Bot, 0, 0) }, 1, "bot: finished: it ended with 0"},
+		"start, and it is done": {false, stopped, Ask{"start", Bot}, func(m *sim) { m.again(); m.end(Bot, 0, 0) }, 1,
+			"bot: finished: it ended with 0"},
 		"start, and another stops it": {false, stopped, Ask{"start", Bot}, func(m *sim) {
 			m.again()
 			m.do(Ask{"stop", Bot})
 			m.end(Bot, 0, 0)
 		}, 1, "bot: stopped: stopped by an operator"},
-		"restart": {false, nil, Ask{"restart", Bot}, func(m *sim) { m.end(Bot, 0, 0); m.again(); m.after(startCountsAfter) }, 0, "bot: restarted, pid 13"},
+		"restart": {false, nil, Ask{"restart", Bot},
+			func(m *sim) { m.end(Bot, 0, 0); m.again(); m.after(startCountsAfter) }, 0, "bot: restarted, pid 13"},
 		"restart web": {false, nil, Ask{"restart", Web}, func(m *sim) { m.end(Web, 1, 0); m.after(startCountsAfter) }, 0,
 			"web: restarted, pid 13"},
-		"restart web, and it ends": {false, nil, Ask{"restart", Web}, func(m *sim) { m.end(Web, 0, 0); m.end(Web, 1, 0) }, 1, "init is stopping"},
-		"stop of the container":    {false, nil, Ask{"stop", Bot}, func(m *sim) { m.do(Signal{syscall.SIGTERM}) }, 1, "init is stopping"},
+		"restart web, and it ends": {false, nil, Ask{"restart", Web}, func(m *sim) { m.end(Web, 0, 0); m.end(Web, 1, 0) },
+			1, "init is stopping"},
+		"stop of the container": {false, nil, Ask{"stop", Bot}, func(m *sim) { m.do(Signal{syscall.SIGTERM}) }, 1,
+			"init is stopping"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := running(t)

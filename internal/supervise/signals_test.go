@@ -19,18 +19,21 @@ func TestSignalNames(t *testing.T) {
 			}
 			continue
 		}
-		for _, written := range []string{name, strings.ToLower(name), strings.TrimPrefix(name, "SIG"), strconv.Itoa(int(sig))} {
+		for _, written := range []string{name, strings.ToLower(name), strings.TrimPrefix(name, "SIG"),
+			strconv.Itoa(int(sig))} {
 			if have, err := ParseSignal(written); have != sig || err != nil {
 				t.Errorf("%s: %d, %v; want %d", written, have, err, sig)
 			}
 		}
 	}
-	for written, want := range map[string]syscall.Signal{"iot": 6, "CLD": 17, "SIGPOLL": 29, "RTMIN+30": 64, "SIGRTMAX-30": 34} {
+	for written, want := range map[string]syscall.Signal{"iot": 6, "CLD": 17, "SIGPOLL": 29, "RTMIN+30": 64,
+		"SIGRTMAX-30": 34} {
 		if have, err := ParseSignal(written); have != want || err != nil {
 			t.Errorf("%s: %d, %v; want %d", written, have, err, want)
 		}
 	}
-	for _, written := range []string{"", "0", "65", "-1", "SIG", "SIGSIGTERM", "TERMINATE", "RTMIN+31", "RTMIN-1", "RTMAX+1", "RTMIN+", "RTMIN3", "15.", "signal 32"} {
+	for _, written := range []string{"", "0", "65", "-1", "SIG", "SIGSIGTERM", "TERMINATE", "RTMIN+31", "RTMIN-1",
+		"RTMAX+1", "RTMIN+", "RTMIN3", "15.", "signal 32"} {
 		if have, err := ParseSignal(written); err == nil {
 			t.Errorf("%q: %d", written, have)
 		}

@@ -172,7 +172,8 @@ func TestBackoff(t *testing.T) {
 // good run.
 func TestCrashLoop(t *testing.T) {
 	m := running(t)
-	for n, want := range []string{"crashed with 1", "crashed with 1", "crashed with 1 (crash loop: 3 in a row)", "crashed with 1 (crash loop: 4 in a row)"} {
+	for n, want := range []string{"crashed with 1", "crashed with 1", "crashed with 1 (crash loop: 3 in a row)",
+		"crashed with 1 (crash loop: 4 in a row)"} {
 		m.end(Bot, 1, 0)
 		if have := m.s.View(m.c)[Bot].Reason; have != want {
 			t.Errorf("crash %d: have %q, want %q", n+1, have, want)
@@ -194,7 +195,8 @@ func TestWhatTheReasonTellsOf(t *testing.T) {
 		t.Helper()
 		p := m.s.View(m.c)[Bot]
 		if p.State != state || p.OfEnd() != ofEnd || p.InARow != inARow {
-			t.Errorf("%s: %s, of the last end %v, %d in a row; want %s, %v, %d (%q)", what, p.State, p.OfEnd(), p.InARow, state, ofEnd, inARow, p.Reason)
+			t.Errorf("%s: %s, of the last end %v, %d in a row; want %s, %v, %d (%q)", what, p.State, p.OfEnd(), p.InARow,
+				state, ofEnd, inARow, p.Reason)
 		}
 	}
 	again := func() {
@@ -259,7 +261,8 @@ func TestTimesAreMonotonic(t *testing.T) {
 
 func TestConflictDelay(t *testing.T) {
 	m := running(t)
-	for _, want := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 5 * time.Minute, 5 * time.Minute} {
+	for _, want := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute,
+		5 * time.Minute, 5 * time.Minute} {
 		m.end(Bot, 75, 0)
 		if have := m.s.Procs[Bot].NextStart.Sub(m.now); have != want {
 			t.Errorf("have %s, want %s", have, want)
@@ -462,7 +465,8 @@ func TestSignalsToWeb(t *testing.T) {
 		plain.after(time.Hour)
 	}
 	plain.wantActions("SendGroup{0 terminated}", "SendGroup{0 terminated}", "SendGroup{0 stopped}", "Suspend{}")
-	plain.c.SingleChild, plain.c.Rewrite = true, map[syscall.Signal]syscall.Signal{syscall.SIGTERM: syscall.SIGQUIT, syscall.SIGTSTP: 0}
+	plain.c.SingleChild, plain.c.Rewrite = true,
+		map[syscall.Signal]syscall.Signal{syscall.SIGTERM: syscall.SIGQUIT, syscall.SIGTSTP: 0}
 	plain.actions = nil
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGTSTP} {
 		plain.do(Signal{sig})
