@@ -248,7 +248,7 @@ func TestParentDeath(t *testing.T) {
 	i.WaitLine(soon, "command got 10.")
 }
 
-func TestParsePlain(t *testing.T) {
+func TestParseCommandFlags(t *testing.T) {
 	t.Parallel()
 	all, err := parseCommandFlags([]string{"-c", "-g", "--subreaper", "-w", "-p", "KILL", "-r", "15:3",
 		"--rewrite=HUP:0", "-e=1", "-e", "2", "a", "-c", "--"})

@@ -25,7 +25,7 @@ var allSettings = []config.Setting{
 	{Name: "BOT_START_TIMEOUT", Default: "2m",
 		Says: "a bot that has not said READY=1 by then has hung; off: it may take for ever"},
 	{Name: "BOT_WATCHDOG", Default: "5m", Unset: "for another command off",
-		Says: "a bot that says no WATCHDOG=1 for so long has hung; off: it may"},
+		Says: "a bot that says no WATCHDOG=1 for so long has hung; off: it may be silent"},
 	{Name: "WEB_SUCCESS_EXIT", Says: "statuses of web that count as 0, like 143"},
 	{Name: "WEB_PASS_ENV, BOT_PASS_ENV", Says: "settings of the other that a process gets after all"},
 	{Name: "WEB_USER, BOT_USER", Says: "whom a process runs as, if init is root: USER or USER:GROUP, names or " +
@@ -59,9 +59,9 @@ usage:
 settings (environment; a duration is written like 500ms, 8s or 5m; a day at most):
 ` + config.Help(allSettings) + `
 init status ends with 0 while init lives and reports, whatever the state of the process: it is a Pod's probe. Without
-NAME it shows every init with this RUN_DIR; --json then has the processes of all, and the status of each in "inits". The
-others end with 0 if what was asked for is so, 75 if not yet (standby, waiting for its next start), 78 if the bot cannot
-run as configured, else 1.
+NAME it shows every init with this RUN_DIR. --json then has the processes of all, and the status of each in "inits".
+init start, stop and restart end with 0 if what was asked for is so, 75 if it is not yet (standby, or waiting for its
+next start), 78 if the bot cannot run as configured, else 1.
 
 TELEGRAM_* and BOT_* reach only the bot, WEB_* only web. The bot gets the lock as an open file; POLL_LOCK_FD is its
 number.
@@ -80,10 +80,10 @@ init ends with web's status, 128+n if signal n ended it (init bot: 0), and with
 
 SIGTERM, SIGINT and SIGQUIT stop both; a second one, 250 ms later or more, kills at once. Other signals go to web.
 
-With "init --" no signal has a meaning: each goes to the command's process group, and its end, not a signal, begins
-STOP_TIMEOUT for the others in that group. On a terminal the command is in the foreground. It starts with no signal
-blocked, where tini hands on the caller's mask. The environment is the command's; of the settings only STOP_TIMEOUT and
-LOG_... count. Flags end at the first word that is none:
+With "init --" no signal has a meaning to init: each goes to the command's process group. STOP_TIMEOUT begins with the
+command's end, and not with a signal; it is for the others in that group. On a terminal the command is in the
+foreground. It starts with no signal blocked, where tini hands on the caller's mask. The environment is the command's;
+of the settings only STOP_TIMEOUT and LOG_... count. Flags end at the first word that is none:
   -c, --single-child            signals go to the command alone (-g, to its group, is what happens without)
   -r, --rewrite FROM:TO         passes TO on for FROM, names or numbers, 0 for nothing; may be given again
   -e, --success-exit CODE       this status of the command becomes 0; may be given again
