@@ -7,6 +7,7 @@
 package cgroup
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,34 +34,34 @@ func Own() (Memory, Processes) {
 // find looks for a controller in the text of /proc/self/cgroup and /proc/self/mountinfo. Where both versions are
 // mounted, the one that has the controller counts. That is version 1 if its controller is mounted at all.
 func find(groups, mounts, name string) controller {
-	var one, two, own1, own2 string
+	var own1, own2 string                     // the path of our cgroup in version 1 and in version 2
 	for line := range strings.Lines(groups) { // ID:CONTROLLERS:PATH
 		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		switch {
 		case len(f) != 3:
 		case f[1] == "":
 			own2 = f[2]
-		case has(f[1], name):
+		case listed(name, f[1]):
 			own1 = f[2]
 		}
 	}
-	var root1, root2 string
+	var point1, root1, point2, root2 string   // where they are mounted, and what is the root there
 	for line := range strings.Lines(mounts) { // ID PARENT DEVICE ROOT MOUNTPOINT OPTIONS [FIELDS] - TYPE SOURCE OPTIONS
 		left, right, _ := strings.Cut(strings.TrimSpace(line), " - ")
 		f, super := strings.Fields(left), strings.Fields(right)
 		switch {
 		case len(f) < 5 || len(super) < 3:
-		case super[0] == "cgroup" && has(super[2], name):
-			root1, one = f[3], f[4]
+		case super[0] == "cgroup" && listed(name, super[2]):
+			root1, point1 = f[3], f[4]
 		case super[0] == "cgroup2":
-			root2, two = f[3], f[4]
+			root2, point2 = f[3], f[4]
 		}
 	}
-	if one != "" {
-		return controller{below(one, root1, own1), one, false}
+	if point1 != "" {
+		return controller{below(point1, root1, own1), point1, false}
 	}
-	if two != "" {
-		return controller{below(two, root2, own2), two, true}
+	if point2 != "" {
+		return controller{below(point2, root2, own2), point2, true}
 	}
 	return controller{}
 }
@@ -75,14 +76,8 @@ func below(point, root, own string) string {
 	return strings.TrimSuffix(point+rest, "/")
 }
 
-func has(list, word string) bool {
-	for w := range strings.SplitSeq(list, ",") {
-		if w == word {
-			return true
-		}
-	}
-	return false
-}
+// listed says whether word is in a list with commas.
+func listed(word, list string) bool { return slices.Contains(strings.Split(list, ","), word) }
 
 // Limit is how much memory the cgroup may have, in bytes: the least that it or one above it may. 0 is no limit.
 func (m Memory) Limit() (limit int64) {

@@ -58,7 +58,7 @@ func findUser(spec, passwd, group string) (account, error) {
 	a.Groups = []int{a.GID}
 	for line := range strings.Lines(group) { // name:x:gid:member,member
 		f := strings.Split(strings.TrimSpace(line), ":")
-		gid, err := id(last(f, 2))
+		gid, err := id(field(f, 2))
 		if found && len(f) == 4 && err == nil && gid != a.GID && slices.Contains(strings.Split(f[3], ","), name) {
 			a.Groups = append(a.Groups, gid)
 		}
@@ -69,7 +69,7 @@ func findUser(spec, passwd, group string) (account, error) {
 func findGroup(name, group string) (int, error) {
 	for line := range strings.Lines(group) {
 		f := strings.Split(strings.TrimSpace(line), ":")
-		if gid, err := id(last(f, 2)); err == nil && f[0] == name {
+		if gid, err := id(field(f, 2)); err == nil && f[0] == name {
 			return gid, nil
 		}
 	}
@@ -79,8 +79,8 @@ func findGroup(name, group string) (int, error) {
 	return 0, fmt.Errorf("there is no group %.80q in /etc/group: give the number", name)
 }
 
-// last is field n of f, "" where there is none.
-func last(f []string, n int) string {
+// field is the nth of the fields f, "" where there is none.
+func field(f []string, n int) string {
 	if n < len(f) {
 		return f[n]
 	}
