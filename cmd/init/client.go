@@ -49,13 +49,6 @@ func askInit(verb string, args []string) int {
 	return fail(exitcode.Failure, "no init can be reached: "+first.Error()+" (is it running, and is RUN_DIR the same?)")
 }
 
-func modeOf(name string) mode {
-	if name == "web" {
-		return webOnly
-	}
-	return botOnly
-}
-
 // showStatus is `init status [NAME] [--json]`. It ends with 0 if an init that has the process NAME lives and reports,
 // whatever the state of the process.
 func showStatus(args []string) int {

@@ -33,10 +33,7 @@ func dispatch(args []string) int {
 		if len(rest) > 0 {
 			return misuse("init " + args[0] + " takes no arguments; to run another program: init -- COMMAND")
 		}
-		if args[0] == "web" {
-			return runSupervised(webOnly)
-		}
-		return runSupervised(botOnly)
+		return runSupervised(modeOf(args[0]))
 	case "status":
 		return showStatus(rest)
 	case "start", "stop", "restart":

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -126,4 +127,28 @@ func (x *executor) prepareGroup() (ended <-chan struct{}) {
 		time.AfterFunc(reserveThreadsAfter, x.reserveThreads)
 	})
 	return end
+}
+
+// terminationMessage writes what `kubectl describe pod` shows of init's end.
+func (x *executor) terminationMessage(code int) {
+	s := x.status.Status()
+	if s == nil {
+		return
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "init ended with %d.", code)
+	if x.failure != "" {
+		fmt.Fprintf(&text, " %s.", x.failure)
+	}
+	for _, p := range s.Processes {
+		fmt.Fprintf(&text, " %s: %s", p.Name, p.State)
+		if p.Reason != "" {
+			fmt.Fprintf(&text, " (%s)", p.Reason)
+		}
+		if p.LastEnd != nil {
+			fmt.Fprintf(&text, ", ended %s with %d: %s", p.LastEnd.At.Format(time.RFC3339), p.LastEnd.Code, p.LastEnd.Reason)
+		}
+		fmt.Fprintf(&text, ", %d restarts.", p.Restarts)
+	}
+	status.WriteTerminationMessage(x.settings.terminationLog, text.String())
 }

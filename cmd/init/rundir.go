@@ -1,11 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"strconv"
-	"strings"
-	"time"
 
 	"tandem/internal/config"
 	"tandem/internal/rundir"
@@ -78,28 +75,4 @@ func (x *executor) listenToProcesses(path string) {
 		interval := strconv.FormatInt(s.policy.Watchdog.Microseconds(), 10)
 		s.env[supervise.Bot] = config.Set(s.env[supervise.Bot], sdnotify.WatchdogVariable, interval)
 	}
-}
-
-// terminationMessage writes what `kubectl describe pod` shows of init's end.
-func (x *executor) terminationMessage(code int) {
-	s := x.status.Status()
-	if s == nil {
-		return
-	}
-	var text strings.Builder
-	fmt.Fprintf(&text, "init ended with %d.", code)
-	if x.failure != "" {
-		fmt.Fprintf(&text, " %s.", x.failure)
-	}
-	for _, p := range s.Processes {
-		fmt.Fprintf(&text, " %s: %s", p.Name, p.State)
-		if p.Reason != "" {
-			fmt.Fprintf(&text, " (%s)", p.Reason)
-		}
-		if p.LastEnd != nil {
-			fmt.Fprintf(&text, ", ended %s with %d: %s", p.LastEnd.At.Format(time.RFC3339), p.LastEnd.Code, p.LastEnd.Reason)
-		}
-		fmt.Fprintf(&text, ", %d restarts.", p.Restarts)
-	}
-	status.WriteTerminationMessage(x.settings.terminationLog, text.String())
 }

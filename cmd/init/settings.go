@@ -22,14 +22,23 @@ import (
 	"tandem/internal/supervise"
 )
 
+// mode is what an init runs.
 type mode int
 
 const (
-	pair mode = iota
+	pair mode = iota // web and bot
 	webOnly
 	botOnly
-	commandOnly
+	commandOnly // the one command of `init -- COMMAND`
 )
+
+// modeOf is the mode of an init that runs just the process called name.
+func modeOf(name string) mode {
+	if name == "web" {
+		return webOnly
+	}
+	return botOnly
+}
 
 // settings are what init goes by.
 type settings struct {
