@@ -13,9 +13,9 @@ const spareThreads = 6
 // reserveThreadsAfter is how long web has the machine's processors for its own start first.
 const reserveThreadsAfter = 20 * time.Millisecond
 
-// roomForOthers is how many processes and threads a small pids.max must still have room for beside init's reserve: the
+// minLeftForOthers is how many processes and threads a small pids.max must still have room for beside init's reserve: the
 // bot, whoever asks for the status, and what either starts.
-const roomForOthers = 3
+const minLeftForOthers = 3
 
 // reserveThreads has Go's runtime make threads while it can. The runtime makes a thread when it needs one, and ends the
 // program when it gets none, which nothing can catch. So a bot that fills the container's pids.max could end web.
@@ -25,7 +25,7 @@ func (x *executor) reserveThreads() {
 	release := make(chan struct{})
 	spare := spareThreads
 	if left, ok := x.processesLeft(); ok {
-		spare = min(spare, left-roomForOthers)
+		spare = min(spare, left-minLeftForOthers)
 	}
 	for range spare {
 		all.Add(1)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // RunDir finds the directory for sockets, status and locks. That is RUN_DIR, which is taken as it is, or else the first
@@ -94,8 +96,7 @@ func writable(dir string) error {
 	if !info.IsDir() {
 		return fmt.Errorf("%s is not a directory", dir)
 	}
-	const wOK, xOK = 2, 1
-	if err := syscall.Access(dir, wOK|xOK); err != nil {
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
 		return fmt.Errorf("%s: user %d may not write there: %w", dir, os.Getuid(), err)
 	}
 	return nil

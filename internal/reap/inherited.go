@@ -26,8 +26,7 @@ func unignoreSignals() {
 // closeInherited keeps the descriptors that init was started with, apart from the first three, from its processes. It
 // sets close-on-exec and does not close them, because Go's runtime may own some by now.
 func closeInherited() {
-	const closeRangeCloexec = 4
-	if _, _, errno := syscall.Syscall(unix.SYS_CLOSE_RANGE, 3, ^uintptr(0)>>32, closeRangeCloexec); errno == 0 {
+	if _, _, errno := syscall.Syscall(unix.SYS_CLOSE_RANGE, 3, ^uintptr(0)>>32, unix.CLOSE_RANGE_CLOEXEC); errno == 0 {
 		return
 	}
 	limit := uint64(1 << 16) // kernels before 5.9

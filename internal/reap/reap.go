@@ -17,6 +17,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"tandem/internal/exitcode"
 )
 
 // Child is one child that has ended.
@@ -60,7 +62,7 @@ func Peek() (c Child, found, childless bool) {
 	c = Child{PID: int(info.pid), Code: int(info.status)}
 	if info.code == cldKilled || info.code == cldDumped {
 		c.Signal, c.Core = syscall.Signal(info.status), info.code == cldDumped
-		c.Code = 128 + int(info.status)
+		c.Code = exitcode.Signal + int(info.status)
 	}
 	return c, true, false
 }

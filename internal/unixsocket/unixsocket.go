@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxPath is how long the path of a socket may be: sun_path of unix(7) without the zero byte at its end.
-const maxPath = 107
+// maxPathBytes is how long the path of a socket may be: sun_path of unix(7) without the zero byte at its end.
+const maxPathBytes = 107
 
 // Datagrams makes a socket at path that gets datagrams, each with the number of the process that sent it.
 func Datagrams(path string, mode uint32) (*os.File, error) {
@@ -31,7 +31,7 @@ func Listen(path string, mode uint32, backlog int) (*os.File, error) {
 }
 
 func bind(path string, kind int, mode uint32, then func(fd int) error) (*os.File, error) {
-	if len(path) > maxPath {
+	if len(path) > maxPathBytes {
 		return nil, errors.New("the path is longer than the 107 bytes that the kernel takes")
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
