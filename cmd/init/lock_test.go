@@ -85,7 +85,8 @@ func TestWhoKeepsTheLock(t *testing.T) {
 		launcher := `sh -c 'exec 3>&-
 			sh -c "trap \"\" TERM; echo worker ready; while :; do sleep 1000; done" &
 			echo bot ready; wait'`
-		i := start(t, under, goodWeb, launcher, "POLL_LOCK_FILE="+lock, "STOP_TIMEOUT=1500ms", "BOT_RESTART_DELAY=1ms")
+		i := start(t, under, goodWeb, launcher, "POLL_LOCK_FILE="+lock, "STOP_TIMEOUT=1500ms",
+			"BOT_RESTART_DELAY=1h", "BOT_RESTART_DELAY_MAX=1h") // who is slow to wake up gets the lock, too
 		i.WaitLine(soon, "worker ready")
 		other := start(t, under, goodWeb, plainBot, "POLL_LOCK_FILE="+lock)
 		other.awaitState("bot", status.Standby)
