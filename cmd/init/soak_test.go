@@ -338,11 +338,10 @@ func (s *soak) check(before usage) {
 		s.t.Errorf("files in RUN_DIR: have %q, want %q", have, s.files)
 	}
 	var after usage
-	for end := time.Now().Add(soon); ; time.Sleep(10 * time.Millisecond) { // the last clients may be about to go
-		if after = usageOf(s.t, s.PID); after.descriptors <= before.descriptors || time.Now().After(end) {
-			break
-		}
-	}
+	proctest.Within(soon, func() bool { // the last clients may be about to go
+		after = usageOf(s.t, s.PID)
+		return after.descriptors <= before.descriptors
+	})
 	s.t.Logf("before %+v, after %+v", before, after)
 	// Threads that Go has it keeps, and a few more can be in system calls at once than before.
 	if after.descriptors > before.descriptors || after.threads > before.threads+3 || after.kB > before.kB+2048 {

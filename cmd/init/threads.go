@@ -13,8 +13,8 @@ const spareThreads = 6
 // reserveThreadsAfter is how long web has the machine's processors for its own start first.
 const reserveThreadsAfter = 20 * time.Millisecond
 
-// minLeftForOthers is how many processes and threads a small pids.max must still have room for beside init's reserve: the
-// bot, whoever asks for the status, and what either starts.
+// minLeftForOthers is how many processes and threads a small pids.max must still have room for beside init's reserve:
+// the bot, whoever asks for the status, and what either starts.
 const minLeftForOthers = 3
 
 // reserveThreads has Go's runtime make threads while it can. The runtime makes a thread when it needs one, and ends the

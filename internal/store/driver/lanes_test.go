@@ -6,9 +6,11 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"tandem/internal/proctest"
 )
 
-// TestShare : of few connections as of many each is in one lane, all together are no more than there may be, and a
+// TestShare: of few connections as of many each is in one lane, all together are no more than there may be, and a
 // search never has the last one to itself if there are two.
 func TestShare(t *testing.T) {
 	for n := 1; n <= 60; n++ {
@@ -31,7 +33,7 @@ func TestShare(t *testing.T) {
 	}
 }
 
-// TestMaxWaiting : those who wait are bounded, and one too many is told at once.
+// TestMaxWaiting: those who wait are bounded, and one too many is told at once.
 func TestMaxWaiting(t *testing.T) {
 	l := NewLane(1)
 	leave, err := l.Enter(t.Context(), Access)
@@ -43,9 +45,7 @@ func TestMaxWaiting(t *testing.T) {
 	for range maxWaiting[Writes] {
 		wg.Go(func() { _, _ = l.Enter(ctx, Writes) })
 	}
-	for l.waiting.Load() < maxWaiting[Writes] {
-		time.Sleep(time.Millisecond)
-	}
+	proctest.Eventually(t, 20*time.Second, "all wait", func() bool { return l.waiting.Load() == maxWaiting[Writes] })
 	var full *FullError
 	if _, err := l.Enter(t.Context(), Writes); !errors.As(err, &full) || full.waited != 0 {
 		t.Errorf("one too many: %v", err)
