@@ -252,8 +252,8 @@ func (x *executor) view(s supervise.State, orphans int) func() *status.Status {
 	}
 }
 
-// Emergency ends both processes when the policy has failed. It goes by what the kernel says of them and by nothing
-// else.
+// Emergency ends both processes when the policy has failed. It goes by their numbers and by what the kernel says of
+// them, and not by the state of the policy.
 func (x *executor) Emergency(reason string) int {
 	x.failure = "init failed: " + reason
 	x.log.Error("init failed: both processes are asked to end", "reason", reason)

@@ -39,8 +39,8 @@ type Process struct {
 	LastEnd     *End       `json:"last_end"`
 	NextStartAt *time.Time `json:"next_start_at,omitempty"`
 
-	// ReasonSinceEnd says that Reason tells of something that came after LastEnd. Without it Reason tells of LastEnd, and
-	// the process itself may know better; see Words.
+	// ReasonSinceEnd says that Reason tells of something that came after LastEnd. Without it a Reason beside a LastEnd
+	// tells of that end, and the process itself may know better; see Words.
 	ReasonSinceEnd bool `json:"reason_since_end,omitempty"`
 	// InARow is how many ends like LastEnd there were in a row, from ManyInARow on; Reason says so, too.
 	InARow int `json:"in_a_row,omitempty"`

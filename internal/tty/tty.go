@@ -48,8 +48,8 @@ func (t *Terminal) HandOver(pgid int) {
 	}
 }
 
-// TakeBack takes the terminal back after the group pgid has ended. init is in the background then, and the kernel sends
-// SIGTTOU to a background process that does this. It carries the call out only where that signal is blocked.
+// TakeBack takes the terminal back after the group pgid has ended. init is in the background then, and the kernel
+// answers this call of a background process with SIGTTOU, unless the signal is blocked or ignored.
 func (t *Terminal) TakeBack(pgid int) {
 	if t == nil {
 		return
