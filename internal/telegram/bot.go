@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"tandem/internal/backoff"
 	"tandem/internal/inbox"
 )
 
@@ -123,7 +124,7 @@ func (b *Bot) lock(ctx context.Context) (inbox.PollLock, error) {
 			b.Log.Warn("the lock between hosts cannot be asked for, trying again", "reason", reason)
 			b.health.set(inbox.BotStarting, reason)
 		}
-		if !sleep(ctx, pause.next()) {
+		if !backoff.Sleep(ctx, pause.Next()) {
 			return nil, ctx.Err()
 		}
 	}
@@ -137,12 +138,12 @@ func (b *Bot) takeOver(run context.Context) (inbox.Tenure, error) {
 		switch {
 		case errors.Is(err, inbox.ErrNoLock):
 			b.Log.Warn("not taking over", "reason", err)
-			sleep(run, b.times.settleFor)
+			backoff.Sleep(run, b.times.settleFor)
 			return t, errLost
 		case err == nil || run.Err() != nil || !inbox.TryLater(err):
 			return t, err
 		}
-		if !sleep(run, pause.next()) {
+		if !backoff.Sleep(run, pause.Next()) {
 			return t, run.Err()
 		}
 	}

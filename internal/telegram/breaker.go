@@ -3,6 +3,8 @@ package telegram
 import (
 	"context"
 	"sync"
+
+	"tandem/internal/backoff"
 )
 
 // breaker is a circuit breaker between the bot and Telegram. While Telegram cannot be reached it keeps polling and
@@ -83,7 +85,7 @@ func (b *breaker) run(ctx context.Context, times timing, probe func(context.Cont
 		}
 		pause := times.backoff()
 		for b.isTripped() {
-			if !sleep(ctx, pause.next()) {
+			if !backoff.Sleep(ctx, pause.Next()) {
 				return nil
 			}
 			resp := probe(ctx)

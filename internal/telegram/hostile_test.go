@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tandem/internal/backoff"
 	"tandem/internal/inbox"
 	"tandem/internal/simulator"
 )
@@ -296,13 +297,13 @@ func TestAHostileServer(t *testing.T) {
 			for r.Context().Err() == nil {
 				fmt.Fprint(w, " ")
 				w.(http.Flusher).Flush()
-				sleep(r.Context(), 10*time.Millisecond)
+				backoff.Sleep(r.Context(), 10*time.Millisecond)
 			}
 		}, broken},
 		"headers without end": {func(w http.ResponseWriter, r *http.Request) {
 			for r.Context().Err() == nil {
 				w.WriteHeader(103)
-				sleep(r.Context(), 10*time.Millisecond)
+				backoff.Sleep(r.Context(), 10*time.Millisecond)
 			}
 		}, broken},
 	} {

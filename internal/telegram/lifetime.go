@@ -3,6 +3,8 @@ package telegram
 import (
 	"context"
 	"errors"
+
+	"tandem/internal/backoff"
 )
 
 // lifetime is for how long a tenure may do what. Its three contexts end one after the other:
@@ -40,14 +42,14 @@ func begin(ctx context.Context, lost <-chan struct{}, times timing) *lifetime {
 		}
 	}()
 	notAfterRun := context.AfterFunc(run, func() {
-		sleep(work, times.drainFor)
+		backoff.Sleep(work, times.drainFor)
 		endWork()
-		if sleep(record, times.recordFor); !errors.Is(l.cause(), errLost) {
+		if backoff.Sleep(record, times.recordFor); !errors.Is(l.cause(), errLost) {
 			endRecord()
 		}
 	})
 	notAfterStop := context.AfterFunc(ctx, func() {
-		sleep(record, times.drainFor+times.recordFor)
+		backoff.Sleep(record, times.drainFor+times.recordFor)
 		endRecord()
 	})
 	l.end = func() {

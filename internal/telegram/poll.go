@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"tandem/internal/backoff"
 	"tandem/internal/exitcode"
 	"tandem/internal/inbox"
 )
@@ -71,12 +72,12 @@ func (x *tenure) poll() error {
 					return err
 				}
 			}
-			pause.reset()
+			pause.Reset()
 			limit = min(2*limit, maxBatchUpdates)
 			x.polled()
 			// A server that neither holds the poll nor has anything new would be asked without end.
 			if idle := len(batch) == 0 || next == offset; idle && time.Since(began) < x.times.idlePause {
-				sleep(run, x.times.idlePause)
+				backoff.Sleep(run, x.times.idlePause)
 			}
 			if len(batch) > 0 {
 				offset = next
@@ -106,7 +107,7 @@ func (x *tenure) poll() error {
 // rest waits before the next poll. A pause that Telegram asked for also ends when Telegram takes a getMe.
 func (x *tenure) rest(ctx context.Context, resp response, delay time.Duration) {
 	if resp.class != flooded {
-		sleep(ctx, delay)
+		backoff.Sleep(ctx, delay)
 		return
 	}
 	select {
@@ -188,12 +189,12 @@ func (x *tenure) storeBatch(work context.Context, batch []inbox.Update, next int
 			x.Log.Warn("stopped before the updates in hand were stored, Telegram will give them again",
 				"updates", len(batch))
 			return nil
-		case pause.failures == 0:
+		case pause.Failures == 0:
 			x.Log.Error("updates cannot be stored, none is acknowledged until they are",
 				"updates", len(batch), "error", err)
 		}
 		x.metrics.storeErrors.Inc()
-		if !sleep(work, pause.next()) {
+		if !backoff.Sleep(work, pause.Next()) {
 			return nil
 		}
 	}
@@ -212,7 +213,7 @@ func (x *tenure) conflict(run context.Context, resp response) error {
 			return errFenced(err)
 		case run.Err() != nil:
 			return nil // why is known already
-		case err == nil, !sleep(ctx, pause.next()):
+		case err == nil, !backoff.Sleep(ctx, pause.Next()):
 			return conflictError(resp)
 		}
 	}

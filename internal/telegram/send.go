@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"tandem/internal/backoff"
 	"tandem/internal/inbox"
 )
 
@@ -28,9 +29,9 @@ type sender struct {
 	pauseTo time.Time // nothing is sent before
 	limited bool      // Telegram seems to limit the bot as a whole: after pauseTo one delivery tries if it still does
 	floods  []flood
-	backoff *backoff
+	backoff *backoff.Backoff
 
-	claimBackoff *backoff // used by claim alone
+	claimBackoff *backoff.Backoff // used by claim alone
 }
 
 type flood struct {
@@ -100,12 +101,12 @@ func (s *sender) claim(run context.Context) (due time.Duration, err error) {
 		case errors.Is(err, inbox.ErrFenced):
 			return due, errFenced(err)
 		case err != nil:
-			if s.claimBackoff.failures == 0 && s.life.work.Err() == nil {
+			if s.claimBackoff.Failures == 0 && s.life.work.Err() == nil {
 				s.Log.Error("answers to send cannot be read, trying again", "error", err)
 			}
-			return s.claimBackoff.next(), nil
+			return s.claimBackoff.Next(), nil
 		}
-		s.claimBackoff.reset()
+		s.claimBackoff.Reset()
 		if limited && idle && len(claimed) == 0 { // nobody is there to try: the next one is alone all the same
 			s.mu.Lock()
 			s.endLimit()
@@ -189,7 +190,7 @@ func (s *sender) outcome(d inbox.Delivery, resp response) inbox.Outcome {
 	defer s.mu.Unlock()
 	switch resp.class {
 	case taken, refused:
-		s.backoff.reset()
+		s.backoff.Reset()
 		if s.limited && time.Now().Before(s.pauseTo) {
 			break // it had left before the pause began
 		}
@@ -201,8 +202,8 @@ func (s *sender) outcome(d inbox.Delivery, resp response) inbox.Outcome {
 	case flooded:
 		wait := resp.retryAfter
 		if wait == 0 {
-			missing := backoff{min: s.times.backoffFirst * 2, max: s.times.backoffMost, failures: d.Attempt - 1}
-			wait = missing.next()
+			missing := backoff.Backoff{Min: s.times.backoffFirst * 2, Max: s.times.backoffMost, Failures: d.Attempt - 1}
+			wait = missing.Next()
 		}
 		now := time.Now()
 		o.RetryAt, o.PausedUntil = now.Add(min(wait, s.times.maxHold)), now.Add(wait)
@@ -227,7 +228,7 @@ func (s *sender) outcome(d inbox.Delivery, resp response) inbox.Outcome {
 			break // stopped by us, which says nothing about Telegram
 		}
 		s.suspect = true
-		if next := time.Now().Add(s.backoff.next()); next.After(s.pauseTo) {
+		if next := time.Now().Add(s.backoff.Next()); next.After(s.pauseTo) {
 			s.pauseTo = next
 		}
 		if o.State == inbox.Queued {
@@ -291,15 +292,15 @@ func (s *sender) write(o inbox.Outcome) {
 			s.Log.Warn("the outcome of a delivery was not written, it will be unknown",
 				"delivery", o.DeliveryID, "outcome", o.State, "error", err)
 			return
-		case pause.failures == 0:
+		case pause.Failures == 0:
 			s.Log.Error("the outcome of a delivery cannot be written, trying again",
 				"delivery", o.DeliveryID, "error", err)
-		case !inbox.TryLater(err) && pause.failures > 8:
+		case !inbox.TryLater(err) && pause.Failures > 8:
 			s.Log.Error("the outcome of a delivery is given up",
 				"delivery", o.DeliveryID, "outcome", o.State, "error", err)
 			return
 		}
-		if !sleep(s.life.record, pause.next()) {
+		if !backoff.Sleep(s.life.record, pause.Next()) {
 			return
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"tandem/internal/backoff"
 	"tandem/internal/exitcode"
 	"tandem/internal/inbox"
 )
@@ -47,7 +48,7 @@ func (x *tenure) parts() {
 		if me.class == flooded {
 			start(func() error { return x.introduceLater(run, me) })
 		}
-		if !x.Clean && !sleep(run, x.times.settleFor-time.Since(x.began)) {
+		if !x.Clean && !backoff.Sleep(run, x.times.settleFor-time.Since(x.began)) {
 			return nil
 		}
 		start(x.send)
@@ -123,7 +124,7 @@ func (x *tenure) introduce(ctx context.Context) (response, error) {
 func (x *tenure) introduceLater(ctx context.Context, resp response) error {
 	pause := x.times.backoff()
 	for resp.class != taken {
-		if !sleep(ctx, x.times.wait(resp, pause)) || !x.breaker.pass(ctx) {
+		if !backoff.Sleep(ctx, x.times.wait(resp, pause)) || !x.breaker.pass(ctx) {
 			return nil
 		}
 		if resp = x.getMe(ctx); resp.class == unauthorized {

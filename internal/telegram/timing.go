@@ -3,6 +3,7 @@ package telegram
 import (
 	"time"
 
+	"tandem/internal/backoff"
 	"tandem/internal/inbox"
 )
 
@@ -38,18 +39,20 @@ var usualTiming = timing{
 	heartbeatEvery: inbox.HeartbeatEvery, storeLimit: 5 * time.Minute, hangMargin: time.Minute,
 }
 
-func (t timing) backoff() *backoff { return &backoff{min: t.backoffFirst, max: t.backoffMost} }
+func (t timing) backoff() *backoff.Backoff {
+	return &backoff.Backoff{Min: t.backoffFirst, Max: t.backoffMost}
+}
 
 // storeBackoff is shorter: a database that is back should not be kept waiting.
-func (t timing) storeBackoff() *backoff {
-	return &backoff{min: t.backoffFirst / 5, max: t.backoffMost / 10}
+func (t timing) storeBackoff() *backoff.Backoff {
+	return &backoff.Backoff{Min: t.backoffFirst / 5, Max: t.backoffMost / 10}
 }
 
 // wait is for how long a request that was flooded, or did not get through, waits before it is made again: as long as
 // Telegram asks for, but no longer than maxHold.
-func (t timing) wait(resp response, pause *backoff) time.Duration {
+func (t timing) wait(resp response, pause *backoff.Backoff) time.Duration {
 	if resp.class == flooded && resp.retryAfter > 0 {
 		return min(resp.retryAfter, t.maxHold)
 	}
-	return pause.next()
+	return pause.Next()
 }
