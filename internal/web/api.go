@@ -26,25 +26,25 @@ const (
 	maxKey   = 255 // bytes of an Idempotency-Key
 )
 
-func (s *Server) listConversations(r *http.Request) (question, error) {
+func (s *Server) listConversations(r *http.Request) (readRequest, error) {
 	q, err := queryOf(r)
 	if err != nil {
-		return question{}, err
+		return readRequest{}, err
 	}
 	f := inbox.ConversationFilter{Status: inbox.ConversationStatus(q.Get("status")), Query: inbox.CleanText(strings.TrimSpace(q.Get("q")))}
 	if f.Status != "" && f.Status != inbox.Open && f.Status != inbox.Closed {
-		return question{}, bad("status: want open or closed, or nothing for both")
+		return readRequest{}, bad("status: want open or closed, or nothing for both")
 	}
 	if n := utf8.RuneCountInString(f.Query); n > maxQuery {
-		return question{}, bad("q: want at most %d characters, have %d", maxQuery, n)
+		return readRequest{}, bad("q: want at most %d characters, have %d", maxQuery, n)
 	}
 	if f.Limit, err = limitOf(q); err != nil {
-		return question{}, err
+		return readRequest{}, err
 	}
 	if f.Before, err = fromCursor("cursor", "c", q.Get("cursor")); err != nil {
-		return question{}, err
+		return readRequest{}, err
 	}
-	return question{fmt.Sprintf("conversations %d %d %s %s", f.Limit, f.Before, f.Status, f.Query), func(ctx context.Context) (any, error) {
+	return readRequest{fmt.Sprintf("conversations %d %d %s %s", f.Limit, f.Before, f.Status, f.Query), func(ctx context.Context) (any, error) {
 		items, next, err := s.store.Conversations(ctx, f)
 		if err != nil {
 			return nil, err
@@ -53,9 +53,9 @@ func (s *Server) listConversations(r *http.Request) (question, error) {
 	}}, nil
 }
 
-func (s *Server) getConversation(r *http.Request) (question, error) {
+func (s *Server) getConversation(r *http.Request) (readRequest, error) {
 	id, err := pathID(r)
-	return question{fmt.Sprintf("conversation %d", id), func(ctx context.Context) (any, error) {
+	return readRequest{fmt.Sprintf("conversation %d", id), func(ctx context.Context) (any, error) {
 		c, err := s.store.Conversation(ctx, id)
 		if err != nil {
 			return nil, err
@@ -85,21 +85,21 @@ func (s *Server) patchConversation(w http.ResponseWriter, r *http.Request) error
 	return writeJSON(w, http.StatusOK, c)
 }
 
-func (s *Server) listMessages(r *http.Request) (question, error) {
+func (s *Server) listMessages(r *http.Request) (readRequest, error) {
 	q, err := queryOf(r)
 	if err != nil {
-		return question{}, err
+		return readRequest{}, err
 	}
 	limit, err := limitOf(q)
 	if err != nil {
-		return question{}, err
+		return readRequest{}, err
 	}
 	before, err := fromCursor("before", "m", q.Get("before"))
 	if err != nil {
-		return question{}, err
+		return readRequest{}, err
 	}
 	id, err := pathID(r)
-	return question{fmt.Sprintf("messages %d %d %d", id, limit, before), func(ctx context.Context) (any, error) {
+	return readRequest{fmt.Sprintf("messages %d %d %d", id, limit, before), func(ctx context.Context) (any, error) {
 		items, next, err := s.store.Messages(ctx, id, limit, before) // not found where there is no conversation
 		if err != nil {
 			return nil, err

@@ -241,7 +241,7 @@ func TestTheDatabaseGoesAwayAndComesBack(t *testing.T) {
 		a := r.call(http.DefaultClient, "GET", "/readyz", nil)
 		return a.StatusCode == 503 && strings.Contains(a.body, "reasons")
 	})
-	for _, a := range []answer{
+	for _, a := range []response{
 		r.api("GET", "/conversations", nil), r.api("POST", fmt.Sprintf("/conversations/%d/messages", id), `{"text":"x"}`),
 		r.api("GET", "/events?after=0", nil), r.call(client, "GET", "/api/v1/conversations", nil),
 	} {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,7 +93,6 @@ func (v botView) alive() bool {
 	return v.word.HeartbeatAt.After(known)
 }
 
-// banner is nil while the bot works. waiting is how many answers wait for it.
 // banner says what is wrong with the bot, nil if nothing is.
 func (v botView) banner() *banner {
 	var b *banner
@@ -112,9 +112,9 @@ func (v botView) banner() *banner {
 	if b == nil {
 		return nil
 	}
-	b.Level = or(b.Level, "warning")
+	b.Level = cmp.Or(b.Level, "warning")
 	b.Text = sentence(b.Text)
-	b.Kept = or(b.Kept, "Answers are kept until it is back.")
+	b.Kept = cmp.Or(b.Kept, "Answers are kept until it is back.")
 	return b
 }
 
@@ -161,10 +161,10 @@ func (v botView) initBanner() *banner {
 	}
 	switch p.State {
 	case status.Starting:
-		return &banner{Level: "info", Title: "The bot is starting", Text: or(p.StatusText, "It has not reported yet.")}
+		return &banner{Level: "info", Title: "The bot is starting", Text: cmp.Or(p.StatusText, "It has not reported yet.")}
 	case status.Disabled:
 		return &banner{Level: "info", Title: "The bot is switched off",
-			Text: sentence(or(why, "ENABLE_TELEGRAM_BOT is false")) + " To switch it on, set that to true and start a new container."}
+			Text: sentence(cmp.Or(why, "ENABLE_TELEGRAM_BOT is false")) + " To switch it on, set that to true and start a new container."}
 	case status.Failed:
 		return &banner{Title: "The bot cannot run as it is configured",
 			Text: both(said, why) + " Mend the setting and start a new container, or run: init start bot."}
@@ -182,7 +182,7 @@ func (v botView) initBanner() *banner {
 		return &banner{Title: title, Text: both(said, why), Until: p.NextStartAt}
 	case status.Standby:
 		return &banner{Title: "The bot stands by",
-			Text: or(why, "Another one holds the polling lock.") + " No bot reports to this database."}
+			Text: cmp.Or(why, "Another one holds the polling lock.") + " No bot reports to this database."}
 	case status.Stopped:
 		return &banner{Title: "The bot was stopped", Text: sentence(why) + " To start it, run: init start bot."}
 	case status.Stopping:
@@ -203,7 +203,7 @@ func (v botView) wordBanner() *banner {
 	case w.State == inbox.BotFailed:
 		return &banner{Title: "The bot cannot run as it is configured", Text: w.Reason}
 	case w.State == inbox.BotStopped:
-		return &banner{Title: "The bot is not running", Text: or(w.Reason, "It was stopped "+ago(v.now.Sub(w.HeartbeatAt))+".")}
+		return &banner{Title: "The bot is not running", Text: cmp.Or(w.Reason, "It was stopped "+ago(v.now.Sub(w.HeartbeatAt))+".")}
 	case v.init != nil && v.init.StartedAt != nil && v.now.Sub(*v.init.StartedAt) < 3*inbox.HeartbeatEvery:
 		return &banner{Level: "info", Title: "The bot is starting", Text: "It has not reported yet."}
 	}
@@ -228,7 +228,7 @@ func busyBanner(err error) *banner {
 	case inbox.KindOf(err) == inbox.TooLong:
 		return &banner{Level: "warning", Title: "This took too long",
 			Text: "It was given up. If it was a search, search for more letters or another word; else try again in a moment."}
-	case inbox.KindOf(err) == inbox.Busy, errors.Is(err, errTurn), errors.Is(err, context.DeadlineExceeded):
+	case inbox.KindOf(err) == inbox.Busy, errors.Is(err, errTooManyReads), errors.Is(err, context.DeadlineExceeded):
 		return &banner{Level: "info", Title: "Much is going on: the database is busy", Text: "Nothing is wrong with it. Try again in a moment."}
 	}
 	return nil

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// coalesced answers all who ask the same with one read at a time. Whoever comes while one is under way gets the answer of
-// the next one, which begins after he came: nobody is told what was true only before he asked. (With
+// coalesced answers all who ask the same with one read at a time. Whoever comes while one is under way gets what the
+// next one reads, which begins after he came: nobody is told what was true only before he asked. (With
 // golang.org/x/sync/singleflight he would be.)
 type coalesced[T any] struct {
 	read func(context.Context) (T, error)
@@ -17,8 +17,8 @@ type coalesced[T any] struct {
 	next    *reading[T] // for those who came while another is under way
 }
 
-// coalescedLimit bounds one read.
-const coalescedLimit = 5 * time.Second
+// coalescedTimeout is how long one read may take.
+const coalescedTimeout = 5 * time.Second
 
 type reading[T any] struct {
 	done  chan struct{}
@@ -56,7 +56,7 @@ func (c *coalesced[T]) get(ctx context.Context) (T, error) {
 // run reads until nobody waits.
 func (c *coalesced[T]) run(one *reading[T]) {
 	for one != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), coalescedLimit)
+		ctx, cancel := context.WithTimeout(context.Background(), coalescedTimeout)
 		one.value, one.err = c.read(ctx)
 		cancel()
 		close(one.done)

@@ -21,10 +21,10 @@ type draft struct {
 }
 
 const (
-	// draftTime is how long the rest of a form may take that is refused already: a browser sends it with the header, and
-	// who sends it slowly shall not keep what serves him.
-	draftTime = time.Second
-	sentOnce  = " It is sent once, however often you press."
+	// draftTimeout is how long the rest of a form may take that is refused already: a browser sends it with the header,
+	// and who sends it slowly shall not keep what serves him.
+	draftTimeout = time.Second
+	sentOnce     = " It is sent once, however often you press."
 )
 
 // isAnswer says whether the request is an answer from the form.
@@ -33,27 +33,27 @@ func isAnswer(r *http.Request) bool {
 }
 
 // draftOf finds what was typed in a form that was refused with p, nil if there is nothing. Who is not known may send a form,
-// too, so that there must be room for it. Whoever calls it calls leave when the answer is written.
-func (s *Server) draftOf(w http.ResponseWriter, r *http.Request, p *problem) (d *draft, leave func()) {
+// too, so that there must be room for it. The caller calls release when the response is written.
+func (s *Server) draftOf(w http.ResponseWriter, r *http.Request, p *problem) (d *draft, release func()) {
 	if !isAnswer(r) {
 		return nil, func() {}
 	}
 	size := r.ContentLength
-	if size < 0 || size > textForm {
-		size = textForm
+	if size < 0 || size > formBody {
+		size = formBody
 	}
-	leave, ok := s.room.try(who(r), inHTML*int(size))
+	release, ok := s.inFlight.tryAcquire(who(r), inHTML*int(size))
 	if !ok {
 		return nil, func() {}
 	}
 	whole := p.Status != http.StatusRequestEntityTooLarge && p.Status != http.StatusRequestTimeout
 	if r.PostForm == nil {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(draftTime))
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(draftTimeout))
 		whole = readAnswer(r) == nil
 	}
 	d = &draft{Action: r.URL.RequestURI(), Text: inbox.CleanText(r.PostForm.Get("text")), Key: r.PostForm.Get("key")}
 	if inbox.Blank(d.Text) {
-		leave()
+		release()
 		return nil, func() {}
 	}
 	if d.Key == "" || checkKey(d.Key) != nil {
@@ -73,7 +73,7 @@ func (s *Server) draftOf(w http.ResponseWriter, r *http.Request, p *problem) (d 
 	if !whole {
 		d.Say = "This is the beginning of it, as far as it was read. " + d.Say
 	}
-	return d, leave
+	return d, release
 }
 
 // readAnswer reads a form of which nothing is to be lost: with an error it has what came until then.
@@ -83,9 +83,9 @@ func readAnswer(r *http.Request) error {
 	if r.Body == nil || media != "application/x-www-form-urlencoded" {
 		return nil
 	}
-	b, err := io.ReadAll(io.LimitReader(r.Body, textForm))
-	if err == nil && len(b) == textForm {
-		err = &http.MaxBytesError{Limit: textForm}
+	b, err := io.ReadAll(io.LimitReader(r.Body, formBody))
+	if err == nil && len(b) == formBody {
+		err = &http.MaxBytesError{Limit: formBody}
 	}
 	if err != nil { // perhaps in the middle of an escape
 		if i := bytes.LastIndexByte(b, '%'); i >= 0 && i >= len(b)-2 {

@@ -13,8 +13,8 @@ import (
 	"tandem/internal/inbox"
 )
 
-// writeLimit is how long a reader may take to take what is written to it.
-const writeLimit = 10 * time.Second
+// streamWriteTimeout is how long a reader may take to take what is written to it.
+const streamWriteTimeout = 10 * time.Second
 
 // events streams what happens (server-sent events, HTML Standard 9.2). A reader gives the number of the last event
 // that it has, and gets all after it, each once and in the order of commits.
@@ -27,10 +27,10 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 		return &problem{http.StatusServiceUnavailable, "this server is stopping; try again"}
 	}
 	p := who(r)
-	if !s.streams.enter(p) {
+	if !s.streams.tryAcquire(p) {
 		return &problem{http.StatusTooManyRequests, "too many streams are open; close one, or try again later"}
 	}
-	defer s.streams.leave(p)
+	defer s.streams.release(p)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	out := &sse{w: w, control: http.NewResponseController(w), ctx: ctx}
@@ -60,7 +60,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	defer ends.Stop()
 	var first []inbox.Event
 	if given {
-		first, err = s.store.Events(ctx, after, readAtOnce)
+		first, err = s.store.Events(ctx, after, maxEventsPerRead)
 	}
 	reset := errors.Is(err, inbox.ErrReset)
 	if !given || reset {
@@ -81,8 +81,8 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 		out.reset(after)
 	}
 	out.last = after
-	for len(first) > 0 && out.send(first) && len(first) == readAtOnce {
-		if first, err = s.store.Events(ctx, out.last, readAtOnce); err != nil {
+	for len(first) > 0 && out.send(first) && len(first) == maxEventsPerRead {
+		if first, err = s.store.Events(ctx, out.last, maxEventsPerRead); err != nil {
 			return nil // the reader comes back and goes on from there
 		}
 	}
@@ -124,7 +124,7 @@ func startOf(r *http.Request) (after int64, given bool, err error) {
 
 // follow writes what the hub sends until the reader leaves, may not read any more, or cannot be served.
 func (s *Server) follow(ctx context.Context, out *sse, sub *subscriber, ends <-chan time.Time) {
-	heartbeat := time.NewTicker(s.config.Heartbeat)
+	heartbeat := time.NewTicker(s.config.HeartbeatEvery)
 	defer heartbeat.Stop()
 	for out.err == nil && ctx.Err() == nil {
 		select {
@@ -193,7 +193,7 @@ func (o *sse) write(b []byte) bool {
 	if o.err != nil || len(b) == 0 {
 		return o.err == nil
 	}
-	_ = o.control.SetWriteDeadline(time.Now().Add(writeLimit))
+	_ = o.control.SetWriteDeadline(time.Now().Add(streamWriteTimeout))
 	if o.ctx.Err() != nil {
 		o.hurry()
 	}

@@ -190,7 +190,7 @@ func TestEachEventOnceInOneOrder(t *testing.T) {
 }
 
 func TestAStream(t *testing.T) {
-	r := newRig(t, func(c *web.Config) { c.Heartbeat = 20 * time.Millisecond })
+	r := newRig(t, func(c *web.Config) { c.HeartbeatEvery = 20 * time.Millisecond })
 	r.token()
 	r.customer(7, "Ana", "a secret text")
 	c := r.conversation(7)
@@ -265,7 +265,7 @@ func TestReset(t *testing.T) {
 }
 
 func TestARevokedReaderIsCutOff(t *testing.T) {
-	r := newRig(t, func(c *web.Config) { c.Recheck = 20 * time.Millisecond })
+	r := newRig(t, func(c *web.Config) { c.RecheckEvery = 20 * time.Millisecond })
 	r.token()
 	c := r.signIn("alice")
 	cookie := c.Jar.Cookies(mustURL(t, r.http.URL))[0]

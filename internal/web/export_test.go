@@ -13,35 +13,35 @@ func (s *Server) Router() *mux.Router { return s.router }
 var Outages = outages
 
 // Budget is what a request to the route "METHOD PATH" may cost.
-func (s *Server) Budget(name string) (body int64, most time.Duration, answer int64) {
+func (s *Server) Budget(name string) (maxBody int64, maxTime time.Duration, maxResponse int64) {
 	for _, rt := range s.routes() {
 		if rt.method+" "+rt.path == name {
-			return rt.body, rt.time, rt.answer
+			return rt.maxBody, rt.maxTime, rt.maxResponse
 		}
 	}
 	return 0, 0, 0
 }
 
-// LookGap is the least between two looks at rights.
-const LookGap = lookGap
+// RightsCheckGap is the least time between two checks of rights.
+const RightsCheckGap = rightsCheckGap
 
-// Kept are the routes whose answers are given again from memory, as "METHOD PATH", and Fresh the others.
-func (s *Server) Kept() (kept, fresh []string) {
+// Cached are the routes whose responses are given again from memory, as "METHOD PATH", and Fresh the others.
+func (s *Server) Cached() (cached, fresh []string) {
 	for _, rt := range s.routes() {
-		if name := rt.method + " " + rt.path; rt.keep {
-			kept = append(kept, name)
+		if name := rt.method + " " + rt.path; rt.cache {
+			cached = append(cached, name)
 		} else {
 			fresh = append(fresh, name)
 		}
 	}
-	return kept, fresh
+	return cached, fresh
 }
 
-// Forget forgets all answers, and says how many there were.
-func (s *Server) Forget() int {
-	s.answers.mu.Lock()
-	defer s.answers.mu.Unlock()
-	n := len(s.answers.bodies)
-	s.answers.bodies, s.answers.size = nil, 0
+// ClearCache forgets all responses, and says how many there were.
+func (s *Server) ClearCache() int {
+	s.cache.mu.Lock()
+	defer s.cache.mu.Unlock()
+	n := len(s.cache.entries)
+	s.cache.entries, s.cache.bytes = nil, 0
 	return n
 }

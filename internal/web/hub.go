@@ -13,23 +13,25 @@ import (
 )
 
 const (
-	readAtOnce = 500 // events in one read
-	behind     = 64  // batches that a stream may lag behind before it is ended; its reader comes back and goes on
-	hubRetry   = time.Second
-	// lookGap is the least between two looks at the rights of all streams.
-	lookGap = 100 * time.Millisecond
+	maxEventsPerRead = 500
+	// maxBatchesBehind is how far a stream may lag behind before it is ended. Its reader comes back and goes on.
+	maxBatchesBehind = 64
+	hubRetryAfter    = time.Second
+	// rightsCheckGap is the least time between two checks of the rights of all streams.
+	rightsCheckGap = 100 * time.Millisecond
 )
 
 // hub reads new events once for all streams. Each subscriber gets everything that was committed after it
 // subscribed, in order, and perhaps a little of what was there before: it drops what it has already. It also ends the
-// streams whose readers may not read any more, with one look at all of them when anybody's right has ended, and one now and then.
+// streams whose readers may not read any more. It checks the rights of all at once when anybody's right has ended, and
+// now and then.
 type hub struct {
-	store   inbox.OperatorStore
-	log     *slog.Logger
-	recheck time.Duration
+	store        inbox.OperatorStore
+	log          *slog.Logger
+	recheckEvery time.Duration
 
-	revocations int64     // the count at the last look at rights
-	looked      time.Time // when that was
+	revocations int64 // the count at the last check of rights
+	checkedAt   time.Time
 
 	mu         sync.Mutex
 	subs       map[*subscriber]struct{}
@@ -46,30 +48,31 @@ type subscriber struct {
 var (
 	// errSlow ends a stream whose reader does not keep up.
 	errSlow = errors.New("the reader of this stream is too slow")
-	// errOver ends one whose reader may not read any more.
-	errOver = errors.New("the right of this stream's reader has ended")
+	// errRightEnded ends one whose reader may not read any more.
+	errRightEnded = errors.New("the right of this stream's reader has ended")
 )
 
-func newHub(store inbox.OperatorStore, log *slog.Logger, recheck time.Duration) *hub {
-	return &hub{store: store, log: log, recheck: recheck, subs: map[*subscriber]struct{}{}, positioned: make(chan struct{})}
+func newHub(store inbox.OperatorStore, log *slog.Logger, recheckEvery time.Duration) *hub {
+	return &hub{store: store, log: log, recheckEvery: recheckEvery,
+		subs: map[*subscriber]struct{}{}, positioned: make(chan struct{})}
 }
 
-// subscribe waits until reading has begun: what is committed after it returned will be delivered, and cut is called if the right
-// ends after it returned.
+// subscribe waits until reading has begun. What is committed after it returned will be delivered, and cut is called if
+// the right ends after it returned.
 func (h *hub) subscribe(ctx context.Context, grant inbox.Grant, cut func()) (*subscriber, error) {
-	limit := time.NewTimer(2 * time.Second)
-	defer limit.Stop()
+	timeout := time.NewTimer(2 * time.Second)
+	defer timeout.Stop()
 	select {
 	case <-h.positioned:
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case <-limit.C:
+	case <-timeout.C:
 		if err := h.store.Ready(); err != nil {
 			return nil, err
 		}
 		return nil, inbox.ErrUnavailable
 	}
-	sub := &subscriber{grant: grant, cut: cut, batches: make(chan []inbox.Event, behind)}
+	sub := &subscriber{grant: grant, cut: cut, batches: make(chan []inbox.Event, maxBatchesBehind)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.subs[sub] = struct{}{}
@@ -109,24 +112,24 @@ func (h *hub) endLocked(sub *subscriber, why error) {
 	delete(h.subs, sub)
 }
 
-// look ends the streams whose right has ended: if the count of revocations says that one may have, or if a recheck is due. again
-// is set if it put that off, as it has just looked.
-func (h *hub) look(ctx context.Context, due bool) (again <-chan time.Time, err error) {
+// checkRights ends the streams whose right has ended. It looks at them if the count of revocations says that one may
+// have ended, or if a recheck is due. again is set if it put that off, as it has just looked.
+func (h *hub) checkRights(ctx context.Context, due bool) (again <-chan time.Time, err error) {
 	h.mu.Lock()
 	subs := slices.Collect(maps.Keys(h.subs))
 	h.mu.Unlock()
 	if len(subs) == 0 {
 		return nil, nil
 	}
-	count, err := h.store.Revocations(ctx) // before the rights themselves: one that ends in between is for the next look
+	count, err := h.store.Revocations(ctx) // before the rights themselves: one that ends in between is for the next check
 	if err != nil {
 		return nil, err
 	}
 	if count == h.revocations && !due {
 		return nil, nil
 	}
-	if since := time.Since(h.looked); since < lookGap && !due {
-		return time.After(lookGap - since), nil
+	if since := time.Since(h.checkedAt); since < rightsCheckGap && !due {
+		return time.After(rightsCheckGap - since), nil
 	}
 	grants := make([]inbox.Grant, len(subs))
 	for i, sub := range subs {
@@ -136,12 +139,12 @@ func (h *hub) look(ctx context.Context, due bool) (again <-chan time.Time, err e
 	if err != nil {
 		return nil, err
 	}
-	h.revocations, h.looked = count, time.Now()
+	h.revocations, h.checkedAt = count, time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i, sub := range subs {
-		if _, on := h.subs[sub]; on && !until[i].After(h.looked) {
-			h.endLocked(sub, errOver)
+		if _, on := h.subs[sub]; on && !until[i].After(h.checkedAt) {
+			h.endLocked(sub, errRightEnded)
 			sub.cut()
 		}
 	}
@@ -152,7 +155,7 @@ func (h *hub) run(ctx context.Context) {
 	hints, cancel := h.store.Subscribe()
 	defer cancel()
 	defer h.endAll(context.Canceled)
-	recheck := time.NewTicker(h.recheck)
+	recheck := time.NewTicker(h.recheckEvery)
 	defer recheck.Stop()
 	for begun, due, last := false, false, int64(0); ; {
 		var err error
@@ -164,7 +167,7 @@ func (h *hub) run(ctx context.Context) {
 			}
 		}
 		if begun {
-			retry, err = h.look(ctx, due)
+			retry, err = h.checkRights(ctx, due)
 			due = due && err != nil
 		}
 		if begun && err == nil {
@@ -187,7 +190,7 @@ func (h *hub) run(ctx context.Context) {
 			if errors.Is(err, inbox.ErrUnavailable) || !inbox.TryLater(err) {
 				h.endAll(err)
 			}
-			retry = time.After(hubRetry)
+			retry = time.After(hubRetryAfter)
 		}
 		select {
 		case <-ctx.Done():
@@ -203,7 +206,7 @@ func (h *hub) run(ctx context.Context) {
 // readFrom reads and sends what is there after last, and returns where it got to.
 func (h *hub) readFrom(ctx context.Context, last int64) (int64, error) {
 	for {
-		batch, err := h.store.Events(ctx, last, readAtOnce)
+		batch, err := h.store.Events(ctx, last, maxEventsPerRead)
 		if err != nil {
 			return last, err
 		}
@@ -211,52 +214,8 @@ func (h *hub) readFrom(ctx context.Context, last int64) (int64, error) {
 			last = batch[len(batch)-1].Seq
 			h.send(batch)
 		}
-		if len(batch) < readAtOnce {
+		if len(batch) < maxEventsPerRead {
 			return last, nil
 		}
 	}
-}
-
-// gate counts open streams.
-type gate struct {
-	mu       sync.Mutex
-	all      int
-	of       map[streamer]int
-	max, own int
-}
-
-type streamer struct {
-	kind inbox.AuthorKind
-	id   int64
-}
-
-func newGate(most, own int) *gate { return &gate{of: map[streamer]int{}, max: most, own: own} }
-
-// enter says whether there is room for one more stream of p; each true wants one leave.
-func (g *gate) enter(p principal) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	key := streamer{p.kind, p.id}
-	if g.all >= g.max || g.of[key] >= g.own {
-		return false
-	}
-	g.all++
-	g.of[key]++
-	return true
-}
-
-func (g *gate) leave(p principal) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	key := streamer{p.kind, p.id}
-	g.all--
-	if g.of[key]--; g.of[key] == 0 {
-		delete(g.of, key)
-	}
-}
-
-func (g *gate) open() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.all
 }

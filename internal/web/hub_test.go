@@ -19,7 +19,7 @@ func TestTheHubEndsWhoLagsBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for seq := int64(1); seq <= 2*behind; seq++ {
+	for seq := int64(1); seq <= 2*maxBatchesBehind; seq++ {
 		h.send([]inbox.Event{{Seq: seq}})
 		if batch, ok := <-quick.batches; !ok || batch[0].Seq != seq {
 			t.Fatalf("the quick one has %v %v, want %d", batch, ok, seq)
@@ -31,7 +31,7 @@ func TestTheHubEndsWhoLagsBehind(t *testing.T) {
 			t.Fatalf("the slow one has %d, want %d", batch[0].Seq, want)
 		}
 	}
-	if want != behind || slow.why != errSlow {
+	if want != maxBatchesBehind || slow.why != errSlow {
 		t.Errorf("the slow one got %d batches and was ended with %v", want, slow.why)
 	}
 	h.unsubscribe(slow)

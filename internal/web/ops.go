@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strconv"
@@ -15,8 +16,8 @@ import (
 	"tandem/internal/ops"
 )
 
-// scrapeLimit bounds what a scrape or a look at /status waits for the database.
-const scrapeLimit = 2 * time.Second
+// scrapeTimeout is how long a scrape or a look at /status waits for the database.
+const scrapeTimeout = 2 * time.Second
 
 type metrics struct {
 	registry *prometheus.Registry
@@ -37,7 +38,7 @@ func newMetrics(s *Server) *metrics {
 	build.Set(1)
 	m.registry.MustRegister(m.requests, m.duration, build, databaseCollector{s},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "tandem_web_streams", Help: "Open event streams."},
-			func() float64 { return float64(s.streams.open()) }),
+			func() float64 { return float64(s.streams.count()) }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -66,7 +67,7 @@ func (databaseCollector) Describe(out chan<- *prometheus.Desc) {
 }
 
 func (c databaseCollector) Collect(out chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(scraping(context.Background()), scrapeLimit)
+	ctx, cancel := context.WithTimeout(scraping(context.Background()), scrapeTimeout)
 	defer cancel()
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
@@ -93,7 +94,7 @@ func (c databaseCollector) Collect(out chan<- prometheus.Metric) {
 
 // scraping makes all who look at the operations port one reader.
 func scraping(ctx context.Context) context.Context {
-	return context.WithValue(ctx, whoKey{}, principal{kind: "operations"})
+	return context.WithValue(ctx, whoKey{}, principal{identity: identity{kind: "operations"}})
 }
 
 func one(b bool) float64 {
@@ -113,7 +114,7 @@ func (s *Server) OpsHandler() http.Handler {
 	return m
 }
 
-type statusAnswer struct {
+type statusResponse struct {
 	Web struct {
 		Version   string    `json:"version"`
 		StartedAt time.Time `json:"started_at"`
@@ -147,16 +148,16 @@ type statusQueue struct {
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(scraping(r.Context()), scrapeLimit)
+	ctx, cancel := context.WithTimeout(scraping(r.Context()), scrapeTimeout)
 	defer cancel()
-	var a statusAnswer
-	a.Web.Version, a.Web.StartedAt, a.Web.Streams = buildinfo.String(), s.started, s.streams.open()
+	var a statusResponse
+	a.Web.Version, a.Web.StartedAt, a.Web.Streams = buildinfo.String(), s.started, s.streams.count()
 	err := s.store.Ready()
 	a.Database.Ready = err == nil
 	if inbox.CanRead(err) {
 		var failed error
 		a.Queue, a.Bot, failed = s.statusOfData(ctx)
-		err = or(err, failed) // one that has no time for this question now is well
+		err = cmp.Or(err, failed) // one that has no time for this question now is well
 	}
 	if err != nil {
 		a.Database.Reason = err.Error()

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 
 	"tandem/internal/inbox"
@@ -27,16 +28,16 @@ var outages = map[inbox.Kind]string{
 	inbox.Overloaded:    "is busy",
 }
 
-const whereElse = "the log of web, /readyz on its operations port (WEB_OPS_ADDR) and init status say more"
+const whereToLook = "the log of web, /readyz on its operations port (WEB_OPS_ADDR) and init status say more"
 
-// publicly is an inbox.ErrUnavailable as anybody may read it.
-func publicly(err error) error {
+// publicError is an inbox.ErrUnavailable as anybody may read it.
+func publicError(err error) error {
 	kind := inbox.Unavailable
 	var e *inbox.Error
 	if errors.As(err, &e) {
 		kind = e.Kind
 	}
-	return errors.New("the database " + or(outages[kind], outages[inbox.Unavailable]) + "; " + whereElse)
+	return errors.New("the database " + cmp.Or(outages[kind], outages[inbox.Unavailable]) + "; " + whereToLook)
 }
 
 // reason is what the store says to whoever runs it, "" if it says nothing.

@@ -33,7 +33,7 @@ func TestOperatorsSeeTheReasonOfAnOutage(t *testing.T) {
 	r.customer(7, "Ana", "hello")
 	c := r.signIn("alice")
 	const path = "/conversations/1/messages"
-	for _, a := range []answer{
+	for _, a := range []response{
 		r.call(c, "POST", "/api/v1"+path, `{"text":"x"}`, "Content-Type", "application/json"),
 		r.call(c, "POST", "/conversations/1/answers", url.Values{"text": {"x"}}),
 	} {

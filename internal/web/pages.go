@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"embed"
 	"errors"
@@ -37,23 +38,23 @@ func render(w http.ResponseWriter, status int, name string, data any) error {
 
 // renderLarge is render for what may be large, about size bytes: it is in memory until the reader has it.
 func (s *Server) renderLarge(w http.ResponseWriter, r *http.Request, status int, name string, data any, size int) error {
-	leave, err := s.room.take(r.Context(), who(r), size)
+	release, err := s.inFlight.acquire(r.Context(), who(r), size)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer release()
 	var b bytes.Buffer
 	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
 		return fmt.Errorf("render %s: %w", name, err)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = s.inPieces(w, r, b.Len()).Write(b.Bytes())
+	_, _ = s.inChunks(w, r, b.Len()).Write(b.Bytes())
 	return nil
 }
 
-// words is a page that only says something.
-type words struct {
+// errorPage says what is wrong, and nothing else.
+type errorPage struct {
 	layout
 	Text   string
 	Reason string // what is wrong with the database, as far as whoever reads it may know
@@ -62,11 +63,13 @@ type words struct {
 
 // failPage answers a request for a page with an error.
 func (s *Server) failPage(w http.ResponseWriter, r *http.Request, p *problem, err error) {
-	view := words{layout: layout{Title: http.StatusText(p.Status), Operator: who(r).name}, Text: sentence(p.Detail)}
-	d, leave := s.draftOf(w, r, p)
-	defer leave()
+	view := errorPage{
+		layout: layout{Title: http.StatusText(p.Status), Operator: who(r).name}, Text: sentence(p.Detail),
+	}
+	d, release := s.draftOf(w, r, p)
+	defer release()
 	view.Draft = d
-	name := "words"
+	name := "error"
 	switch {
 	case p.Status == http.StatusUnauthorized && r.Method == http.MethodPost:
 		view.Title, view.Text = "You are not signed in", "Nothing was changed. Sign in, go back to the page before this one, and try again."
@@ -94,7 +97,7 @@ func (s *Server) failPage(w http.ResponseWriter, r *http.Request, p *problem, er
 		}
 	}
 	if err := render(w, p.Status, name, view); err != nil {
-		s.log.Error("a page of words failed", "error", err)
+		s.log.Error("a page with an error failed", "error", err)
 		http.Error(w, p.Detail, http.StatusInternalServerError)
 	}
 }
@@ -136,7 +139,7 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) deadLink(w http.ResponseWriter) error {
-	return render(w, http.StatusGone, "deadlink", words{layout: layout{Title: "This link does not work any more"}})
+	return render(w, http.StatusGone, "deadlink", layout{Title: "This link does not work any more"})
 }
 
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
@@ -261,7 +264,7 @@ func (s *Server) frame(r *http.Request, title string) (layout, error) {
 
 func (s *Server) banner(r *http.Request) (*banner, error) {
 	if err := s.store.Ready(); err != nil && inbox.CanRead(err) {
-		return storingBanner(or(reason(err), err.Error())), nil
+		return storingBanner(cmp.Or(reason(err), err.Error())), nil
 	}
 	v, err := s.botView(r.Context())
 	if err != nil {
@@ -335,7 +338,7 @@ func (s *Server) showConversation(w http.ResponseWriter, r *http.Request, status
 	if before != 0 {
 		c.Newest = here + f.encode()
 	}
-	c.Key, c.Text, c.Error, c.Max = or(key, rand.Text()), typed, sentence(wrong), inbox.MaxAnswer
+	c.Key, c.Text, c.Error, c.Max = cmp.Or(key, rand.Text()), typed, sentence(wrong), inbox.MaxAnswer
 	return s.renderLarge(w, r, status, "inbox", inboxPage{frame, l, c}, size)
 }
 

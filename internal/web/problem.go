@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,11 +39,11 @@ func problemOf(err error) (p *problem, told bool) {
 	case errors.Is(err, inbox.ErrKeyReused):
 		return &problem{http.StatusUnprocessableEntity, inbox.ErrKeyReused.Error() + "; use a new key for a new answer"}, true
 	case errors.Is(err, inbox.ErrConflict):
-		return &problem{http.StatusConflict, or(reason(err), "this cannot be done as things are now")}, true
+		return &problem{http.StatusConflict, cmp.Or(reason(err), "this cannot be done as things are now")}, true
 	case inbox.KindOf(err) == inbox.Busy, inbox.KindOf(err) == inbox.TooLong:
 		return &problem{http.StatusServiceUnavailable, err.Error()}, true
 	case errors.Is(err, inbox.ErrUnavailable):
-		return &problem{http.StatusServiceUnavailable, publicly(err).Error()}, true
+		return &problem{http.StatusServiceUnavailable, publicError(err).Error()}, true
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &problem{http.StatusServiceUnavailable, "this took too long; try again"}, true
 	}
@@ -67,7 +68,7 @@ func (s *Server) fail(w *recorder, r *http.Request, as form, err error) {
 		w.Header().Set("Retry-After", "5")
 	case http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "30")
-		if p == errTurn {
+		if p == errTooManyReads {
 			w.Header().Set("Retry-After", "2")
 		}
 	case http.StatusUnauthorized:
@@ -90,7 +91,7 @@ func (s *Server) problemFor(r *http.Request, as form, err error) *problem {
 	if errors.Is(err, inbox.ErrUnavailable) && errors.As(err, &e) && who(r).kind == inbox.ByOperator {
 		p = &problem{p.Status, e.Error()} // operators may know what the inbox runs on
 		if as == page || as == fragment {
-			p.Detail = or(e.Reason, p.Detail) // below a title that says the rest
+			p.Detail = cmp.Or(e.Reason, p.Detail) // below a title that says the rest
 		}
 	}
 	return p

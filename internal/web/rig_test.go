@@ -194,7 +194,7 @@ func (r *rig) answer(conversation int64, text string) inbox.Message {
 
 // --- the API
 
-type answer struct {
+type response struct {
 	*http.Response
 	body string
 }
@@ -212,24 +212,24 @@ func (r *rig) token() string {
 var names atomic.Int64
 
 // api calls the API with a token; body is text or anything that becomes JSON.
-func (r *rig) api(method, path string, body any, header ...string) answer {
+func (r *rig) api(method, path string, body any, header ...string) response {
 	r.t.Helper()
 	header = append([]string{"Authorization", "Bearer " + r.token()}, header...)
 	return r.call(http.DefaultClient, method, "/api/v1"+path, body, header...)
 }
 
-func (r *rig) call(c *http.Client, method, path string, body any, header ...string) answer {
+func (r *rig) call(c *http.Client, method, path string, body any, header ...string) response {
 	r.t.Helper()
 	a, err := r.try(c, method, path, body, header...)
 	r.ok(err)
 	return a
 }
 
-func (r *rig) try(c *http.Client, method, path string, body any, header ...string) (answer, error) {
+func (r *rig) try(c *http.Client, method, path string, body any, header ...string) (response, error) {
 	var content io.Reader
 	request, err := http.NewRequest(method, r.http.URL+path, nil)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	switch b := body.(type) {
 	case nil:
@@ -241,7 +241,7 @@ func (r *rig) try(c *http.Client, method, path string, body any, header ...strin
 	default:
 		encoded, err := json.Marshal(b)
 		if err != nil {
-			return answer{}, err
+			return response{}, err
 		}
 		content = bytes.NewReader(encoded)
 	}
@@ -256,16 +256,16 @@ func (r *rig) try(c *http.Client, method, path string, body any, header ...strin
 			request.Header.Set(header[i], header[i+1])
 		}
 	}
-	response, err := c.Do(request)
+	raw, err := c.Do(request)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	defer response.Body.Close()
-	b, err := io.ReadAll(response.Body)
-	return answer{response, string(b)}, err
+	defer raw.Body.Close()
+	b, err := io.ReadAll(raw.Body)
+	return response{raw, string(b)}, err
 }
 
-func (a answer) into(t testing.TB, v any) {
+func (a response) into(t testing.TB, v any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(a.body), v); err != nil {
 		t.Fatalf("%s: %v in %q", a.Request.URL.Path, err, a.body)

@@ -116,7 +116,7 @@ func TestRightsAreLookedAtOnceForAllStreams(t *testing.T) {
 		var c *counted
 		r := newRigOn(t, openStore(t, database), func(config *web.Config) {
 			c = &counted{OperatorStore: config.Store}
-			config.Store, config.Recheck = c, time.Hour
+			config.Store, config.RecheckEvery = c, time.Hour
 		})
 		r.token()
 		const people = 50
@@ -137,7 +137,7 @@ func TestRightsAreLookedAtOnceForAllStreams(t *testing.T) {
 		// A message that was sent on shows that the hub has seen to the sign-ins before it.
 		r.customer(7, "Ana", "x")
 		streams[0].next()
-		time.Sleep(2 * web.LookGap) // a look that was put off
+		time.Sleep(2 * web.RightsCheckGap) // a look that was put off
 		before := c.looks.Load()
 		for i := range 200 {
 			r.customer(7, "Ana", fmt.Sprint("message ", i))

@@ -19,7 +19,7 @@ const (
 	reader   access = "operator or token" // signed in, or a program with an API token
 )
 
-// form is in what a route answers, errors included.
+// form is what a route responds with, errors included.
 type form int
 
 const (
@@ -29,76 +29,84 @@ const (
 	stream               // like api, and without a limit of time
 )
 
-// What a request may cost at most. It is kept whoever asks, and the body's before it is known who that is.
+// What a request may cost at most, whoever makes it. The bound of the body holds before it is known who that is.
 const (
 	kB = 1 << 10
 	mB = 1 << 20
 
 	// Bodies in bytes. A larger one gets 413 without being read.
-	bare     = 1 * kB   // a few words, or what some clients send where nothing is wanted, like {}
-	textForm = 1 * mB   // an answer, percent-encoded; also one that is too long, which must come back to its author
-	textJSON = 512 * kB // the longest answer with every character written as an escape
+	smallBody = 1 * kB   // a few words, or what some clients send where nothing is wanted, like {}
+	formBody  = 1 * mB   // an answer, percent-encoded; also one that is too long, which must come back to its author
+	jsonBody  = 512 * kB // the longest answer with every character written as an escape
 
-	// Time, from the end of the header to the last byte of the answer.
-	quick    = 10 * time.Second
-	usual    = 30 * time.Second
-	untilCut = -1 // a stream has limits of its own
+	// Time, from the end of the header to the last byte of the response.
+	quick   = 10 * time.Second
+	usual   = 30 * time.Second
+	noLimit = -1 // a stream has limits of its own
 
-	// Answers in bytes. A larger one is a fault of ours and is cut off.
-	fewWords   = 64 * kB
-	oneMessage = 1 * mB
-	manyWords  = 8 * mB // a page or list, which the store ends at half a megabyte, with every letter an escape
+	// Responses in bytes. A larger one is a fault of ours and is cut off.
+	smallResponse   = 64 * kB
+	messageResponse = 1 * mB
+	listResponse    = 8 * mB // a page or list, which the store ends at half a megabyte, with every letter an escape
 )
 
 // route is one line of the table from which the router is built: a route that is not in it does not exist.
 type route struct {
-	method string // GET answers HEAD, too
-	path   string
-	who    access
-	as     form
-	body   int64         // largest body; 0 is never read, and refused by nobody: of what is no route
-	time   time.Duration // most time, or untilCut
-	answer int64         // largest answer, or untilCut
-	// keep says whether an answer may be given again from memory. Every change that a kept route shows makes an event, or
-	// has its time in changesBy; a heartbeat makes none, so what shows one is fresh.
-	keep   keeping
+	method  string // GET serves HEAD, too
+	path    string
+	who     access
+	as      form
+	maxBody int64         // 0 is never read, and refused by nobody: of what is no route
+	maxTime time.Duration // or noLimit
+	// maxResponse is in bytes, or noLimit.
+	maxResponse int64
+	// cache says whether a response may be given again from memory. Every change that a cached route shows makes an
+	// event, or has its time in changesBy. A heartbeat makes no event, so what shows one is fresh.
+	cache  caching
 	handle func(w http.ResponseWriter, r *http.Request) error
 }
 
 func (s *Server) routes() []route {
 	return []route{
-		{"GET", "/healthz", public, api, bare, quick, fewWords, fresh, plain(ops.Healthz)},
-		{"GET", "/readyz", public, api, bare, quick, fewWords, fresh, plain(ops.Readyz(s.readyForAll))},
-		{"GET", "/static/{file}", public, page, bare, usual, fewWords, fresh, serveStatic},
+		{"GET", "/healthz", public, api, smallBody, quick, smallResponse, fresh, plain(ops.Healthz)},
+		{"GET", "/readyz", public, api, smallBody, quick, smallResponse, fresh, plain(ops.Readyz(s.readyForAll))},
+		{"GET", "/static/{file}", public, page, smallBody, usual, smallResponse, fresh, serveStatic},
 
-		{"GET", "/sign-in/{secret}", public, page, bare, quick, fewWords, fresh, s.signInPage},
-		{"POST", "/sign-in", public, page, bare, quick, fewWords, fresh, s.signIn},
-		{"POST", "/sign-out", operator, page, bare, quick, fewWords, fresh, s.signOut},
+		{"GET", "/sign-in/{secret}", public, page, smallBody, quick, smallResponse, fresh, s.signInPage},
+		{"POST", "/sign-in", public, page, smallBody, quick, smallResponse, fresh, s.signIn},
+		{"POST", "/sign-out", operator, page, smallBody, quick, smallResponse, fresh, s.signOut},
 
-		{"GET", "/", operator, page, bare, usual, manyWords, fresh, s.listPage},
-		{"GET", "/conversations/{id:[0-9]+}", operator, page, bare, usual, manyWords, fresh, s.conversationPage},
-		{"POST", "/conversations/{id:[0-9]+}/answers", operator, page, textForm, usual, manyWords, fresh, s.answerForm},
-		{"POST", "/conversations/{id:[0-9]+}/status", operator, page, bare, usual, fewWords, fresh, s.statusForm},
-		{"POST", "/messages/{id:[0-9]+}/retry", operator, page, bare, usual, fewWords, fresh, s.retryForm},
+		{"GET", "/", operator, page, smallBody, usual, listResponse, fresh, s.listPage},
+		{"GET", "/conversations/{id:[0-9]+}", operator, page, smallBody, usual, listResponse, fresh, s.conversationPage},
+		{"POST", "/conversations/{id:[0-9]+}/answers", operator, page, formBody, usual, listResponse, fresh, s.answerForm},
+		{"POST", "/conversations/{id:[0-9]+}/status", operator, page, smallBody, usual, smallResponse, fresh, s.statusForm},
+		{"POST", "/messages/{id:[0-9]+}/retry", operator, page, smallBody, usual, smallResponse, fresh, s.retryForm},
 
-		{"GET", "/fragments/banner", operator, fragment, bare, usual, fewWords, fresh, s.bannerFragment},
-		{"GET", "/fragments/list", operator, fragment, bare, usual, manyWords, fresh, s.listFragment},
-		{"GET", "/fragments/conversations/{id:[0-9]+}", operator, fragment, bare, usual, oneMessage, fresh, s.headFragment},
-		{"GET", "/fragments/conversations/{id:[0-9]+}/messages", operator, fragment, bare, usual, manyWords, fresh, s.messagesFragment},
+		{"GET", "/fragments/banner", operator, fragment, smallBody, usual, smallResponse, fresh, s.bannerFragment},
+		{"GET", "/fragments/list", operator, fragment, smallBody, usual, listResponse, fresh, s.listFragment},
+		{"GET", "/fragments/conversations/{id:[0-9]+}", operator, fragment, smallBody, usual, messageResponse, fresh,
+			s.headFragment},
+		{"GET", "/fragments/conversations/{id:[0-9]+}/messages", operator, fragment, smallBody, usual, listResponse, fresh,
+			s.messagesFragment},
 
-		{"GET", "/api/v1/conversations", reader, api, bare, usual, manyWords, kept, s.reading(s.listConversations)},
-		{"GET", "/api/v1/conversations/{id:[0-9]+}", reader, api, bare, usual, oneMessage, kept, s.reading(s.getConversation)},
-		{"PATCH", "/api/v1/conversations/{id:[0-9]+}", reader, api, bare, usual, oneMessage, fresh, s.patchConversation},
-		{"GET", "/api/v1/conversations/{id:[0-9]+}/messages", reader, api, bare, usual, manyWords, kept, s.reading(s.listMessages)},
-		{"POST", "/api/v1/conversations/{id:[0-9]+}/messages", reader, api, textJSON, usual, oneMessage, fresh, s.postMessage},
-		{"POST", "/api/v1/messages/{id:[0-9]+}/retry", reader, api, bare, usual, oneMessage, fresh, s.retryMessage},
-		{"GET", "/api/v1/events", reader, stream, bare, untilCut, untilCut, fresh, s.events},
+		{"GET", "/api/v1/conversations", reader, api, smallBody, usual, listResponse, cached,
+			s.serveRead(s.listConversations)},
+		{"GET", "/api/v1/conversations/{id:[0-9]+}", reader, api, smallBody, usual, messageResponse, cached,
+			s.serveRead(s.getConversation)},
+		{"PATCH", "/api/v1/conversations/{id:[0-9]+}", reader, api, smallBody, usual, messageResponse, fresh,
+			s.patchConversation},
+		{"GET", "/api/v1/conversations/{id:[0-9]+}/messages", reader, api, smallBody, usual, listResponse, cached,
+			s.serveRead(s.listMessages)},
+		{"POST", "/api/v1/conversations/{id:[0-9]+}/messages", reader, api, jsonBody, usual, messageResponse, fresh,
+			s.postMessage},
+		{"POST", "/api/v1/messages/{id:[0-9]+}/retry", reader, api, smallBody, usual, messageResponse, fresh, s.retryMessage},
+		{"GET", "/api/v1/events", reader, stream, smallBody, noLimit, noLimit, fresh, s.events},
 	}
 }
 
-// refusal is what answers with an error where no route does.
+// refusal is the route of a request that no route takes: it responds with an error.
 func refusal(handle func(w http.ResponseWriter, r *http.Request) error) route {
-	return route{path: "none", who: public, time: quick, answer: fewWords, handle: handle}
+	return route{path: "none", who: public, maxTime: quick, maxResponse: smallResponse, handle: handle}
 }
 
 func plain(h http.HandlerFunc) func(http.ResponseWriter, *http.Request) error {

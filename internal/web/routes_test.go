@@ -25,18 +25,17 @@ const (
 )
 
 const (
-	kB = 1 << 10
-	mB = 1 << 20
-	// untilCut is the budget of a stream.
-	untilCut = -1
+	kB      = 1 << 10
+	mB      = 1 << 20
+	noLimit = -1 // of a stream
 )
 
-// expectation is who may use a route and what a request may cost there: bytes of its body, time, bytes of its answer.
+// expectation is who may use a route and what a request may cost there: bytes of its body, time, bytes of its response.
 type expectation struct {
-	rule   string
-	body   int64
-	time   time.Duration
-	answer int64
+	rule        string
+	maxBody     int64
+	maxTime     time.Duration
+	maxResponse int64
 }
 
 // expectations has every route. One that is not here, or without all of its budgets, fails the test.
@@ -62,7 +61,7 @@ var expectations = map[string]expectation{
 	"GET /api/v1/conversations/{id:[0-9]+}/messages":    {challenge, 1 * kB, 30 * time.Second, 8 * mB},
 	"POST /api/v1/conversations/{id:[0-9]+}/messages":   {challenge, 512 * kB, 30 * time.Second, 1 * mB},
 	"POST /api/v1/messages/{id:[0-9]+}/retry":           {challenge, 1 * kB, 30 * time.Second, 1 * mB},
-	"GET /api/v1/events":                                {challenge, 1 * kB, untilCut, untilCut},
+	"GET /api/v1/events":                                {challenge, 1 * kB, noLimit, noLimit},
 }
 
 func TestEveryRouteHasAnAccessRuleAndABudget(t *testing.T) {
@@ -96,12 +95,14 @@ func TestEveryRouteHasAnAccessRuleAndABudget(t *testing.T) {
 				t.Errorf("%s has no access rule and no budget in this test", name)
 				continue
 			}
-			if body, time, answer := r.web.Budget(name); body != want.body || time != want.time || answer != want.answer || body == 0 || time == 0 || answer == 0 {
-				t.Errorf("%s may have a body of %d bytes, %v of time, and an answer of %d bytes; want %d, %v and %d", name, body, time, answer, want.body, want.time, want.answer)
+			body, time, response := r.web.Budget(name)
+			if body != want.maxBody || time != want.maxTime || response != want.maxResponse || body == 0 || time == 0 || response == 0 {
+				t.Errorf("%s may have a body of %d bytes, %v of time, and a response of %d bytes; want %d, %v and %d",
+					name, body, time, response, want.maxBody, want.maxTime, want.maxResponse)
 			}
 			delete(missing, name)
 			r.tryAsStranger(method, path, want.rule)
-			r.tryLargeBody(method, path, want.body)
+			r.tryLargeBody(method, path, want.maxBody)
 		}
 		return nil
 	})
@@ -230,7 +231,7 @@ func TestWrongAddressesAndMethods(t *testing.T) {
 	}
 }
 
-func mustBeProblem(t *testing.T, a answer, status int, words ...string) {
+func mustBeProblem(t *testing.T, a response, status int, words ...string) {
 	t.Helper()
 	var p struct {
 		Type, Title, Detail string

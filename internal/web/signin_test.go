@@ -53,7 +53,7 @@ func TestTheLifeOfASignInLink(t *testing.T) {
 	if page := r.page(in, "/"); !strings.Contains(page.words(), "alice") || strings.Contains(page.words(), "operator add") {
 		t.Errorf("the one who signed in sees %s", page.words())
 	}
-	for _, a := range []answer{r.call(browser(t), "GET", "/sign-in/"+secret, nil), r.call(browser(t), "POST", "/sign-in", url.Values{"secret": {secret}}), r.call(browser(t), "POST", "/sign-in", url.Values{})} {
+	for _, a := range []response{r.call(browser(t), "GET", "/sign-in/"+secret, nil), r.call(browser(t), "POST", "/sign-in", url.Values{"secret": {secret}}), r.call(browser(t), "POST", "/sign-in", url.Values{})} {
 		if words := parse(t, a.body).words(); a.StatusCode != 410 || !strings.Contains(words, "does not work any more") || !strings.Contains(words, "web operator add NAME") {
 			t.Errorf("a used link: %s %s", a.Status, words)
 		}

@@ -16,7 +16,7 @@ type layout struct {
 	Operator string // "" when nobody is signed in
 	Banner   *banner
 	Refresh  int    // seconds after which the page loads itself again, 0 for never
-	Screen   string // list, conversation, or "" for a page of words
+	Screen   string // list, conversation, or "" for a page of text
 	Event    int64  // from which the page's stream goes on
 	Live     bool
 }

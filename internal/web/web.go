@@ -9,6 +9,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -36,9 +37,11 @@ type Config struct {
 
 	// MaxStreams and MaxStreamsEach bound the open streams in all and of one operator or token; 0 is the usual.
 	MaxStreams, MaxStreamsEach int
-	// Heartbeat is the pause between the comments of a silent stream. Recheck is that between looks whether the readers of
-	// streams may still read, in case a hint was lost that one may not. 0 is the usual.
-	Heartbeat, Recheck time.Duration
+	// HeartbeatEvery is the pause between the comments of a silent stream; 0 is the usual.
+	HeartbeatEvery time.Duration
+	// RecheckEvery is the pause between checks that the readers of streams may still read, in case a hint was lost that
+	// one may not; 0 is the usual.
+	RecheckEvery time.Duration
 }
 
 // Server serves the inbox. Make it with New.
@@ -48,9 +51,9 @@ type Server struct {
 	config   Config
 	sessions *scs.SessionManager
 	hub      *hub
-	streams  *gate
-	answers  answers
-	room     *room
+	streams  *streamLimit
+	cache    responseCache
+	inFlight *inFlight
 	metrics  *metrics
 	router   *mux.Router
 	handler  http.Handler
@@ -63,28 +66,20 @@ type Server struct {
 
 // New makes a Server. It does no input or output.
 func New(c Config) *Server {
-	c.MaxStreams = or(c.MaxStreams, 512)
-	c.MaxStreamsEach = or(c.MaxStreamsEach, 32)
-	c.Heartbeat = or(c.Heartbeat, 15*time.Second)
-	c.Recheck = or(c.Recheck, 30*time.Second)
+	c.MaxStreams = cmp.Or(c.MaxStreams, 512)
+	c.MaxStreamsEach = cmp.Or(c.MaxStreamsEach, 32)
+	c.HeartbeatEvery = cmp.Or(c.HeartbeatEvery, 15*time.Second)
+	c.RecheckEvery = cmp.Or(c.RecheckEvery, 30*time.Second)
 	s := &Server{store: newFairStore(c.Store), log: c.Log, config: c, started: time.Now()}
 	s.stopping, s.stopStreams = context.WithCancel(context.Background())
-	s.hub = newHub(c.Store, c.Log, c.Recheck)
-	s.streams = newGate(c.MaxStreams, c.MaxStreamsEach)
-	s.room = newRoom()
+	s.hub = newHub(c.Store, c.Log, c.RecheckEvery)
+	s.streams = newStreamLimit(c.MaxStreams, c.MaxStreamsEach)
+	s.inFlight = newInFlight()
 	s.sessions = newSessions(c.Store, s.https())
 	s.metrics = newMetrics(s)
 	s.router = s.newRouter()
-	s.handler = s.outer(s.router)
+	s.handler = s.protect(s.router)
 	return s
-}
-
-func or[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }
 
 func (s *Server) https() bool { return s.config.BaseURL != nil && s.config.BaseURL.Scheme == "https" }
@@ -111,7 +106,7 @@ func (s *Server) ready() error {
 func (s *Server) readyForAll() error {
 	err := s.ready()
 	if err != nil && !s.draining.Load() {
-		return publicly(err)
+		return publicError(err)
 	}
 	return err
 }

@@ -12,80 +12,81 @@ import (
 // How many reads of one operator or token are under way at once, and how many more may wait how long. All readers
 // together have more connections than one may use: see internal/store/driver/lanes.go.
 const (
-	ownSearches    = 1
-	ownReads       = 2
-	ownWaiting     = 256
-	patienceSearch = 12 * time.Second // longer than a search may take
-	patienceRead   = 5 * time.Second
+	maxSearchesEach = 1
+	maxReadsEach    = 2
+	maxWaitingEach  = 256
+	maxSearchWait   = 12 * time.Second // longer than a search may take
+	maxReadWait     = 5 * time.Second
 )
 
-var errTurn = &problem{http.StatusTooManyRequests, "you have too many requests under way at once; wait for their answers, then try again"}
+var errTooManyReads = &problem{http.StatusTooManyRequests,
+	"you have too many requests under way at once; wait for their answers, then try again"}
 
-// turns lets nobody read so much at once that others have to wait.
-type turns struct {
-	mu    sync.Mutex
-	lines map[turn]*line
+// readLimit lets nobody read so much at once that others have to wait.
+type readLimit struct {
+	mu     sync.Mutex
+	queues map[readQueueKey]*readQueue
 }
 
-type turn struct {
-	who    streamer
+type readQueueKey struct {
+	who    identity
 	search bool
 }
 
-// line is where the requests of one reader wait, in the order in which they came.
-type line struct {
+// readQueue is where the reads of one reader wait, in the order in which they came.
+type readQueue struct {
 	slots chan struct{}
-	users int // those in it and those that wait, under turns.mu
+	users int // reads under way and waiting, guarded by readLimit.mu
 }
 
-// take waits for the reader's turn. Who reads for the server itself has it always.
-func (t *turns) take(ctx context.Context, search bool) (leave func(), err error) {
+// acquire waits until the reader may read. Who reads for the server itself always may.
+func (l *readLimit) acquire(ctx context.Context, search bool) (release func(), err error) {
 	p, ok := ctx.Value(whoKey{}).(principal)
 	if !ok {
 		return func() {}, nil
 	}
-	most, patience := ownReads, patienceRead
+	maxReads, maxWait := maxReadsEach, maxReadWait
 	if search {
-		most, patience = ownSearches, patienceSearch
+		maxReads, maxWait = maxSearchesEach, maxSearchWait
 	}
-	key := turn{streamer{p.kind, p.id}, search}
-	t.mu.Lock()
-	l := t.lines[key]
-	if l == nil {
-		l = &line{slots: make(chan struct{}, most)}
-		t.lines[key] = l
+	key := readQueueKey{p.identity, search}
+	l.mu.Lock()
+	q := l.queues[key]
+	if q == nil {
+		q = &readQueue{slots: make(chan struct{}, maxReads)}
+		l.queues[key] = q
 	}
-	if l.users >= most+ownWaiting {
-		t.mu.Unlock()
-		return nil, errTurn
+	if q.users >= maxReads+maxWaitingEach {
+		l.mu.Unlock()
+		return nil, errTooManyReads
 	}
-	l.users++
-	t.mu.Unlock()
-	gone := func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if l.users--; l.users == 0 {
-			delete(t.lines, key)
+	q.users++
+	l.mu.Unlock()
+	leave := func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if q.users--; q.users == 0 {
+			delete(l.queues, key)
 		}
 	}
-	limit := time.NewTimer(patience)
-	defer limit.Stop()
+	timeout := time.NewTimer(maxWait)
+	defer timeout.Stop()
 	select {
-	case l.slots <- struct{}{}:
-		return func() { <-l.slots; gone() }, nil
+	case q.slots <- struct{}{}:
+		return func() { <-q.slots; leave() }, nil
 	case <-ctx.Done():
 		err = ctx.Err()
-	case <-limit.C:
-		err = errTurn
+	case <-timeout.C:
+		err = errTooManyReads
 	}
-	gone()
+	leave()
 	return nil, err
 }
 
-// fairStore is a store in which each reader waits for his turn.
+// fairStore is a store whose reads keep the limit of each reader.
 type fairStore struct {
 	inbox.OperatorStore
-	turns *turns
+	limit *readLimit
 	// What everybody sees, on each page and in each scrape, is read for all together. Nobody may change it.
 	bots  *coalesced[[]inbox.BotStatus]
 	queue *coalesced[inbox.QueueStats]
@@ -98,7 +99,7 @@ type newestConversations struct {
 }
 
 func newFairStore(store inbox.OperatorStore) fairStore {
-	f := fairStore{OperatorStore: store, turns: &turns{lines: map[turn]*line{}}}
+	f := fairStore{OperatorStore: store, limit: &readLimit{queues: map[readQueueKey]*readQueue{}}}
 	f.bots = coalesce(func(ctx context.Context) ([]inbox.BotStatus, error) { return store.Bots(ctx) })
 	f.queue = coalesce(func(ctx context.Context) (inbox.QueueStats, error) { return store.Queue(ctx) })
 	f.lists = map[inbox.ConversationFilter]*coalesced[newestConversations]{}
@@ -112,52 +113,56 @@ func newFairStore(store inbox.OperatorStore) fairStore {
 	return f
 }
 
-func (f fairStore) Conversations(ctx context.Context, filter inbox.ConversationFilter) ([]inbox.Conversation, int64, error) {
+func (f fairStore) Conversations(
+	ctx context.Context, filter inbox.ConversationFilter,
+) ([]inbox.Conversation, int64, error) {
 	if newest, ok := f.lists[filter]; ok {
 		n, err := newest.get(ctx)
 		return n.items, n.next, err
 	}
-	leave, err := f.turns.take(ctx, filter.Query != "")
+	release, err := f.limit.acquire(ctx, filter.Query != "")
 	if err != nil {
 		return nil, 0, err
 	}
-	defer leave()
+	defer release()
 	return f.OperatorStore.Conversations(ctx, filter)
 }
 
 func (f fairStore) Conversation(ctx context.Context, id int64) (inbox.Conversation, error) {
-	leave, err := f.turns.take(ctx, false)
+	release, err := f.limit.acquire(ctx, false)
 	if err != nil {
 		return inbox.Conversation{}, err
 	}
-	defer leave()
+	defer release()
 	return f.OperatorStore.Conversation(ctx, id)
 }
 
-func (f fairStore) Messages(ctx context.Context, conversationID int64, limit int, before int64) ([]inbox.Message, int64, error) {
-	leave, err := f.turns.take(ctx, false)
+func (f fairStore) Messages(
+	ctx context.Context, conversationID int64, limit int, before int64,
+) ([]inbox.Message, int64, error) {
+	release, err := f.limit.acquire(ctx, false)
 	if err != nil {
 		return nil, 0, err
 	}
-	defer leave()
+	defer release()
 	return f.OperatorStore.Messages(ctx, conversationID, limit, before)
 }
 
 func (f fairStore) Message(ctx context.Context, id int64) (inbox.Message, error) {
-	leave, err := f.turns.take(ctx, false)
+	release, err := f.limit.acquire(ctx, false)
 	if err != nil {
 		return inbox.Message{}, err
 	}
-	defer leave()
+	defer release()
 	return f.OperatorStore.Message(ctx, id)
 }
 
 func (f fairStore) Events(ctx context.Context, after int64, limit int) ([]inbox.Event, error) {
-	leave, err := f.turns.take(ctx, false)
+	release, err := f.limit.acquire(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	defer leave()
+	defer release()
 	return f.OperatorStore.Events(ctx, after, limit)
 }
 

@@ -17,7 +17,7 @@ import (
 type write struct {
 	method string // of the store
 	what   string
-	shows  bool // in the answer of a kept route
+	shows  bool // in the response of a cached route
 	do     func() error
 }
 
@@ -27,16 +27,16 @@ var readers = []string{
 	"SignInOperator", "Operator", "Operators", "TokenByHash", "FindSession", "Sessions", "Revocations", "Grants", "PollLock",
 }
 
-// TestAKeptAnswerShowsEveryWrite makes one write of every kind, and asks each kept route before and after it, with and
-// without what is kept: there is no difference. A new method of a store, or a new kept route, has to be told of here.
-func TestAKeptAnswerShowsEveryWrite(t *testing.T) {
+// TestACachedResponseShowsEveryWrite makes one write of every kind, and asks each cached route before and after it, with
+// and without the cache: there is no difference. A new method of a store, or a new cached route, has to be told of here.
+func TestACachedResponseShowsEveryWrite(t *testing.T) {
 	onBoth(t, func(t *testing.T, database string) {
 		r := newRigOn(t, openStore(t, database))
 		ctx := t.Context()
 		r.customer(7, "Ann Hello", "hello")
 		r.customer(8, "Ben", "hello, too")
 		id := r.conversation(7).ID
-		addresses := r.keptAddresses(id)
+		addresses := r.cachedAddresses(id)
 
 		writes := r.everyWrite(ctx, id)
 		done := map[string]bool{}
@@ -58,15 +58,15 @@ func TestAKeptAnswerShowsEveryWrite(t *testing.T) {
 				after[address] = r.read(address)
 			}
 			for _, address := range addresses {
-				r.web.Forget()
+				r.web.ClearCache()
 				anew := r.read(address)
 				changed = changed || anew != before[address]
 				if after[address] != anew {
-					t.Errorf("%s: %s is answered from memory\n%s\nand is\n%s", w.what, address, after[address], anew)
+					t.Errorf("%s: %s is from memory\n%s\nand is\n%s", w.what, address, after[address], anew)
 				}
 			}
 			if changed != w.shows {
-				t.Errorf("%s: an answer has changed: %v, want %v", w.what, changed, w.shows)
+				t.Errorf("%s: a response has changed: %v, want %v", w.what, changed, w.shows)
 			}
 		}
 		for _, store := range []reflect.Type{reflect.TypeFor[inbox.OperatorStore](), reflect.TypeFor[inbox.BotStore]()} {
@@ -80,7 +80,7 @@ func TestAKeptAnswerShowsEveryWrite(t *testing.T) {
 }
 
 // What waits until a moment does not wait any more after it, and no write says so.
-func TestAKeptAnswerShowsThatAPauseIsOver(t *testing.T) {
+func TestACachedResponseShowsThatAPauseIsOver(t *testing.T) {
 	onBoth(t, func(t *testing.T, database string) {
 		r := newRigOn(t, openStore(t, database))
 		r.customer(7, "Ann", "hello")
@@ -88,7 +88,7 @@ func TestAKeptAnswerShowsThatAPauseIsOver(t *testing.T) {
 		r.answer(id, "an answer")
 		until := time.Now().Add(time.Second)
 		r.pause(until)
-		addresses := r.keptAddresses(id)
+		addresses := r.cachedAddresses(id)
 		waited := 0
 		for _, address := range addresses {
 			waited += strings.Count(r.read(address), `"reason":"paused"`)
@@ -105,19 +105,19 @@ func TestAKeptAnswerShowsThatAPauseIsOver(t *testing.T) {
 	})
 }
 
-// A route is kept if its column says so, and no other one.
-func TestTheColumnSaysWhatIsKept(t *testing.T) {
+// A route is cached if its column says so, and no other one.
+func TestTheColumnSaysWhatIsCached(t *testing.T) {
 	r := newRig(t)
 	r.customer(7, "Ann", "hello")
 	id := r.conversation(7).ID
-	for _, address := range r.keptAddresses(id) {
-		r.web.Forget()
+	for _, address := range r.cachedAddresses(id) {
+		r.web.ClearCache()
 		r.read(address)
-		if n := r.web.Forget(); n != 1 {
-			t.Errorf("%s: %d answers are kept, want 1", address, n)
+		if n := r.web.ClearCache(); n != 1 {
+			t.Errorf("%s: %d responses are cached, want 1", address, n)
 		}
 	}
-	_, fresh := r.web.Kept()
+	_, fresh := r.web.Cached()
 	alice := r.signIn("alice")
 	for _, name := range fresh {
 		method, path, _ := strings.Cut(name, " ")
@@ -125,36 +125,36 @@ func TestTheColumnSaysWhatIsKept(t *testing.T) {
 			path = strings.NewReplacer("{id:[0-9]+}", fmt.Sprint(id), "{secret}", "none", "{file}", "app.css").Replace(path)
 			r.call(alice, method, path, nil)
 		}
-		if n := r.web.Forget(); n != 0 {
-			t.Errorf("%s: %d answers are kept", name, n)
+		if n := r.web.ClearCache(); n != 0 {
+			t.Errorf("%s: %d responses are cached", name, n)
 		}
 	}
 }
 
-// keptAddresses are addresses of all kept routes, with each kind of question.
-func (r *rig) keptAddresses(conversation int64) []string {
+// cachedAddresses are addresses of all cached routes, with each kind of query.
+func (r *rig) cachedAddresses(conversation int64) []string {
 	r.t.Helper()
-	questions := map[string][]string{
+	queries := map[string][]string{
 		"GET /api/v1/conversations":                      {"", "?status=open", "?status=closed", "?q=hello", "?q=ann", "?limit=1"},
 		"GET /api/v1/conversations/{id:[0-9]+}":          {""},
 		"GET /api/v1/conversations/{id:[0-9]+}/messages": {"", "?limit=1"},
 	}
 	var addresses []string
-	kept, _ := r.web.Kept()
-	for _, name := range kept {
+	cached, _ := r.web.Cached()
+	for _, name := range cached {
 		method, path, _ := strings.Cut(name, " ")
 		if method != http.MethodGet {
-			r.t.Errorf("%s changes something, so it must not be kept", name)
+			r.t.Errorf("%s changes something, so it must not be cached", name)
 		}
-		if questions[name] == nil {
-			r.t.Errorf("%s is kept: tell here what it can be asked", name)
+		if queries[name] == nil {
+			r.t.Errorf("%s is cached: tell here what it can be asked", name)
 		}
-		for _, q := range questions[name] {
+		for _, q := range queries[name] {
 			addresses = append(addresses, strings.ReplaceAll(path, "{id:[0-9]+}", fmt.Sprint(conversation))+q)
 		}
 	}
 	if addresses == nil {
-		r.t.Fatal("no route is kept")
+		r.t.Fatal("no route is cached")
 	}
 	return addresses
 }
