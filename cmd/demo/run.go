@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	simulatorStart = 15 * time.Second
-	pageStart      = 60 * time.Second // a first start on a slow machine makes the database
-	killAfter      = 2 * time.Second  // from the second request to stop on
+	simulatorStartTimeout = 15 * time.Second
+	pageStartTimeout      = 60 * time.Second // a first start on a slow machine makes the database
+	killAfter             = 2 * time.Second  // from the second request to stop on
 )
 
 // demo is a run.
@@ -119,7 +119,7 @@ func (d *demo) startSimulator() (stopped bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	timeout := time.NewTimer(simulatorStart)
+	timeout := time.NewTimer(simulatorStartTimeout)
 	defer timeout.Stop()
 	select {
 	case line := <-ready:
@@ -133,7 +133,7 @@ func (d *demo) startSimulator() (stopped bool, err error) {
 	case <-d.signals:
 		return true, d.stop("")
 	case <-timeout.C:
-		return false, fmt.Errorf("the simulator was not ready in %v", simulatorStart)
+		return false, fmt.Errorf("the simulator was not ready in %v", simulatorStartTimeout)
 	}
 	if !strings.Contains(d.simURL, ":8081/") {
 		fmt.Fprintf(d.out, "Port 8081 is taken: the simulator is on %s.\n", d.simURL)
@@ -155,7 +155,7 @@ func (d *demo) initEnded() error {
 // waitForPage asks /readyz until it answers 200: then the database is there for the sign-in.
 func (d *demo) waitForPage() (stopped bool, err error) {
 	client := http.Client{Timeout: time.Second, Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}
-	deadline, tick := time.NewTimer(pageStart), time.NewTicker(50*time.Millisecond)
+	deadline, tick := time.NewTimer(pageStartTimeout), time.NewTicker(50*time.Millisecond)
 	defer deadline.Stop()
 	defer tick.Stop()
 	last := "no answer"
@@ -167,7 +167,7 @@ func (d *demo) waitForPage() (stopped bool, err error) {
 		case <-d.ended():
 			return true, d.watch()
 		case <-deadline.C:
-			return false, errors.Join(fmt.Errorf("the page was not ready in %v (%s)", pageStart, last), d.stop(""))
+			return false, errors.Join(fmt.Errorf("the page was not ready in %v (%s)", pageStartTimeout, last), d.stop(""))
 		}
 		resp, err := client.Get(readyURL(d.env))
 		if err != nil {

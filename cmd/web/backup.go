@@ -15,9 +15,9 @@ import (
 	"tandem/internal/store"
 )
 
-// whole is for what must not leave half a file behind: its context ends with a signal, and a reader of our output
+// untilSignal is for what must not leave half a file behind: its context ends with a signal, and a reader of our output
 // that has gone is an error of the write.
-func whole(ctx context.Context) (context.Context, context.CancelFunc) {
+func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
 }
 
@@ -29,7 +29,7 @@ func backupCommand(ctx context.Context, args, environ []string, stdout, stderr i
 	if err != nil {
 		return err
 	}
-	ctx, stop := whole(ctx)
+	ctx, stop := untilSignal(ctx)
 	defer stop()
 	if len(args) == 1 {
 		if err := store.Backup(ctx, url, args[0]); err != nil {
@@ -67,7 +67,7 @@ func restoreCommand(ctx context.Context, args, environ []string, stdin io.Reader
 	case isTerminal(stdin):
 		return usage("a backup is no text that one types: web restore < FILE")
 	}
-	ctx, stop := whole(ctx)
+	ctx, stop := untilSignal(ctx)
 	defer stop()
 	kept, err := store.Restore(ctx, url, from)
 	if err != nil {

@@ -69,9 +69,9 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 		log.Error("web cannot run as configured", "error", err)
 		return silent(exitcode.Config)
 	}
-	files := door.Files()
-	if files < leastFiles {
-		log.Error("web cannot run as configured: too few files may be open", "limit", files, "needed", leastFiles, "next", door.MoreFiles)
+	files := door.MaxFiles()
+	if files < minFiles {
+		log.Error("web cannot run as configured: too few files may be open", "limit", files, "needed", minFiles, "next", door.RaiseFileLimit)
 		return silent(exitcode.Config)
 	}
 	listener, err := net.Listen("tcp", settings.addr)
@@ -82,18 +82,18 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	db := openDatabase(settings, log)
 	defer db.Close()
 	inbox := web.New(web.Config{Store: db, Log: log, BaseURL: settings.base, RunDir: settings.runDir, Parent: os.Getppid(),
-		MaxStreams: mostStreams(files)})
+		MaxStreams: maxStreams(files)})
 
 	// The interrupts run in this order, one after the other: requests get their answers before the database goes.
 	var g run.Group
 	g.Add(run.ContextHandler(ctx))
-	g.Add(serveInbox(inbox, listener, files, settings.drain, log))
+	g.Add(serveInbox(inbox, listener, files, settings.drainFor, log))
 	g.Add(until(func(ctx context.Context) { ops.Serve(ctx, settings.opsAddr, inbox.OpsHandler(), log) }))
 	g.Add(until(inbox.Janitor))
-	g.Add(until(giveBack))
+	g.Add(until(returnMemory))
 	g.Add(until(inbox.Run))
-	g.Add(until(func(ctx context.Context) { db.tell(ctx, settings.notify, listener.Addr().String()) }))
-	g.Add(until(db.keep))
+	g.Add(until(func(ctx context.Context) { db.report(ctx, settings.notify, listener.Addr().String()) }))
+	g.Add(until(db.run))
 
 	settings.notify.Send("READY=1", sdnotify.Status("listens on "+listener.Addr().String()))
 	defer context.AfterFunc(ctx, func() { settings.notify.Send("STOPPING=1") })()

@@ -22,7 +22,7 @@ import (
 // settings of web, from the environment.
 type settings struct {
 	addr, opsAddr string
-	drain         time.Duration // between the request to stop and the stop
+	drainFor      time.Duration // between the request to stop and the stop
 	base          *url.URL      // nil when it is not set
 	database      string
 	databaseErr   error  // why database could not be read; it never ends web
@@ -35,11 +35,11 @@ func readSettings(environ []string, stderr io.Writer) (settings, *slog.Logger, e
 	env := config.New(environ)
 	format := logging.Read(env)
 	s := settings{
-		addr:    env.Address("WEB_ADDR", ":8080", false),
-		opsAddr: env.Address("WEB_OPS_ADDR", ":9090", true),
-		drain:   env.Duration("WEB_DRAIN", 0, 0, time.Hour),
-		base:    readBase(env),
-		notify:  sdnotify.New(func(name string) string { return env.String(name, "") }),
+		addr:     env.Address("WEB_ADDR", ":8080", false),
+		opsAddr:  env.Address("WEB_OPS_ADDR", ":9090", true),
+		drainFor: env.Duration("WEB_DRAIN", 0, 0, time.Hour),
+		base:     readBase(env),
+		notify:   sdnotify.New(func(name string) string { return env.String(name, "") }),
 	}
 	// Apart, because a database that is configured wrongly is said on the page and never ends web.
 	database := config.New(environ)
@@ -81,8 +81,8 @@ func (s settings) links() *url.URL {
 	return &url.URL{Scheme: "http", Host: net.JoinHostPort("localhost", port)}
 }
 
-// databaseRetry is the pause before a database is tried again that refused the user, the password or the like.
-const databaseRetry = 10 * time.Second
+// databaseRetryAfter is the pause before a database is tried again that refused the user, the password or the like.
+const databaseRetryAfter = 10 * time.Second
 
 // database is the store, and what is wrong with its setting.
 type database struct {
@@ -98,8 +98,8 @@ func openDatabase(s settings, log *slog.Logger) *database {
 	return &database{store.Open(s.database, log), nil, log}
 }
 
-// keep runs the store until ctx ends. A database that is configured wrongly may be mended on its side.
-func (d *database) keep(ctx context.Context) {
+// run runs the store until ctx ends. A database that is configured wrongly may be mended on its side.
+func (d *database) run(ctx context.Context) {
 	if d.wrong != nil {
 		d.log.Error("database cannot be used; web stays up without it", "reason", d.wrong)
 		<-ctx.Done()
@@ -107,17 +107,17 @@ func (d *database) keep(ctx context.Context) {
 	}
 	for ctx.Err() == nil {
 		if err := d.Run(ctx); err != nil {
-			d.log.Debug("no database; web stays up without it", "error", err, "next", databaseRetry)
+			d.log.Debug("no database; web stays up without it", "error", err, "next", databaseRetryAfter)
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(databaseRetry):
+		case <-time.After(databaseRetryAfter):
 		}
 	}
 }
 
-// tell keeps whoever started web told how it is, for `init status`, until ctx ends.
-func (d *database) tell(ctx context.Context, to *sdnotify.Sender, addr string) {
+// report tells whoever started web how it is, for `init status`, until ctx ends.
+func (d *database) report(ctx context.Context, to *sdnotify.Sender, addr string) {
 	for said := ""; ; {
 		changed, ready := d.Watch()
 		status := "listens on " + addr

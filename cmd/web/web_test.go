@@ -421,7 +421,7 @@ func TestARefusedDatabaseIsTriedAgain(t *testing.T) {
 	if _, err := admin.Exec(ctx, fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", pgx.Identifier{u.User.Username()}.Sanitize(), right+"-not-the-password")); err != nil {
 		t.Fatal(err)
 	}
-	proctest.Eventually(t, databaseRetry+soon, "web has the database", func() bool {
+	proctest.Eventually(t, databaseRetryAfter+soon, "web has the database", func() bool {
 		code, _ := get(t, "http://"+p.addr+"/readyz")
 		return code == 200
 	})

@@ -13,6 +13,7 @@ package door
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -29,60 +30,59 @@ import (
 
 // Limits of a port.
 type Limits struct {
-	Conns  int    // connections in all
-	Memory int64  // of requests under way: headers and bodies, in bytes; 0 is the usual
-	Next   string // what to do about too few connections, for the log
+	MaxConns  int
+	MaxMemory int64  // of requests under way: headers and bodies, in bytes; 0 is the usual
+	Advice    string // what to do about too few connections, for the log
 }
 
 const (
-	// memory is the usual limit. An everyday request costs some 3 kB.
-	memory = 4 << 20
-	// lineCost is what a line of a header costs beside its bytes: a place in a map, two strings, a slice.
-	lineCost = 160
-	// mostLines is how many lines a header may have.
-	mostLines = 250
-	// rate is how many bytes are worth a second of waiting for them.
-	rate = 16 << 10
-	// patience is how long a connection may be still before it gives way to one that comes while there are places left.
-	patience = time.Second
-	// arrival is how long a new one has in any case until its request counts as not coming.
-	arrival = 20 * time.Millisecond
-	// servedFor : one that has had an answer counts as still for a quarter of the time.
-	servedFor = 4
-	// writeBuffer is how many bytes the kernel keeps for a client that takes nothing. By itself it keeps up to 4 MB, which
+	// usualMaxMemory is in bytes. An everyday request costs some 3 kB.
+	usualMaxMemory = 4 << 20
+	// bytesPerHeaderLine is what a line of a header costs beside its bytes: a place in a map, two strings, a slice.
+	bytesPerHeaderLine = 160
+	maxHeaderLines     = 250
+	// bytesPerSecond is how many bytes are worth a second of waiting for them.
+	bytesPerSecond = 16 << 10
+	// maxStill is how long a connection may be still before it gives way to one that comes while there are places left.
+	maxStill = time.Second
+	// arrivalGrace is how long a new connection has in any case until its request counts as not coming.
+	arrivalGrace = 20 * time.Millisecond
+	// idleDivisor : of the time between two requests a quarter counts as still.
+	idleDivisor = 4
+	// writeBufferBytes is how much the kernel keeps for a client that takes nothing. By itself it keeps up to 4 MB, which
 	// is memory, and as much work for nothing.
-	writeBuffer = 128 << 10
-	// sayEvery bounds the log.
-	sayEvery = time.Minute
+	writeBufferBytes = 128 << 10
+	// warnEvery is the least time between two warnings of the same kind.
+	warnEvery = time.Minute
+	// fewerFor is for how long there are fewer places after the kernel had no more.
+	fewerFor = time.Minute
 )
 
 // Door is a listener that keeps the limits, together with the server that it is given to; see Serve.
 type Door struct {
 	net.Listener
-	most  Limits
-	log   *slog.Logger
-	done  chan struct{}
-	freed chan struct{} // somebody has left or become still
+	limits Limits
+	log    *slog.Logger
+	done   chan struct{}
+	freed  chan struct{} // somebody has left or become still
 
-	mu       sync.Mutex
-	conns    []*conn // a list, since all are looked at whenever one must give way
-	clients  map[netip.Prefix]*client
-	memory   int64 // what all of them cost
-	fewer    int   // connections that there may be until fewerEnd, because the kernel had no more
-	fewerEnd time.Time
-	gave     int // connections that gave way and were not told of yet
-	said     map[string]time.Time
-	closing  bool
-	looks    int // at all connections
+	mu         sync.Mutex
+	conns      []*conn // a list, since all are looked at whenever one must give way
+	clients    map[netip.Prefix]*client
+	memory     int64 // bytes that the requests of all cost
+	fewerConns int   // connections that there may be until fewerUntil, because the kernel had no more
+	fewerUntil time.Time
+	gaveWay    int                  // connections that gave way since the last warning
+	warnedAt   map[string]time.Time // by message
+	closing    bool
+	looks      int // at all connections
 }
 
 // New is a door before l. It needs Serve.
-func New(l net.Listener, most Limits, log *slog.Logger) *Door {
-	if most.Memory == 0 {
-		most.Memory = memory
-	}
-	return &Door{Listener: l, most: most, log: log, done: make(chan struct{}), freed: make(chan struct{}, 1),
-		clients: map[netip.Prefix]*client{}, said: map[string]time.Time{}}
+func New(l net.Listener, limits Limits, log *slog.Logger) *Door {
+	limits.MaxMemory = cmp.Or(limits.MaxMemory, usualMaxMemory)
+	return &Door{Listener: l, limits: limits, log: log, done: make(chan struct{}), freed: make(chan struct{}, 1),
+		clients: map[netip.Prefix]*client{}, warnedAt: map[string]time.Time{}}
 }
 
 type connKey struct{}
@@ -90,10 +90,12 @@ type connKey struct{}
 // Serve serves s at this door until s is shut down. It makes itself a part of the server's handler and hooks.
 func (d *Door) Serve(s *http.Server) error {
 	s.Handler = d.watch(s.Handler)
-	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
+	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(ctx, connKey{}, c)
+	}
 	s.ConnState = func(c net.Conn, state http.ConnState) {
 		if state == http.StateIdle {
-			c.(*conn).rest()
+			c.(*conn).becomeIdle()
 		}
 	}
 	return s.Serve(d)
@@ -102,8 +104,8 @@ func (d *Door) Serve(s *http.Server) error {
 func (d *Door) watch(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := r.Context().Value(connKey{}).(*conn)
-		c.turn(working)
-		defer c.turn(leaving)
+		c.setPhase(working)
+		defer c.setPhase(flushing)
 		if r.Body != nil && r.Body != http.NoBody {
 			r = r.WithContext(r.Context())
 			r.Body = body{r.Body, c}
@@ -119,8 +121,8 @@ func (d *Door) Open() int {
 	return len(d.conns)
 }
 
-// CloseUnasked closes those on which nothing was asked yet. A browser opens some in advance, and a Shutdown of the server
-// would wait five seconds for each.
+// CloseUnasked closes those on which nothing was asked yet. A browser opens some in advance, and a Shutdown of the
+// server would wait five seconds for each.
 func (d *Door) CloseUnasked() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -145,34 +147,35 @@ func (d *Door) Close() error {
 // Accept waits for the next connection, and for a place for it.
 func (d *Door) Accept() (net.Conn, error) {
 	for {
-		d.room()
+		d.waitForPlace()
 		c, err := d.Listener.Accept()
 		if err == nil {
 			return d.enter(c), nil
 		}
-		if !outOf(err) {
+		if !isOutOfFiles(err) {
 			return nil, err
 		}
-		d.none(err)
+		d.outOfFiles(err)
 	}
 }
 
-// room waits until there is a place. A place is made from any connection that is still.
-func (d *Door) room() {
+// waitForPlace waits until there is a place. A place is made from any connection that is still.
+func (d *Door) waitForPlace() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(d.conns) >= d.places() && !d.closing {
-		// Who has been still for long first: many strangers with one connection each must not have a proxy's taken, which come and go.
-		if d.giveWay(nil, patience) || d.giveWay(nil, patience/10) || d.giveWay(nil, arrival) {
+		// Who has been still for long goes first. A proxy's connections come and go: many strangers with one each must
+		// not take those.
+		if d.giveWay(nil, maxStill) || d.giveWay(nil, maxStill/10) || d.giveWay(nil, arrivalGrace) {
 			continue
 		}
-		if d.stillest(nil, 0) == nil {
-			d.say("all connections are at work; the next one waits", "limit", d.places(), "next", d.most.Next)
+		if d.longestStill(nil, 0) == nil {
+			d.warn("all connections are at work; the next one waits", "limit", d.places(), "next", d.limits.Advice)
 		}
 		d.mu.Unlock()
 		select {
 		case <-d.freed:
-		case <-time.After(arrival):
+		case <-time.After(arrivalGrace):
 		case <-d.done:
 		}
 		d.mu.Lock()
@@ -181,18 +184,18 @@ func (d *Door) room() {
 
 // places is how many connections there may be now.
 func (d *Door) places() int {
-	if d.fewer > 0 && time.Now().Before(d.fewerEnd) {
-		return min(d.fewer, d.most.Conns)
+	if d.fewerConns > 0 && time.Now().Before(d.fewerUntil) {
+		return min(d.fewerConns, d.limits.MaxConns)
 	}
-	return d.most.Conns
+	return d.limits.MaxConns
 }
 
-// enter takes a connection in. The last places are made free ahead, from those that have been still for some time, so that a
+// enter takes a connection in. The last places are made free ahead, from those that have been still for some time. So a
 // crowd that comes at once need not take one from a client that thinks.
 func (d *Door) enter(raw net.Conn) *conn {
-	c := &conn{Conn: raw, door: d, since: time.Now()}
+	c := &conn{Conn: raw, door: d, phaseSince: time.Now()}
 	if socket, ok := raw.(interface{ SetWriteBuffer(bytes int) error }); ok {
-		_ = socket.SetWriteBuffer(writeBuffer)
+		_ = socket.SetWriteBuffer(writeBufferBytes)
 	}
 	from := network(raw.RemoteAddr())
 	d.mu.Lock()
@@ -205,29 +208,29 @@ func (d *Door) enter(raw net.Conn) *conn {
 	c.at = len(d.conns)
 	d.conns = append(d.conns, c)
 	if most := d.places(); len(d.conns) > most-most/16 {
-		d.giveWay(c, patience)
+		d.giveWay(c, maxStill)
 	}
 	return c
 }
 
-// none makes room where the kernel has no descriptor or no memory for another connection: places kept for others are in
-// use, or the machine itself is out of them.
-func (d *Door) none(err error) {
+// outOfFiles makes room where the kernel has no descriptor or no memory for another connection: places kept for others
+// are in use, or the machine itself is out of them.
+func (d *Door) outOfFiles(err error) {
 	d.mu.Lock()
-	d.fewer, d.fewerEnd = max(len(d.conns)-8, 1), time.Now().Add(sayEvery)
-	for len(d.conns) > d.fewer && d.giveWay(nil, 0) {
+	d.fewerConns, d.fewerUntil = max(len(d.conns)-8, 1), time.Now().Add(fewerFor)
+	for len(d.conns) > d.fewerConns && d.giveWay(nil, 0) {
 	}
-	d.say("the system has no more room for connections; those that have been still the longest give way",
-		"error", err, "connections", len(d.conns), "next", MoreFiles)
+	d.warn("the system has no more room for connections; those that have been still the longest give way",
+		"error", err, "connections", len(d.conns), "next", RaiseFileLimit)
 	d.mu.Unlock()
 	select {
-	case <-time.After(20 * time.Millisecond):
+	case <-time.After(arrivalGrace):
 	case <-d.done:
 	}
 }
 
-// outOf says whether accept(2) failed for want of descriptors or memory.
-func outOf(err error) bool {
+// isOutOfFiles says whether accept(2) failed for want of descriptors or memory.
+func isOutOfFiles(err error) bool {
 	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
 		if errors.Is(err, errno) {
 			return true
@@ -237,66 +240,69 @@ func outOf(err error) bool {
 }
 
 // giveWay closes the connection that has been still the longest of the address that has most of those, if there is one
-// that has been so for at least that long. A new one is not asked.
-func (d *Door) giveWay(fresh *conn, least time.Duration) bool {
-	victim := d.stillest(fresh, least)
-	for victim != nil && victim.late() {
-		victim.spared = time.Now() // it is we who are late
-		victim = d.stillest(fresh, least)
+// that has been so for at least minStill. A new one is not asked.
+func (d *Door) giveWay(fresh *conn, minStill time.Duration) bool {
+	victim := d.longestStill(fresh, minStill)
+	for victim != nil && victim.serverIsLate() {
+		victim.sparedAt = time.Now()
+		victim = d.longestStill(fresh, minStill)
 	}
 	if victim == nil {
 		return false
 	}
 	d.end(victim)
-	d.say("connections are near their limit; those that have been still the longest give way", "limit", d.places(), "next", d.most.Next)
+	d.warn("connections are near their limit; those that have been still the longest give way",
+		"limit", d.places(), "next", d.limits.Advice)
 	return true
 }
 
-// stillest is the connection that giveWay closes, unless its client has just written.
-func (d *Door) stillest(fresh *conn, least time.Duration) (victim *conn) {
+// longestStill is the connection that giveWay closes, unless it is the server that is late.
+func (d *Door) longestStill(fresh *conn, minStill time.Duration) (victim *conn) {
 	now := time.Now()
 	d.looks++
 	for _, c := range d.conns {
-		still := c.still(now)
-		if c == fresh || still < max(0, least) || now.Sub(c.spared) <= arrival {
+		still := c.stillFor(now)
+		if c == fresh || still < max(0, minStill) || now.Sub(c.sparedAt) <= arrivalGrace {
 			continue
 		}
 		f := c.from
-		if f.look != d.looks {
-			f.look, f.still, f.longest, f.first = d.looks, 0, -1, nil
+		if f.lookedAtIn != d.looks {
+			f.lookedAtIn, f.stillConns, f.longestStill, f.stillest = d.looks, 0, -1, nil
 		}
-		f.still++
-		if still > f.longest {
-			f.longest, f.first = still, c
+		f.stillConns++
+		if still > f.longestStill {
+			f.longestStill, f.stillest = still, c
 		}
 	}
 	for _, from := range d.clients {
-		if from.look != d.looks {
+		if from.lookedAtIn != d.looks {
 			continue
 		}
-		if victim == nil || from.still > victim.from.still || from.still == victim.from.still && from.longest > victim.from.longest {
-			victim = from.first
+		if victim == nil || from.stillConns > victim.from.stillConns ||
+			from.stillConns == victim.from.stillConns && from.longestStill > victim.from.longestStill {
+			victim = from.stillest
 		}
 	}
 	return victim
 }
 
-// relieve closes connections until what requests cost is within its limit: of the address that costs most, the one that
-// has been still the longest for what it costs. One that costs no more than its share is left alone: all can have
+// freeMemory closes connections until what requests cost is within its limit: of the address that costs most, the one
+// that has been still the longest for what it costs. One that costs no more than its share is left alone: all can have
 // that. c has just become more expensive, and goes when the others that are above it are at work.
-func (d *Door) relieve(c *conn) {
-	share := d.most.Memory / int64(d.most.Conns)
-	for d.memory > d.most.Memory {
+func (d *Door) freeMemory(c *conn) {
+	share := d.limits.MaxMemory / int64(d.limits.MaxConns)
+	for d.memory > d.limits.MaxMemory {
 		now := time.Now()
 		var victim *conn
-		var most float64
+		var maxWeight float64
 		for _, o := range d.conns {
-			still := o.still(now)
+			still := o.stillFor(now)
 			if still < 0 || o.cost <= share || victim != nil && o.from.cost < victim.from.cost {
 				continue
 			}
-			if weight := still.Seconds() * float64(o.cost); victim == nil || o.from.cost > victim.from.cost || weight > most {
-				victim, most = o, weight
+			weight := still.Seconds() * float64(o.cost)
+			if victim == nil || o.from.cost > victim.from.cost || weight > maxWeight {
+				victim, maxWeight = o, weight
 			}
 		}
 		if victim == nil {
@@ -306,13 +312,14 @@ func (d *Door) relieve(c *conn) {
 			return
 		}
 		d.end(victim)
-		d.say("requests under way take too much memory; those that have been still the longest are closed", "limit_bytes", d.most.Memory)
+		d.warn("requests under way take too much memory; those that have been still the longest are closed",
+			"limit_bytes", d.limits.MaxMemory)
 	}
 }
 
 // end closes a connection at once. What it costs is free from now on: who serves it gets an error from its next call.
 func (d *Door) end(c *conn) {
-	d.gave++
+	d.gaveWay++
 	d.forget(c)
 	_ = c.Conn.Close()
 }
@@ -341,17 +348,17 @@ func (d *Door) wake() {
 	}
 }
 
-// say logs a warning unless it was just said.
-func (d *Door) say(message string, facts ...any) {
-	if last, ok := d.said[message]; ok && time.Since(last) < sayEvery {
+// warn logs a warning unless the same was just logged.
+func (d *Door) warn(message string, facts ...any) {
+	if last, ok := d.warnedAt[message]; ok && time.Since(last) < warnEvery {
 		return
 	}
-	d.said[message] = time.Now()
-	d.log.Warn(message, append(facts, "gave_way", d.gave)...)
-	d.gave = 0
+	d.warnedAt[message] = time.Now()
+	d.log.Warn(message, append(facts, "gave_way", d.gaveWay)...)
+	d.gaveWay = 0
 }
 
-// network is the address of a client as far as it counts as one: of IPv6 the half that a provider gives to one customer.
+// network is the address of a client as far as it counts as one: of IPv6 the half that a provider gives to a customer.
 func network(a net.Addr) netip.Prefix {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
@@ -372,21 +379,21 @@ type client struct {
 	conns   int
 	cost    int64 // of all its requests
 
-	// What the last look at all connections found.
-	look    int           // which one that was
-	still   int           // how many are still
-	longest time.Duration // for how long at most
-	first   *conn         // which one
+	// What a look at all connections found.
+	lookedAtIn   int // which look that was, by door.looks
+	stillConns   int
+	longestStill time.Duration
+	stillest     *conn // the one that has been still for longestStill
 }
 
 // phase is where a connection is between two requests.
 type phase int
 
 const (
-	asking  phase = iota // a request is not whole yet, or none was begun on a new connection
-	working              // a handler has it
-	leaving              // the handler is through; the rest of the answer is on its way
-	resting              // between two requests
+	asking   phase = iota // a request is not whole yet, or none was begun on a new connection
+	working               // a handler has it
+	flushing              // the handler is through; the rest of the answer is on its way
+	idle                  // between two requests
 )
 
 // conn is one connection. Its fields are the door's to guard.
@@ -394,38 +401,39 @@ type conn struct {
 	net.Conn
 	door *Door
 	from *client
-	at   int // in door.conns
+	at   int // its index in door.conns
 
-	phase   phase
-	since   time.Time     // when that began
-	waits   int           // calls that wait for the client, in a handler
-	writes  int           // those of them that write
-	blocked time.Time     // since when
-	debt    time.Duration // how long the handler has waited for the client, less what the bytes that moved are worth
-	served  bool          // a request was answered
-	spared  time.Time     // when it was found that something had come that the server had not read
-	cost    int64         // memory of the request under way
-	lines   int           // of its header so far
-	ahead   int64         // what of the cost may belong to the next one
-	closed  bool
+	phase         phase
+	phaseSince    time.Time
+	waitingCalls  int // that wait for the client, in a handler
+	waitingWrites int // those of them that write
+	blockedSince  time.Time
+	waited        time.Duration // of the handler for the client, less what the bytes that moved are worth
+	served        bool          // a request was answered
+	sparedAt      time.Time     // when the server was found to be late
+	cost          int64         // bytes of memory of the request under way
+	headerLines   int           // of it so far
+	costAhead     int64         // what of the cost may belong to the next request
+	closed        bool
 }
 
-// still is for how long the connection has waited for its client, below zero when it does not.
-func (c *conn) still(now time.Time) time.Duration {
+// stillFor is for how long the connection has waited for its client, below zero when it does not.
+func (c *conn) stillFor(now time.Time) time.Duration {
 	switch {
-	case c.phase == resting:
-		return now.Sub(c.since) / servedFor
+	case c.phase == idle:
+		return now.Sub(c.phaseSince) / idleDivisor
 	case c.phase != working:
-		return now.Sub(c.since)
-	case c.waits > 0:
-		return c.debt + now.Sub(c.blocked)
+		return now.Sub(c.phaseSince)
+	case c.waitingCalls > 0:
+		return c.waited + now.Sub(c.blockedSince)
 	}
 	return -1
 }
 
-// late says whether it is the server that had no time, and not the client: what that sent is not read, or it has taken all that was
-// written. After an answer the server may also wait for the rest of a body, which takes no longer than patience where nobody is still.
-func (c *conn) late() bool {
+// serverIsLate says whether it is the server that had no time, and not the client: what the client sent is not read, or
+// it has taken all that was written. After an answer the server may also wait for the rest of a body. That takes no
+// longer than maxStill where nobody is still.
+func (c *conn) serverIsLate() bool {
 	s, ok := c.Conn.(syscall.Conn)
 	if !ok {
 		return false
@@ -434,7 +442,7 @@ func (c *conn) late() bool {
 	if err != nil {
 		return false
 	}
-	writes := c.phase == leaving || c.phase == working && c.writes > 0
+	writes := c.phase == flushing || c.phase == working && c.waitingWrites > 0
 	queue := uint(unix.TIOCINQ) // tcp(7)
 	if writes {
 		queue = unix.TIOCOUTQ
@@ -445,25 +453,25 @@ func (c *conn) late() bool {
 		return false
 	}
 	if writes {
-		return n == 0 && (c.phase == working || time.Since(c.since) < patience)
+		return n == 0 && (c.phase == working || time.Since(c.phaseSince) < maxStill)
 	}
 	return n > 0
 }
 
-func (c *conn) turn(p phase) {
+func (c *conn) setPhase(p phase) {
 	c.door.mu.Lock()
 	defer c.door.mu.Unlock()
-	c.phase, c.since, c.debt, c.waits, c.writes = p, time.Now(), 0, 0, 0
+	c.phase, c.phaseSince, c.waited, c.waitingCalls, c.waitingWrites = p, time.Now(), 0, 0, 0
 	c.door.wake()
 }
 
-// rest is after an answer. What was read ahead belongs to the next request.
-func (c *conn) rest() {
-	c.turn(resting)
+// becomeIdle is after an answer. What was read ahead belongs to the next request.
+func (c *conn) becomeIdle() {
+	c.setPhase(idle)
 	c.door.mu.Lock()
 	defer c.door.mu.Unlock()
-	c.served, c.lines = true, 0
-	c.door.charge(c, c.ahead-c.cost)
+	c.served, c.headerLines = true, 0
+	c.door.charge(c, c.costAhead-c.cost)
 }
 
 // Read counts what a header costs.
@@ -473,20 +481,21 @@ func (c *conn) Read(p []byte) (int, error) {
 		return n, err
 	}
 	lines := bytes.Count(p[:n], []byte{'\n'})
-	cost := int64(n + lineCost*lines)
+	cost := int64(n + bytesPerHeaderLine*lines)
 	if !c.came(p[:n], lines, cost) {
-		const words = "431 Request Header Fields Too Large"
+		const status = "431 Request Header Fields Too Large"
 		// There may be no room for it: of a client that takes none of the answers before.
-		_ = c.Conn.SetWriteDeadline(time.Now().Add(patience))
-		_, _ = c.Conn.Write([]byte("HTTP/1.1 " + words + "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" + words))
+		_ = c.Conn.SetWriteDeadline(time.Now().Add(maxStill))
+		_, _ = c.Conn.Write([]byte("HTTP/1.1 " + status + "\r\n" +
+			"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" + status))
 		_ = c.CloseWrite()
 		return 0, io.EOF
 	}
 	return n, err
 }
 
-// came counts what was read. It says whether the header still has no more lines than it may. Those of what follows it, which
-// is a body or the next requests, do not count.
+// came counts what was read. It says whether the header still has no more lines than it may. Lines of what follows the
+// header, which is a body or the next requests, do not count.
 func (c *conn) came(p []byte, lines int, cost int64) bool {
 	d := c.door
 	d.mu.Lock()
@@ -494,14 +503,14 @@ func (c *conn) came(p []byte, lines int, cost int64) bool {
 	end := endOfHeader(p)
 	switch {
 	case len(p) == 1: // the server looks for a byte in the background
-		c.ahead += cost
+		c.costAhead += cost
 	case end == len(p):
-		c.ahead = 0
+		c.costAhead = 0
 	default: // what comes after the header is its body, or the next request
-		c.ahead = cost
+		c.costAhead = cost
 	}
-	if c.phase == resting {
-		c.phase, c.since = asking, time.Now()
+	if c.phase == idle {
+		c.phase, c.phaseSince = asking, time.Now()
 	}
 	if c.phase != asking {
 		return true
@@ -510,7 +519,7 @@ func (c *conn) came(p []byte, lines int, cost int64) bool {
 	if end >= 0 {
 		lines = bytes.Count(p[:end], []byte{'\n'})
 	}
-	if c.lines += lines; c.lines > mostLines {
+	if c.headerLines += lines; c.headerLines > maxHeaderLines {
 		return false
 	}
 	if end >= 0 { // the handler is called as soon as there is a processor
@@ -541,14 +550,14 @@ func (d *Door) charge(c *conn, cost int64) {
 	c.from.cost += cost
 	d.memory += cost
 	if cost > 0 {
-		d.relieve(c)
+		d.freeMemory(c)
 	}
 }
 
-// Write notes how long the client takes to take it.
+// Write notes how long the client takes to read it.
 func (c *conn) Write(p []byte) (written int, err error) {
 	for {
-		piece := p[written:min(len(p), written+rate)]
+		piece := p[written:min(len(p), written+bytesPerSecond)]
 		c.wait(1)
 		n, err := c.Conn.Write(piece)
 		c.moved(n, 0, 1)
@@ -578,11 +587,11 @@ func (c *conn) CloseWrite() error {
 func (c *conn) wait(writes int) {
 	c.door.mu.Lock()
 	defer c.door.mu.Unlock()
-	if c.waits == 0 {
-		c.blocked = time.Now()
+	if c.waitingCalls == 0 {
+		c.blockedSince = time.Now()
 	}
-	c.waits++
-	c.writes += writes
+	c.waitingCalls++
+	c.waitingWrites += writes
 	c.door.wake()
 }
 
@@ -591,9 +600,9 @@ func (c *conn) moved(n int, cost int64, writes int) {
 	c.door.mu.Lock()
 	defer c.door.mu.Unlock()
 	now := time.Now()
-	c.debt = max(0, c.debt+now.Sub(c.blocked)-time.Duration(n)*time.Second/rate)
-	c.blocked = now
-	c.waits, c.writes = max(0, c.waits-1), max(0, c.writes-writes)
+	c.waited = max(0, c.waited+now.Sub(c.blockedSince)-time.Duration(n)*time.Second/bytesPerSecond)
+	c.blockedSince = now
+	c.waitingCalls, c.waitingWrites = max(0, c.waitingCalls-1), max(0, c.waitingWrites-writes)
 	c.door.charge(c, cost)
 }
 

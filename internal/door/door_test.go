@@ -148,13 +148,13 @@ func (r *rig) count(n int, what string, like func(c *conn) bool) {
 
 func accepted(*conn) bool        { return true }
 func atWork(c *conn) bool        { return c.phase == working }
-func isWaiting(c *conn) bool     { return c.phase == working && c.waits > 0 }
-func betweenTwo(c *conn) bool    { return c.phase == resting }
+func isWaiting(c *conn) bool     { return c.phase == working && c.waitingCalls > 0 }
+func betweenTwo(c *conn) bool    { return c.phase == idle }
 func halfAHeader(c *conn) bool   { return c.phase == asking && c.cost > 0 }
 func request(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n" }
 
 func TestTheLongestStillOfTheAddressWithMostGivesWay(t *testing.T) {
-	r := open(t, Limits{Conns: 16, Next: "do this"})
+	r := open(t, Limits{MaxConns: 16, Advice: "do this"})
 	var few, many []*peer
 	for range 5 {
 		few = append(few, r.dial(3, ""))
@@ -164,7 +164,7 @@ func TestTheLongestStillOfTheAddressWithMostGivesWay(t *testing.T) {
 		many = append(many, r.dial(2, ""))
 		r.count(6+i, "are there", accepted)
 	}
-	r.count(15, "have had the time to ask", func(c *conn) bool { return c.still(time.Now()) > arrival })
+	r.count(15, "have had the time to ask", func(c *conn) bool { return c.stillFor(time.Now()) > arrivalGrace })
 	r.dial(4, "").get("/")
 	many[0].gone()
 	for i, p := range many[1:] {
@@ -182,7 +182,7 @@ func TestTheLongestStillOfTheAddressWithMostGivesWay(t *testing.T) {
 
 // One address, as a reverse proxy is one, with more requests than there are places: each is answered.
 func TestNobodyAtWorkGivesWay(t *testing.T) {
-	r := open(t, Limits{Conns: 16})
+	r := open(t, Limits{MaxConns: 16})
 	var at []*peer
 	for range 16 {
 		at = append(at, r.dial(2, request("/work")))
@@ -199,7 +199,7 @@ func TestNobodyAtWorkGivesWay(t *testing.T) {
 
 // Who asks and is answered keeps a connection in the middle of a flood from the same address, also of such that send a byte now and then.
 func TestWhoIsServedStaysInAFlood(t *testing.T) {
-	r := open(t, Limits{Conns: 16})
+	r := open(t, Limits{MaxConns: 16})
 	good := r.dial(2, "")
 	good.get("/")
 	var slow []*peer
@@ -240,11 +240,11 @@ func TestWhatIsStillGivesWay(t *testing.T) {
 		{"an answer", request("/large"), isWaiting},
 		{"between two requests", request("/"), betweenTwo},
 		{"half a header", "GET / HTTP/1.1\r\nHost:", halfAHeader},
-		{"half of the next header", request("/") + "GET / HTTP/1.1\r\nHost:", func(c *conn) bool { return c.phase == resting && c.cost > 0 }},
+		{"half of the next header", request("/") + "GET / HTTP/1.1\r\nHost:", func(c *conn) bool { return c.phase == idle && c.cost > 0 }},
 		{"nothing", "", accepted},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := open(t, Limits{Conns: 16})
+			r := open(t, Limits{MaxConns: 16})
 			still := r.dial(2, c.text)
 			r.count(1, "are still", c.like)
 			var at []*peer
@@ -278,7 +278,7 @@ func TestTheMemoryOfRequests(t *testing.T) {
 		"header of the next": request("/") + "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n" + strings.Repeat("a:\r\n", 200) + "\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := open(t, Limits{Conns: 60, Memory: most})
+			r := open(t, Limits{MaxConns: 60, MaxMemory: most})
 			for i := range 50 {
 				r.dial(byte(2+i%5), text)
 			}
@@ -301,10 +301,10 @@ func TestTheMemoryOfRequests(t *testing.T) {
 }
 
 func TestAHeaderOfTooManyLines(t *testing.T) {
-	r := open(t, Limits{Conns: 16})
-	p := r.dial(2, "GET / HTTP/1.1\r\nHost: x\r\n"+strings.Repeat("a: b\r\n", mostLines-10)+"\r\n")
+	r := open(t, Limits{MaxConns: 16})
+	p := r.dial(2, "GET / HTTP/1.1\r\nHost: x\r\n"+strings.Repeat("a: b\r\n", maxHeaderLines-10)+"\r\n")
 	p.answer()
-	p = r.dial(2, "GET / HTTP/1.1\r\nHost: x\r\n"+strings.Repeat("a: b\r\n", mostLines+1)+"\r\n")
+	p = r.dial(2, "GET / HTTP/1.1\r\nHost: x\r\n"+strings.Repeat("a: b\r\n", maxHeaderLines+1)+"\r\n")
 	if line, err := p.in.ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 431 ") {
 		t.Errorf("%q, %v; want 431", line, err)
 	}
@@ -312,15 +312,15 @@ func TestAHeaderOfTooManyLines(t *testing.T) {
 
 // What follows a header in the same packet is no part of it: requests that are sent ahead, or a body of many lines.
 func TestLinesAfterTheHeader(t *testing.T) {
-	r := open(t, Limits{Conns: 16})
+	r := open(t, Limits{MaxConns: 16})
 	p := r.dial(2, strings.Repeat(request("/"), 1000))
 	for range 1000 {
 		p.answer()
 	}
-	body := strings.Repeat("\n", 3*mostLines)
+	body := strings.Repeat("\n", 3*maxHeaderLines)
 	p.send(fmt.Sprintf("POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
 	p.answer()
-	p.send("GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("a: b\r\n", mostLines+1) + "\r\n")
+	p.send("GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("a: b\r\n", maxHeaderLines+1) + "\r\n")
 	if line, err := p.in.ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 431 ") {
 		t.Errorf("%q, %v; want 431", line, err)
 	}
@@ -365,8 +365,8 @@ func TestARefusalThatIsNotTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	writing := make(chan struct{})
-	r := openOn(t, deafListener{l, writing}, Limits{Conns: 2})
-	r.dial(2, "GET / HTTP/1.1\r\nHost: x\r\n"+strings.Repeat("a: b\r\n", mostLines+1))
+	r := openOn(t, deafListener{l, writing}, Limits{MaxConns: 2})
+	r.dial(2, "GET / HTTP/1.1\r\nHost: x\r\n"+strings.Repeat("a: b\r\n", maxHeaderLines+1))
 	select {
 	case <-writing:
 	case <-time.After(soon):
@@ -409,7 +409,7 @@ func TestTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun, release := make(chan bool, 2), make(chan struct{})
-	d := New(l, Limits{Conns: 2}, slog.New(slog.DiscardHandler))
+	d := New(l, Limits{MaxConns: 2}, slog.New(slog.DiscardHandler))
 	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { begun <- true; <-release })}
 	ended := make(chan error)
 	go func() { ended <- d.Serve(server) }()
@@ -436,10 +436,10 @@ func TestTheEnd(t *testing.T) {
 
 // BenchmarkNearTheLimit : what a connection costs that comes when all but the last places are taken by those that are still.
 func BenchmarkNearTheLimit(b *testing.B) {
-	d := New(nil, Limits{Conns: 2048}, slog.New(slog.DiscardHandler))
+	d := New(nil, Limits{MaxConns: 2048}, slog.New(slog.DiscardHandler))
 	long := time.Now().Add(-time.Hour)
 	enter := func(i int) {
-		d.enter(pretended{from: &net.TCPAddr{IP: net.IPv4(127, 0, byte(i>>6), 1)}}).since = long
+		d.enter(pretended{from: &net.TCPAddr{IP: net.IPv4(127, 0, byte(i>>6), 1)}}).phaseSince = long
 	}
 	for i := range 2048 - 2048/16 {
 		enter(i)

@@ -25,21 +25,21 @@ func TestWhoIsLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer raw.Close()
-	c := &conn{Conn: raw, phase: asking, since: time.Now().Add(soon)}
+	c := &conn{Conn: raw, phase: asking, phaseSince: time.Now().Add(soon)}
 	late := func(what string, want bool) {
 		t.Helper()
-		proctest.Eventually(t, soon, what, func() bool { return c.late() == want })
+		proctest.Eventually(t, soon, what, func() bool { return c.serverIsLate() == want })
 	}
 	late("nothing was asked", false)
-	c.phase = leaving
+	c.phase = flushing
 	late("all of the answer was taken", true)
-	c.phase, c.writes = working, 1
+	c.phase, c.waitingWrites = working, 1
 	late("there is nothing to take", true)
 	go func() { _, _ = raw.Write(make([]byte, 64<<20)) }()
 	late("an answer waits to be taken", false)
-	c.phase, c.writes = leaving, 0
+	c.phase, c.waitingWrites = flushing, 0
 	late("the rest of an answer waits to be taken", false)
-	c.since = time.Now().Add(-2 * patience)
+	c.phaseSince = time.Now().Add(-2 * maxStill)
 	late("what comes after an answer takes too long", false)
 	if _, err := client.Write([]byte("x")); err != nil {
 		t.Fatal(err)

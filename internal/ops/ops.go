@@ -30,12 +30,16 @@ func Serve(ctx context.Context, addr string, h http.Handler, log *slog.Logger) {
 		return
 	}
 	log.Info("operations port", "addr", listener.Addr().String())
-	d := door.New(listener, door.Limits{Conns: Conns(door.Files()), Memory: 2 << 20, Next: door.MoreFiles}, log)
+	limits := door.Limits{MaxConns: MaxConns(door.MaxFiles()), MaxMemory: 2 << 20, Advice: door.RaiseFileLimit}
+	d := door.New(listener, limits, log)
 	server := &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 16 << 10,
-		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -55,8 +59,8 @@ func Serve(ctx context.Context, addr string, h http.Handler, log *slog.Logger) {
 	}
 }
 
-// Conns is how many connections the port has when so many files may be open.
-func Conns(files int) int { return min(max(files/32, 4), 512) }
+// MaxConns is how many connections the port has when so many files may be open.
+func MaxConns(files int) int { return min(max(files/32, 4), 512) }
 
 // Healthz answers 200 while the process can answer at all.
 func Healthz(w http.ResponseWriter, _ *http.Request) {
@@ -67,18 +71,18 @@ func Healthz(w http.ResponseWriter, _ *http.Request) {
 // Readyz answers 200, or 503 with what ready says is in the way: {"ready":false,"reasons":["..."]}.
 func Readyz(ready func() error) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		answer := struct {
+		response := struct {
 			Ready   bool     `json:"ready"`
 			Reasons []string `json:"reasons,omitempty"`
 		}{Ready: true}
 		status := http.StatusOK
 		if err := ready(); err != nil {
 			status = http.StatusServiceUnavailable
-			answer.Ready, answer.Reasons = false, []string{err.Error()}
+			response.Ready, response.Reasons = false, []string{err.Error()}
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(answer)
+		_ = json.NewEncoder(w).Encode(response)
 	}
 }
