@@ -7,19 +7,16 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
-	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"tandem/internal/config"
 	"tandem/internal/exitcode"
-	"tandem/internal/inbox"
 	"tandem/internal/store"
-	"tandem/internal/web"
 )
 
-const usageLine = "usage: web | web healthcheck | web operator add NAME | web operator list | web operator sign-out NAME | web operator remove NAME | web token create NAME | web token revoke NAME | web backup [FILE] | web restore [FILE] | web restored | web -version | web -help"
+const usageLine = "usage: web | web healthcheck | web operator add NAME | web operator list | " +
+	"web operator sign-out NAME | web operator remove NAME | web token create NAME | web token list | " +
+	"web token revoke NAME | web backup [FILE] | web restore [FILE] | web restored | web -version | web -help"
 
 // allSettings are what -help prints, and what the documents are compared with.
 var allSettings = []config.Setting{
@@ -51,14 +48,16 @@ usage:
   web operator add NAME   print a one-time sign-in link, valid for 24 hours. Asked again for the same name
                           it prints a new one, and the old one is void. Using it signs the operator out everywhere
                           else, unless the box for it is unticked
-  web operator list       print the operators, and in how many browsers each is signed in
+  web operator list       print the operators: name, id, since when, and in how many browsers each is signed in
   web operator sign-out NAME
                           end the sessions of an operator at once, live pages included, and void his unused link:
                           for a lost device. "web operator add NAME" gives a new link
   web operator remove NAME
                           do that and remove the operator. What he wrote keeps his name. Added again he is another
-  web token create NAME   print a token for the API, and nothing else on standard output
-  web token revoke NAME   make it useless
+  web token create NAME   print a token for the API, and nothing else on standard output. It may do all that the API
+                          can, until it is revoked
+  web token list          print the tokens: name, id, since when. What a token was printed as is stored nowhere
+  web token revoke NAME   make it useless at once, in open streams too
   web backup [FILE]       copy the SQLite database, as of one moment and while it is in use, into a new file or, without
                           FILE, to standard output. PostgreSQL has pg_dump
   web restore [FILE]      put such a copy, or what standard input gives, in the place of the database. web and bot must
@@ -110,111 +109,6 @@ func healthcheck(ctx context.Context, args, environ []string) error {
 		return fmt.Errorf("health check: %s", response.Status)
 	}
 	return nil
-}
-
-func operatorCommand(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
-	switch {
-	case len(args) == 2 && args[0] == "add":
-		if err := web.CheckName(args[1]); err != nil {
-			return usage("%v", err)
-		}
-		return withStore(ctx, environ, func(db *store.Store, s settings) error {
-			link, expires, err := web.IssueSignIn(ctx, db, args[1], s.links())
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(stderr, "Open this link once, before %s, to sign in as %s. Earlier links of %s are void.\n",
-				expires.UTC().Format("2 Jan 15:04 MST"), args[1], args[1])
-			_, err = fmt.Fprintln(stdout, link)
-			return err
-		})
-	case len(args) == 2 && (args[0] == "sign-out" || args[0] == "remove"):
-		name := args[1]
-		if err := web.CheckName(name); err != nil {
-			return usage("%v", err)
-		}
-		return withStore(ctx, environ, func(db *store.Store, _ settings) error {
-			end, said := db.SignOutOperator, "To let "+name+" in again: web operator add "+shellWord(name)
-			if args[0] == "remove" {
-				end, said = db.RemoveOperator, name+" is removed; what was written keeps the name."
-			}
-			err := end(ctx, name)
-			if errors.Is(err, inbox.ErrNotFound) {
-				return fmt.Errorf("there is no operator named %q; `web operator list` lists them", name)
-			}
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(stderr, "%s is signed out everywhere, and any unused link is void. %s\n", name, said)
-			return nil
-		})
-	case len(args) == 1 && args[0] == "list":
-		return withStore(ctx, environ, func(db *store.Store, _ settings) error {
-			operators, err := web.Operators(ctx, db)
-			if err != nil {
-				return err
-			}
-			if len(operators) == 0 {
-				fmt.Fprintln(stderr, "There are no operators yet; make one: web operator add NAME")
-			}
-			table := tabwriter.NewWriter(stdout, 0, 8, 2, ' ', 0)
-			for _, o := range operators {
-				fmt.Fprintf(table, "%s\tsince %s\t%s\n", o.Name, o.CreatedAt.UTC().Format(time.DateOnly), signedIn(o))
-			}
-			return table.Flush()
-		})
-	}
-	return usage("want: web operator add NAME, web operator list, web operator sign-out NAME, or web operator remove NAME")
-}
-
-// shellWord is a name as one types it in a command.
-func shellWord(name string) string {
-	plain := func(c rune) bool {
-		return unicode.IsLetter(c) || unicode.IsDigit(c) || strings.ContainsRune("-_.@+", c)
-	}
-	if strings.IndexFunc(name, func(c rune) bool { return !plain(c) }) < 0 {
-		return name
-	}
-	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
-}
-
-// signedIn says where an operator is signed in. The use of a session is written down every ten minutes.
-func signedIn(o web.OperatorSeen) string {
-	switch o.Sessions {
-	case 0:
-		return "not signed in"
-	case 1:
-		return "in 1 browser, last used " + o.LastUse.UTC().Format("2006-01-02 15:04 MST")
-	}
-	return fmt.Sprintf("in %d browsers, last used %s", o.Sessions, o.LastUse.UTC().Format("2006-01-02 15:04 MST"))
-}
-
-func tokenCommand(ctx context.Context, args, environ []string, stdout io.Writer) error {
-	if len(args) != 2 || args[0] != "create" && args[0] != "revoke" {
-		return usage("want: web token create NAME, or web token revoke NAME")
-	}
-	name := args[1]
-	if err := web.CheckName(name); err != nil {
-		return usage("%v", err)
-	}
-	return withStore(ctx, environ, func(db *store.Store, _ settings) error {
-		if args[0] == "revoke" {
-			err := db.RevokeToken(ctx, name)
-			if errors.Is(err, inbox.ErrNotFound) {
-				return fmt.Errorf("there is no token named %q", name)
-			}
-			return err
-		}
-		token, err := web.IssueToken(ctx, db, name)
-		if errors.Is(err, inbox.ErrConflict) {
-			return fmt.Errorf("there is a token named %q already; choose another name, or revoke it first: web token revoke %s", name, shellWord(name))
-		}
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(stdout, token)
-		return err
-	})
 }
 
 // withStore does one thing with the database and ends.

@@ -47,7 +47,7 @@ func command(ctx context.Context, args, environ []string, stdout, stderr io.Writ
 	case "operator":
 		return operatorCommand(ctx, args[1:], environ, stdout, stderr)
 	case "token":
-		return tokenCommand(ctx, args[1:], environ, stdout)
+		return tokenCommand(ctx, args[1:], environ, stdout, stderr)
 	case "backup":
 		return backupCommand(ctx, args[1:], environ, stdout, stderr)
 	case "restore":

@@ -139,7 +139,7 @@ func TestHelpVersionAndMisuse(t *testing.T) {
 		t.Errorf("-version: %d %q", code, out)
 	}
 	for _, args := range [][]string{{"serve"}, {"-x"}, {"operator"}, {"operator", "add"}, {"operator", "add", " "}, {"operator", "add", "a", "b"}, {"operator", "remove"}, {"operator", "remove", "a", "b"}, {"operator", "remove", "a\nb"}, {"operator", "sign-out"}, {"operator", "sign-out", " "},
-		{"operator", "add", "a\nb"}, {"operator", "add", "--help"}, {"operator", "add", strings.Repeat("x", 65)}, {"token", "create"}, {"token", "list"}, {"healthcheck", "now"}} {
+		{"operator", "add", "a\nb"}, {"operator", "add", "--help"}, {"operator", "add", strings.Repeat("x", 65)}, {"token"}, {"token", "create"}, {"token", "list", "x"}, {"token", "revoke"}, {"token", "list", "-x"}, {"operator", "list", "x"}, {"healthcheck", "now"}} {
 		if code, out, errs := runWeb(t, []string{sqlite(t)}, args...); code != 64 || !strings.Contains(errs, "usage: web") || out != "" {
 			t.Errorf("%q: %d, %q, %q; want 64 and a usage line", args, code, out, errs)
 		}
@@ -192,8 +192,11 @@ func TestCommandsAndServing(t *testing.T) {
 	if _, link, _ := runWeb(t, []string{db, "WEB_BASE_URL=https://inbox.example.org/"}, "operator", "add", "bob"); !strings.HasPrefix(link, "https://inbox.example.org/sign-in/") {
 		t.Errorf("with WEB_BASE_URL: %q", link)
 	}
-	if code, out, _ := runWeb(t, []string{db}, "operator", "list"); code != 0 || !strings.Contains(out, "alice") || !strings.Contains(out, "bob") {
+	if code, out, _ := runWeb(t, []string{db}, "operator", "list"); code != 0 || !strings.Contains(out, "alice  id 1  since ") || !strings.Contains(out, "bob    id 2  since ") {
 		t.Errorf("operator list: %d %q", code, out)
+	}
+	if code, out, errs := runWeb(t, []string{db}, "token", "list"); code != 0 || out != "" || !strings.Contains(errs, "token create NAME") {
+		t.Errorf("token list without any: %d %q %q", code, out, errs)
 	}
 	code, token, errs := runWeb(t, []string{db}, "token", "create", "ci")
 	if code != 0 || errs != "" || strings.ContainsAny(token, " \n") || len(token) < 30 {
@@ -205,10 +208,21 @@ func TestCommandsAndServing(t *testing.T) {
 	if code, body := get(t, address+"/api/v1/conversations", "Authorization", "Bearer "+token); code != 200 {
 		t.Errorf("the API with the token: %d %s", code, body)
 	}
-	if code, _, errs := runWeb(t, []string{db}, "token", "revoke", "ci"); code != 0 {
+	if code, _, errs := runWeb(t, []string{db}, "token", "create", "a longer name"); code != 0 {
+		t.Errorf("another token: %d %q", code, errs)
+	}
+	today := time.Now().UTC().Format(time.DateOnly)
+	want := "a longer name  id 2  since " + today + "\nci             id 1  since " + today
+	if code, out, errs := runWeb(t, []string{db}, "token", "list"); code != 0 || out != want || errs != "" {
+		t.Errorf("token list: %d, %q on standard error, and\n%s\nwant\n%s", code, errs, out, want)
+	}
+	if code, _, errs := runWeb(t, []string{db}, "token", "revoke", "ci"); code != 0 || !strings.Contains(errs, "ci is revoked") {
 		t.Errorf("token revoke: %d %q", code, errs)
 	}
-	if code, _, errs := runWeb(t, []string{db}, "token", "revoke", "ci"); code != 1 || !strings.Contains(errs, "no token") {
+	if code, out, _ := runWeb(t, []string{db}, "token", "list"); code != 0 || strings.Contains(out, "ci") || !strings.Contains(out, "a longer name") {
+		t.Errorf("token list after it: %d %q", code, out)
+	}
+	if code, _, errs := runWeb(t, []string{db}, "token", "revoke", "ci"); code != 1 || !strings.Contains(errs, "no token") || !strings.Contains(errs, "token list") {
 		t.Errorf("token revoke again: %d %q", code, errs)
 	}
 	if code, _ := get(t, address+"/api/v1/conversations", "Authorization", "Bearer "+token); code != 401 {

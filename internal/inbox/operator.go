@@ -60,6 +60,7 @@ type OperatorStore interface {
 	CreateToken(ctx context.Context, name string, hash []byte) (Token, error)
 	RevokeToken(ctx context.Context, name string) error
 	TokenByHash(ctx context.Context, hash []byte) (Token, error)
+	Tokens(ctx context.Context) ([]Token, error)
 
 	// Sessions of signed-in operators, in the shape of an scs.CtxStore: the key is already hashed by the caller.
 	FindSession(ctx context.Context, key string) (data []byte, found bool, err error)

@@ -206,6 +206,21 @@ func (s *Store) TokenByHash(ctx context.Context, hash []byte) (inbox.Token, erro
 	return token, nil
 }
 
+// Tokens lists all, by name.
+func (s *Store) Tokens(ctx context.Context) ([]inbox.Token, error) {
+	var list []inbox.Token
+	err := s.read(ctx, "list API tokens", func(t tx) (err error) {
+		list, err = all(t, func(scan func(...any) error) (token inbox.Token, err error) {
+			var created int64
+			err = scan(&token.ID, &token.Name, &created)
+			token.CreatedAt = fromMicros(created)
+			return token, err
+		}, `SELECT id, name, created_at FROM api_tokens ORDER BY name`)
+		return err
+	})
+	return list, err
+}
+
 // FindSession is the data of a session that has not expired.
 func (s *Store) FindSession(ctx context.Context, key string) (data []byte, found bool, err error) {
 	err = s.lookUp(ctx, "find a session", func(t tx) (err error) {

@@ -24,7 +24,7 @@ type write struct {
 // readers are the methods of the two store interfaces that change nothing. Every other one is a write.
 var readers = []string{
 	"Ready", "Subscribe", "Conversations", "Conversation", "Messages", "Message", "LastEvent", "Events", "Bots", "Queue",
-	"SignInOperator", "Operator", "Operators", "TokenByHash", "FindSession", "Sessions", "Revocations", "Grants", "PollLock",
+	"SignInOperator", "Operator", "Operators", "TokenByHash", "Tokens", "FindSession", "Sessions", "Revocations", "Grants", "PollLock",
 }
 
 // TestACachedResponseShowsEveryWrite makes one write of every kind, and asks each cached route before and after it, with

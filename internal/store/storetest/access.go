@@ -72,7 +72,15 @@ func tokens(t *testing.T, open Open) {
 	got, err := s.TokenByHash(ctx, []byte("h1"))
 	must(t, err)
 	same(t, "the token", got, made)
+	another, err := s.CreateToken(ctx, "backup", []byte("h4"))
+	must(t, err)
+	list, err := s.Tokens(ctx)
+	must(t, err)
+	same(t, "all tokens", list, []inbox.Token{another, made})
 	must(t, s.RevokeToken(ctx, "ci"))
+	list, err = s.Tokens(ctx)
+	must(t, err)
+	same(t, "those that are left", list, []inbox.Token{another})
 	if _, err := s.TokenByHash(ctx, []byte("h1")); !errors.Is(err, inbox.ErrNotFound) {
 		t.Errorf("a revoked token: %v", err)
 	}
