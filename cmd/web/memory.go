@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"tandem/internal/backoff"
 )
 
 const (
@@ -20,12 +22,7 @@ const (
 func returnMemory(ctx context.Context) {
 	before := readMemory()
 	least := before.bytes
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(memoryCheckEvery):
-		}
+	for backoff.Sleep(ctx, memoryCheckEvery) {
 		now := readMemory()
 		least = min(least, now.bytes)
 		if now.collections == before.collections && now.bytes > least+minReturnBytes {

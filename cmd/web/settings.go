@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"tandem/internal/backoff"
 	"tandem/internal/config"
 	"tandem/internal/exitcode"
 	"tandem/internal/inbox"
@@ -105,13 +106,9 @@ func (d *database) run(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
-	for ctx.Err() == nil {
+	for pause := time.Duration(0); backoff.Sleep(ctx, pause); pause = databaseRetryAfter {
 		if err := d.Run(ctx); err != nil {
 			d.log.Debug("no database; web stays up without it", "error", err, "next", databaseRetryAfter)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(databaseRetryAfter):
 		}
 	}
 }

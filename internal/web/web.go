@@ -21,6 +21,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 	"github.com/gorilla/mux"
 
+	"tandem/internal/backoff"
 	"tandem/internal/inbox"
 )
 
@@ -116,18 +117,13 @@ func (s *Server) StopStreams() { s.stopStreams() }
 
 // Janitor prunes the store now and every hour until ctx ends.
 func (s *Server) Janitor(ctx context.Context) {
-	for {
-		pause := time.Hour
+	for pause := time.Duration(0); backoff.Sleep(ctx, pause); {
+		pause = time.Hour
 		if s.store.Ready() != nil {
 			pause = 10 * time.Second
 		} else if err := s.store.Prune(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("pruning failed, trying again later", "error", err)
 			pause = time.Minute
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause):
 		}
 	}
 }
