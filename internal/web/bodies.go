@@ -14,16 +14,13 @@ import (
 // anything by a right that has ended since.
 type lateBody struct {
 	io.ReadCloser
-	admitted time.Time
-	again    func() error // authenticates
+	late  time.Time    // from then on the right that was read is too old to act on
+	again func() error // authenticates
 }
-
-// lateAfter is when a right that was read is too old to act on.
-const lateAfter = 500 * time.Millisecond
 
 func (b *lateBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF && time.Since(b.admitted) > lateAfter {
+	if err == io.EOF && time.Now().After(b.late) {
 		if over := b.again(); over != nil {
 			return n, &lateError{over}
 		}

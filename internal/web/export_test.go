@@ -22,9 +22,6 @@ func (s *Server) Budget(name string) (maxBody int64, maxTime time.Duration, maxR
 	return 0, 0, 0
 }
 
-// RightsCheckGap is the least time between two checks of rights.
-const RightsCheckGap = rightsCheckGap
-
 // Cached are the routes whose responses are given again from memory, as "METHOD PATH", and Fresh the others.
 func (s *Server) Cached() (cached, fresh []string) {
 	for _, rt := range s.routes() {

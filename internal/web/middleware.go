@@ -109,7 +109,7 @@ func (s *Server) admit(rt route, w http.ResponseWriter, r *http.Request) (*http.
 	}
 	admitted := r.WithContext(context.WithValue(r.Context(), whoKey{}, who))
 	if r.Body != nil && r.Body != http.NoBody {
-		admitted.Body = &lateBody{r.Body, time.Now(), func() error {
+		admitted.Body = &lateBody{r.Body, time.Now().Add(s.config.MaxRightAge), func() error {
 			_, err := s.authenticate(r, rt.who)
 			return err
 		}}

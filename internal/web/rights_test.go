@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ import (
 
 // A body whose end comes after the right of its sender has ended does nothing.
 func TestASlowBodyOfOneWhoseRightHasEnded(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, func(c *web.Config) { c.MaxRightAge = 1 })
 	r.customer(7, "Ana", "hello")
 	id := r.conversation(7).ID
 	c := r.signIn("alice")
@@ -67,9 +68,7 @@ func TestASlowBodyOfOneWhoseRightHasEnded(t *testing.T) {
 		{fmt.Sprintf("POST /conversations/%d/status", id), session, `status=`, `closed`},
 	}
 	for _, b := range bodies { // first of those whose right goes on
-		finish := send(b)
-		time.Sleep(600 * time.Millisecond) // the age of a right that is asked for again; nothing is waited for
-		if a := finish(); !strings.HasPrefix(a, "20") && !strings.HasPrefix(a, "303") {
+		if a := send(b)(); !strings.HasPrefix(a, "20") && !strings.HasPrefix(a, "303") {
 			t.Errorf("%s with a right that goes on: %s", b.request, a)
 		}
 	}
@@ -83,7 +82,6 @@ func TestASlowBodyOfOneWhoseRightHasEnded(t *testing.T) {
 	}
 	r.ok(r.store.RevokeToken(t.Context(), token.Name))
 	r.ok(r.store.SignOutOperator(t.Context(), "alice"))
-	time.Sleep(600 * time.Millisecond)
 	for i, finish := range finishes {
 		if a := finish(); !strings.HasPrefix(a, "401") {
 			t.Errorf("%s after its right has ended: %s", bodies[i].request, a)
@@ -96,16 +94,24 @@ func TestASlowBodyOfOneWhoseRightHasEnded(t *testing.T) {
 	}
 }
 
-// counted counts the looks at rights.
+// counted counts the looks at rights of all streams at once.
 type counted struct {
 	inbox.OperatorStore
-	looks, asked atomic.Int64 // of all streams at once
+	looks     atomic.Int64
+	read      atomic.Int64 // the count of revocations that the hub has read
+	lookedFor atomic.Int64 // the one before its last look
+}
+
+func (c *counted) Revocations(ctx context.Context) (int64, error) {
+	n, err := c.OperatorStore.Revocations(ctx)
+	c.read.Store(n)
+	return n, err
 }
 
 func (c *counted) Grants(ctx context.Context, grants []inbox.Grant) ([]time.Time, error) {
 	if len(grants) > 1 {
 		c.looks.Add(1)
-		c.asked.Add(int64(len(grants)))
+		defer c.lookedFor.Store(c.read.Load())
 	}
 	return c.OperatorStore.Grants(ctx, grants)
 }
@@ -134,10 +140,9 @@ func TestRightsAreLookedAtOnceForAllStreams(t *testing.T) {
 		if c.looks.Load() > people+1 { // each sign-in ends what there was before
 			t.Errorf("%d looks at %d sign-ins", c.looks.Load(), people)
 		}
-		// A message that was sent on shows that the hub has seen to the sign-ins before it.
-		r.customer(7, "Ana", "x")
-		streams[0].next()
-		time.Sleep(2 * web.RightsCheckGap) // a look that was put off
+		ended, err := r.store.Revocations(t.Context())
+		r.ok(err)
+		eventually(t, "the hub has seen to the sign-ins", func() bool { return c.lookedFor.Load() == ended })
 		before := c.looks.Load()
 		for i := range 200 {
 			r.customer(7, "Ana", fmt.Sprint("message ", i))
@@ -176,6 +181,38 @@ func TestRightsAreLookedAtOnceForAllStreams(t *testing.T) {
 	})
 }
 
+// countingConn is an end of a net.Pipe, on which a write ends when all of it was read.
+type countingConn struct {
+	net.Conn
+	begun, ended atomic.Int64 // writes
+}
+
+func (c *countingConn) Write(p []byte) (int, error) {
+	c.begun.Add(1)
+	defer c.ended.Add(1)
+	return c.Conn.Write(p)
+}
+
+type oneConnListener struct {
+	net.Listener // for its address
+	conns        chan net.Conn
+	closed       chan struct{}
+}
+
+func (l oneConnListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l oneConnListener) Close() error {
+	close(l.closed)
+	return nil
+}
+
 // A stream whose reader takes nothing ends with his right all the same.
 func TestADeafStreamEndsWithItsRight(t *testing.T) {
 	var b *burst
@@ -187,19 +224,20 @@ func TestADeafStreamEndsWithItsRight(t *testing.T) {
 	r.token()
 	token, err := r.store.TokenByHash(t.Context(), hashOf(r.bearer))
 	r.ok(err)
-	conn, err := net.Dial("tcp", r.http.Listener.Addr().String())
+	client, server := net.Pipe()
+	defer client.Close()
+	conn := &countingConn{Conn: server}
+	l := oneConnListener{Listener: r.http.Listener, conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+	l.conns <- conn
+	var serving sync.WaitGroup
+	http := &http.Server{Handler: r.web}
+	serving.Go(func() { _ = http.Serve(l) })
+	defer serving.Wait()
+	defer http.Close()
+	fmt.Fprintf(client, "GET /api/v1/events?after=0 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", r.bearer)
+	_, err = io.ReadFull(client, make([]byte, 64<<10))
 	r.ok(err)
-	defer conn.Close()
-	fmt.Fprintf(conn, "GET /api/v1/events?after=0 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", r.bearer)
-	_, err = io.ReadFull(conn, make([]byte, 64<<10))
-	r.ok(err)
-	var read int64
-	eventually(t, "it is held up in a write", func() bool { // it reads no further
-		before := read
-		read = b.read.Load()
-		time.Sleep(100 * time.Millisecond)
-		return read == before && read > 0
-	})
+	eventually(t, "it is held up in a write", func() bool { return conn.begun.Load() > conn.ended.Load() })
 	begun := time.Now()
 	r.ok(r.store.RevokeToken(t.Context(), token.Name))
 	b.hints <- struct{}{}

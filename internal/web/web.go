@@ -43,6 +43,9 @@ type Config struct {
 	// RecheckEvery is the pause between checks that the readers of streams may still read, in case a hint was lost that
 	// one may not; 0 is the usual.
 	RecheckEvery time.Duration
+	// MaxRightAge is how old a right may be when the body of its request ends. An older one is looked at again; 0 is the
+	// usual.
+	MaxRightAge time.Duration
 }
 
 // Server serves the inbox. Make it with New.
@@ -71,6 +74,7 @@ func New(c Config) *Server {
 	c.MaxStreamsEach = cmp.Or(c.MaxStreamsEach, 32)
 	c.HeartbeatEvery = cmp.Or(c.HeartbeatEvery, 15*time.Second)
 	c.RecheckEvery = cmp.Or(c.RecheckEvery, 30*time.Second)
+	c.MaxRightAge = cmp.Or(c.MaxRightAge, 500*time.Millisecond)
 	s := &Server{store: newFairStore(c.Store), log: c.Log, config: c, started: time.Now()}
 	s.stopping, s.stopStreams = context.WithCancel(context.Background())
 	s.hub = newHub(c.Store, c.Log, c.RecheckEvery)
