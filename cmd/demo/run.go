@@ -81,7 +81,8 @@ func (d *demo) say(title, link string) {
 		fmt.Fprintf(&b, "    the customers  %s\n", d.simURL)
 	}
 	if link != "" {
-		fmt.Fprintf(&b, "    what runs      RUN_DIR=%s status\n", shellquote.Join(short(d.env["RUN_DIR"]), short(filepath.Join(d.bin, "init"))))
+		status := shellquote.Join(short(d.env["RUN_DIR"]), short(filepath.Join(d.bin, "init")))
+		fmt.Fprintf(&b, "    what runs      RUN_DIR=%s status\n", status)
 		b.WriteString("\n  The sign-in works once. Ctrl-C stops everything; the state stays in " + d.dir + ".\n")
 	}
 	fmt.Fprintln(d.out, b.String())

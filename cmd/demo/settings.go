@@ -53,7 +53,8 @@ func lockState(dir string) (*os.File, error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("another demo or run uses %s: stop it first, or give this one a folder of its own with -var", dir)
+			return nil, fmt.Errorf("another demo or run uses %s: "+
+				"stop it first, or give this one a folder of its own with -var", dir)
 		}
 		return nil, fmt.Errorf("locking %s: %w", path, err)
 	}

@@ -89,7 +89,8 @@ func restoredCommand(ctx context.Context, args, environ []string, stderr io.Writ
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(stderr, "Restored. Messages that waited to be sent in it, and now say that they may have been delivered: %d.\n", n)
+		fmt.Fprintf(stderr, "Restored. Messages that waited to be sent in it, "+
+			"and now say that they may have been delivered: %d.\n", n)
 		return nil
 	})
 }

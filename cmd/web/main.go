@@ -1,5 +1,6 @@
 // Command web serves the support inbox: the page, the API and live events on WEB_ADDR, figures on WEB_OPS_ADDR.
-// It also makes sign-in links for operators, tokens for programs, and backups of an SQLite database. `web -help` says all.
+// It also makes sign-in links for operators, tokens for programs, and backups of an SQLite database. `web -help` says
+// all.
 package main
 
 import (
@@ -71,12 +72,14 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	}
 	files := door.MaxFiles()
 	if files < minFiles {
-		log.Error("web cannot run as configured: too few files may be open", "limit", files, "needed", minFiles, "next", door.RaiseFileLimit)
+		log.Error("web cannot run as configured: too few files may be open",
+			"limit", files, "needed", minFiles, "next", door.RaiseFileLimit)
 		return silent(exitcode.Config)
 	}
 	listener, err := net.Listen("tcp", settings.addr)
 	if err != nil {
-		log.Error("web cannot listen", "addr", settings.addr, "error", err, "next", "stop the other program there or set WEB_ADDR")
+		log.Error("web cannot listen",
+			"addr", settings.addr, "error", err, "next", "stop the other program there or set WEB_ADDR")
 		return silent(exitcode.Failure)
 	}
 	db := openDatabase(settings, log)

@@ -17,8 +17,8 @@ const (
 	minReturnBytes = 8 << 20
 )
 
-// returnMemory returns to the system what a crowd has left behind, until ctx ends. The runtime by itself collects every two
-// minutes when nothing happens, and needs two of these to empty the pools of net/http (docs/adr/0066).
+// returnMemory returns to the system what a crowd has left behind, until ctx ends. The runtime by itself collects every
+// two minutes when nothing happens, and needs two collections to empty the pools of net/http (docs/adr/0066).
 func returnMemory(ctx context.Context) {
 	before := readMemory()
 	least := before.bytes

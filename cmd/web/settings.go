@@ -62,9 +62,10 @@ func readBase(env *config.Env) *url.URL {
 		return nil
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" ||
-		u.RawQuery != "" || u.Fragment != "" {
-		env.Reject("WEB_BASE_URL", `want http://HOST or https://HOST, with a port if need be and nothing after it, like "https://inbox.example.org"`)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
+		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		env.Reject("WEB_BASE_URL", `want http://HOST or https://HOST, with a port if need be and nothing after it, `+
+			`like "https://inbox.example.org"`)
 		return nil
 	}
 	return &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}

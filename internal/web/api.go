@@ -31,7 +31,10 @@ func (s *Server) listConversations(r *http.Request) (readRequest, error) {
 	if err != nil {
 		return readRequest{}, err
 	}
-	f := inbox.ConversationFilter{Status: inbox.ConversationStatus(q.Get("status")), Query: inbox.CleanText(strings.TrimSpace(q.Get("q")))}
+	f := inbox.ConversationFilter{
+		Status: inbox.ConversationStatus(q.Get("status")),
+		Query:  inbox.CleanText(strings.TrimSpace(q.Get("q"))),
+	}
 	if f.Status != "" && f.Status != inbox.Open && f.Status != inbox.Closed {
 		return readRequest{}, bad("status: want open or closed, or nothing for both")
 	}
@@ -44,7 +47,8 @@ func (s *Server) listConversations(r *http.Request) (readRequest, error) {
 	if f.Before, err = fromCursor("cursor", "c", q.Get("cursor")); err != nil {
 		return readRequest{}, err
 	}
-	return readRequest{fmt.Sprintf("conversations %d %d %s %s", f.Limit, f.Before, f.Status, f.Query), func(ctx context.Context) (any, error) {
+	key := fmt.Sprintf("conversations %d %d %s %s", f.Limit, f.Before, f.Status, f.Query)
+	return readRequest{key, func(ctx context.Context) (any, error) {
 		items, next, err := s.store.Conversations(ctx, f)
 		if err != nil {
 			return nil, err
@@ -139,7 +143,8 @@ func (s *Server) addAnswer(r *http.Request, text, key string) (inbox.Message, bo
 		return inbox.Message{}, false, unprocessable("the answer is empty: Telegram refuses a text that shows nothing")
 	}
 	if n := utf8.RuneCountInString(text); n > inbox.MaxAnswer {
-		return inbox.Message{}, false, unprocessable("the answer is too long: it has %d characters, at most %d can be sent", n, inbox.MaxAnswer)
+		return inbox.Message{}, false,
+			unprocessable("the answer is too long: it has %d characters, at most %d can be sent", n, inbox.MaxAnswer)
 	}
 	id, err := pathID(r)
 	if err != nil {
@@ -269,7 +274,8 @@ func readJSON(r *http.Request, into any) error {
 		if wrongType.Field == "" {
 			return bad("the body must be a JSON object, this is of another kind: %s", wrongType.Value)
 		}
-		return unprocessable("%s: want a %s, this is of another kind: %s", wrongType.Field, wrongType.Type.Kind(), wrongType.Value)
+		return unprocessable("%s: want a %s, this is of another kind: %s",
+			wrongType.Field, wrongType.Type.Kind(), wrongType.Value)
 	case err == io.EOF:
 		return bad("the body is empty: send a JSON object")
 	}

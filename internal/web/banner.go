@@ -140,8 +140,11 @@ func aliveBanner(w inbox.BotStatus) *banner {
 		return &banner{Title: "The bot cannot reach Telegram", Text: sentence(w.Reason) + " It keeps trying."}
 	}
 	if w.SendsAt != nil {
-		return &banner{Title: "Telegram asks the bot for a pause", Text: "It asked for one in several chats at once, so nothing is sent until then. One message tries then whether the pause is over.", Until: w.SendsAt,
-			Kept: "What customers write arrives all the same. Answers are kept until they can be sent."}
+		return &banner{Title: "Telegram asks the bot for a pause",
+			Text: "It asked for one in several chats at once, so nothing is sent until then. " +
+				"One message tries then whether the pause is over.",
+			Until: w.SendsAt,
+			Kept:  "What customers write arrives all the same. Answers are kept until they can be sent."}
 	}
 	return nil
 }
@@ -156,7 +159,8 @@ func (v botView) initBanner() *banner {
 	said := ""
 	if v.last != "" && ofEnd {
 		why = v.last // all that the code says, and more
-	} else if v.word != nil && v.word.Reason != "" && (p.LastEnd == nil || v.word.HeartbeatAt.After(p.LastEnd.At.Add(-time.Minute))) && v.word.HeartbeatAt.After(v.since) {
+	} else if v.word != nil && v.word.HeartbeatAt.After(v.since) &&
+		(p.LastEnd == nil || v.word.HeartbeatAt.After(p.LastEnd.At.Add(-time.Minute))) {
 		said = v.word.Reason
 	}
 	switch p.State {
@@ -164,7 +168,8 @@ func (v botView) initBanner() *banner {
 		return &banner{Level: "info", Title: "The bot is starting", Text: cmp.Or(p.StatusText, "It has not reported yet.")}
 	case status.Disabled:
 		return &banner{Level: "info", Title: "The bot is switched off",
-			Text: sentence(cmp.Or(why, "ENABLE_TELEGRAM_BOT is false")) + " To switch it on, set that to true and start a new container."}
+			Text: sentence(cmp.Or(why, "ENABLE_TELEGRAM_BOT is false")) +
+				" To switch it on, set that to true and start a new container."}
 	case status.Failed:
 		return &banner{Title: "The bot cannot run as it is configured",
 			Text: both(said, why) + " Mend the setting and start a new container, or run: init start bot."}
@@ -188,7 +193,8 @@ func (v botView) initBanner() *banner {
 	case status.Stopping:
 		return &banner{Level: "info", Title: "The bot is stopping", Text: why}
 	case status.Finished:
-		return &banner{Title: "The bot has ended", Text: sentence(why) + " It is not started again by itself; to start it, run: init start bot."}
+		return &banner{Title: "The bot has ended",
+			Text: sentence(why) + " It is not started again by itself; to start it, run: init start bot."}
 	}
 	// A state that is new: whatever it is, it is told as it is.
 	return &banner{Title: "The bot is " + string(p.State), Text: both(p.StatusText, p.Reason)}
@@ -203,23 +209,27 @@ func (v botView) wordBanner() *banner {
 	case w.State == inbox.BotFailed:
 		return &banner{Title: "The bot cannot run as it is configured", Text: w.Reason}
 	case w.State == inbox.BotStopped:
-		return &banner{Title: "The bot is not running", Text: cmp.Or(w.Reason, "It was stopped "+ago(v.now.Sub(w.HeartbeatAt))+".")}
+		return &banner{Title: "The bot is not running",
+			Text: cmp.Or(w.Reason, "It was stopped "+ago(v.now.Sub(w.HeartbeatAt))+".")}
 	case v.init != nil && v.init.StartedAt != nil && v.now.Sub(*v.init.StartedAt) < 3*inbox.HeartbeatEvery:
 		return &banner{Level: "info", Title: "The bot is starting", Text: "It has not reported yet."}
 	}
-	return &banner{Title: "The bot is silent", Text: "It last reported " + ago(v.now.Sub(w.HeartbeatAt)) + ". It may have been killed, or cannot reach the database. " + sentence(w.Reason)}
+	return &banner{Title: "The bot is silent", Text: "It last reported " + ago(v.now.Sub(w.HeartbeatAt)) +
+		". It may have been killed, or cannot reach the database. " + sentence(w.Reason)}
 }
 
 // databaseBanner is for a page that has nothing to show. why may be read by whoever gets the page.
 func databaseBanner(why string) *banner {
 	return &banner{Level: "warning", Title: "The database is not available", Text: sentence(why),
-		Kept: "Nothing can be read or answered until it is back. What was stored is safe, and what you type stays in this window."}
+		Kept: "Nothing can be read or answered until it is back. " +
+			"What was stored is safe, and what you type stays in this window."}
 }
 
 // storingBanner is for a database that can be read and not written.
 func storingBanner(why string) *banner {
 	return &banner{Level: "warning", Title: "Nothing can be stored now", Text: sentence(why),
-		Kept: "Reading goes on. What you type stays in this window, and what customers write waits at Telegram, until this is mended."}
+		Kept: "Reading goes on. What you type stays in this window, " +
+			"and what customers write waits at Telegram, until this is mended."}
 }
 
 // busyBanner is for what was given up although the database is well; nil for any other error.
@@ -229,7 +239,8 @@ func busyBanner(err error) *banner {
 		return &banner{Level: "warning", Title: "This took too long",
 			Text: "It was given up. If it was a search, search for more letters or another word; else try again in a moment."}
 	case inbox.KindOf(err) == inbox.Busy, errors.Is(err, errTooManyReads), errors.Is(err, context.DeadlineExceeded):
-		return &banner{Level: "info", Title: "Much is going on: the database is busy", Text: "Nothing is wrong with it. Try again in a moment."}
+		return &banner{Level: "info", Title: "Much is going on: the database is busy",
+			Text: "Nothing is wrong with it. Try again in a moment."}
 	}
 	return nil
 }

@@ -70,8 +70,8 @@ func (b watchedBody) Read(p []byte) (int, error) {
 // lingerFor is how long the rest of a body that nobody wanted is thrown away before its connection is closed.
 const lingerFor = 500 * time.Millisecond
 
-// WriteHeader ends the connection where the rest of a body would have to be read before the next request. net/http waits
-// for that rest before it sends the response, and whoever sends it slowly would keep what serves him.
+// WriteHeader ends the connection where the rest of a body would have to be read before the next request. net/http
+// waits for that rest before it sends the response, and whoever sends it slowly would keep what serves him.
 func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 && status >= 200 {
 		r.status = status

@@ -136,7 +136,9 @@ func changesBy(response any) (until time.Time, known bool) {
 
 // serveRead handles what parse finds in a request. If the route is cached, a response comes from memory while nothing
 // has changed. The number of the newest event is read first. Data that is newer belongs to an event that ends its use.
-func (s *Server) serveRead(parse func(*http.Request) (readRequest, error)) func(http.ResponseWriter, *http.Request) error {
+func (s *Server) serveRead(
+	parse func(*http.Request) (readRequest, error),
+) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		q, err := parse(r)
 		if err != nil {
@@ -173,7 +175,9 @@ func (s *Server) read(ctx context.Context, c caching, q readRequest) (body []byt
 }
 
 // readAsOf is what is cached, what somebody else reads just now, or what is read here.
-func (s *Server) readAsOf(ctx context.Context, event int64, q readRequest) (body []byte, large largeResponse, err error) {
+func (s *Server) readAsOf(
+	ctx context.Context, event int64, q readRequest,
+) (body []byte, large largeResponse, err error) {
 	if body, ok := s.cache.get(event, q.key, time.Now()); ok {
 		return body, nil, nil
 	}

@@ -28,7 +28,9 @@ func hashOf(secret string) []byte {
 
 // IssueSignIn makes a one-time sign-in link for the operator of that name, who is made if there is none, and
 // says until when it can be used. Links made before for the same operator are void. base is the address of the inbox.
-func IssueSignIn(ctx context.Context, store inbox.OperatorStore, name string, base *url.URL) (link string, expires time.Time, err error) {
+func IssueSignIn(
+	ctx context.Context, store inbox.OperatorStore, name string, base *url.URL,
+) (link string, expires time.Time, err error) {
 	secret, expires := rand.Text(), time.Now().Add(linkLife)
 	if _, err = store.IssueSignIn(ctx, name, hashOf(secret), expires); err != nil {
 		return "", time.Time{}, err
@@ -94,12 +96,13 @@ func IssueToken(ctx context.Context, store inbox.OperatorStore, name string) (to
 
 // CheckName says what is wrong with the name of an operator or token.
 func CheckName(name string) error {
+	hidden := func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }
 	switch {
 	case inbox.Blank(name):
 		return errors.New("a name must not be blank")
-	case !utf8.ValidString(name), strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }):
+	case !utf8.ValidString(name), strings.ContainsFunc(name, hidden):
 		return errors.New("a name must be printable text")
-	case strings.HasPrefix(name, "-"): // an option that there is not, most likely
+	case strings.HasPrefix(name, "-"): // most likely meant for an option, which there is not
 		return errors.New("a name must not begin with a dash")
 	case utf8.RuneCountInString(name) > 64:
 		return fmt.Errorf("a name must not have more than 64 characters, this one has %d", utf8.RuneCountInString(name))

@@ -29,11 +29,12 @@ const (
 
 // isAnswer says whether the request is an answer from the form.
 func isAnswer(r *http.Request) bool {
-	return r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/conversations/") && strings.HasSuffix(r.URL.Path, "/answers")
+	return r.Method == http.MethodPost &&
+		strings.HasPrefix(r.URL.Path, "/conversations/") && strings.HasSuffix(r.URL.Path, "/answers")
 }
 
-// draftOf finds what was typed in a form that was refused with p, nil if there is nothing. Who is not known may send a form,
-// too, so that there must be room for it. The caller calls release when the response is written.
+// draftOf finds what was typed in a form that was refused with p, nil if there is nothing. It may have been sent by
+// somebody who is not known, so it counts as in flight. The caller calls release when the response is written.
 func (s *Server) draftOf(w http.ResponseWriter, r *http.Request, p *problem) (d *draft, release func()) {
 	if !isAnswer(r) {
 		return nil, func() {}
@@ -61,7 +62,8 @@ func (s *Server) draftOf(w http.ResponseWriter, r *http.Request, p *problem) (d 
 	}
 	switch p.Status {
 	case http.StatusUnauthorized:
-		d.Say = "It is kept in this page. Sign in with a new link in another tab of this browser, then press the button here." + sentOnce
+		d.Say = "It is kept in this page. Sign in with a new link in another tab of this browser, " +
+			"then press the button here." + sentOnce
 	case http.StatusForbidden:
 		d.Copy = true
 		d.Say = "If you wrote it, copy it: open the inbox itself and paste it there."
@@ -96,15 +98,16 @@ func readAnswer(r *http.Request) error {
 	return formError(err)
 }
 
-// showAgain answers a form whose text could not be stored with the conversation and the text in it, under the same key; false
-// if that cannot be shown either.
+// showAgain responds to a form whose text could not be stored: with the conversation, and the text in it under the same
+// key. It is false if that cannot be shown either.
 func (s *Server) showAgain(w http.ResponseWriter, r *http.Request, text, key string, err error) bool {
 	if !inbox.TryLater(err) {
 		return false
 	}
 	p := s.problemFor(r, page, err)
 	w.Header().Set("Retry-After", "5")
-	wrong := "Not stored yet: " + strings.TrimSuffix(sentence(p.Detail), ".") + ". Your text is kept below; press Send again." + sentOnce
+	wrong := "Not stored yet: " + strings.TrimSuffix(sentence(p.Detail), ".") +
+		". Your text is kept below; press Send again." + sentOnce
 	if s.showConversation(w, r, p.Status, text, key, wrong) != nil {
 		w.Header().Del("Retry-After")
 		return false

@@ -23,6 +23,12 @@ func formError(err error) error {
 	return bad("the form could not be read")
 }
 
+// toMessage leads the browser to a message in its conversation.
+func toMessage(w http.ResponseWriter, r *http.Request, m inbox.Message) {
+	to := fmt.Sprintf("/conversations/%d%s#m%d", m.ConversationID, filterOf(r).encode(), m.ID)
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
 // answerForm stores an answer that was sent without the page's script.
 func (s *Server) answerForm(w http.ResponseWriter, r *http.Request) error {
 	if err := readAnswer(r); err != nil {
@@ -47,7 +53,7 @@ func (s *Server) answerForm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	http.Redirect(w, r, fmt.Sprintf("/conversations/%d%s#m%d", m.ConversationID, filterOf(r).encode(), m.ID), http.StatusSeeOther)
+	toMessage(w, r, m)
 	return nil
 }
 
@@ -78,11 +84,12 @@ func (s *Server) retryForm(w http.ResponseWriter, r *http.Request) error {
 	m, err := s.store.RetryAnswer(r.Context(), id)
 	if errors.Is(err, inbox.ErrConflict) {
 		why, _ := problemOf(err)
-		return &problem{http.StatusConflict, "this answer is on its way already, or was delivered: go back and load the page again. " + sentence(why.Detail)}
+		return &problem{http.StatusConflict, "this answer is on its way already, or was delivered: " +
+			"go back and load the page again. " + sentence(why.Detail)}
 	}
 	if err != nil {
 		return err
 	}
-	http.Redirect(w, r, fmt.Sprintf("/conversations/%d%s#m%d", m.ConversationID, filterOf(r).encode(), m.ID), http.StatusSeeOther)
+	toMessage(w, r, m)
 	return nil
 }

@@ -146,5 +146,5 @@ func (s *Server) panicked(rec *recorder, r *http.Request, rt route, as form, v a
 	if rec.status != 0 {
 		panic(http.ErrAbortHandler) // the answer is cut off rather than taken for whole
 	}
-	s.fail(rec, r, as, &problem{Status: http.StatusInternalServerError, Detail: "this went wrong on our side; the log says how"})
+	s.fail(rec, r, as, errOurs)
 }

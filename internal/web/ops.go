@@ -29,11 +29,15 @@ func newMetrics(s *Server) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tandem_web_requests_total", Help: "Requests by method, route and status."}, []string{"method", "route", "code"}),
+			Name: "tandem_web_requests_total", Help: "Requests by method, route and status.",
+		}, []string{"method", "route", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "tandem_web_request_duration_seconds", Help: "Time to answer, without streams.", Buckets: prometheus.ExponentialBuckets(.001, 4, 8)}, []string{"route"}),
+			Name: "tandem_web_request_duration_seconds", Help: "Time to answer, without streams.",
+			Buckets: prometheus.ExponentialBuckets(.001, 4, 8),
+		}, []string{"route"}),
 	}
-	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "tandem_build_info", Help: "1; the labels say which build this is.",
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tandem_build_info", Help: "1; the labels say which build this is.",
 		ConstLabels: prometheus.Labels{"process": "web", "version": buildinfo.Version, "commit": buildinfo.Commit}})
 	build.Set(1)
 	m.registry.MustRegister(m.requests, m.duration, build, databaseCollector{s},
@@ -53,8 +57,10 @@ func (m *metrics) request(rt route, code int, took time.Duration) {
 var (
 	databaseUp = prometheus.NewDesc("tandem_database_up", "1 while the database can be used.", nil, nil)
 	botUp      = prometheus.NewDesc("tandem_bot_up", "1 while a bot reports to the database.", nil, nil)
-	queueSize  = prometheus.NewDesc("tandem_queue_messages", "Parts of answers that are not delivered, by state.", []string{"state"}, nil)
-	queueAge   = prometheus.NewDesc("tandem_queue_oldest_seconds", "Age of the oldest part that is queued, 0 when there is none.", nil, nil)
+	queueSize  = prometheus.NewDesc("tandem_queue_messages",
+		"Parts of answers that are not delivered, by state.", []string{"state"}, nil)
+	queueAge = prometheus.NewDesc("tandem_queue_oldest_seconds",
+		"Age of the oldest part that is queued, 0 when there is none.", nil, nil)
 )
 
 // databaseCollector reads what it tells when it is asked; without a database it tells only that.
@@ -189,7 +195,8 @@ func statusOfBot(v botView) *statusBot {
 	}
 	b := &statusBot{Running: v.alive()}
 	if v.word != nil {
-		b.Username, b.State, b.Reason, b.Instance, b.HeartbeatAt = v.word.Username, string(v.word.State), v.word.Reason, v.word.Instance, &v.word.HeartbeatAt
+		b.Username, b.State, b.Reason = v.word.Username, string(v.word.State), v.word.Reason
+		b.Instance, b.HeartbeatAt = v.word.Instance, &v.word.HeartbeatAt
 	}
 	if v.init != nil {
 		b.Init = string(v.init.State)

@@ -22,7 +22,8 @@ import (
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-var templates = template.Must(template.New("").Funcs(template.FuncMap{"static": staticURL}).ParseFS(templateFiles, "templates/*.html"))
+var templates = template.Must(template.New("").Funcs(template.FuncMap{"static": staticURL}).
+	ParseFS(templateFiles, "templates/*.html"))
 
 // render writes a template, whole or not at all.
 func render(w http.ResponseWriter, status int, name string, data any) error {
@@ -37,7 +38,9 @@ func render(w http.ResponseWriter, status int, name string, data any) error {
 }
 
 // renderLarge is render for what may be large, about size bytes: it is in memory until the reader has it.
-func (s *Server) renderLarge(w http.ResponseWriter, r *http.Request, status int, name string, data any, size int) error {
+func (s *Server) renderLarge(
+	w http.ResponseWriter, r *http.Request, status int, name string, data any, size int,
+) error {
 	release, err := s.inFlight.acquire(r.Context(), who(r), size)
 	if err != nil {
 		return err
@@ -72,7 +75,8 @@ func (s *Server) failPage(w http.ResponseWriter, r *http.Request, p *problem, er
 	name := "error"
 	switch {
 	case p.Status == http.StatusUnauthorized && r.Method == http.MethodPost:
-		view.Title, view.Text = "You are not signed in", "Nothing was changed. Sign in, go back to the page before this one, and try again."
+		view.Title = "You are not signed in"
+		view.Text = "Nothing was changed. Sign in, go back to the page before this one, and try again."
 		if d != nil {
 			view.Text = "Nothing was changed."
 		}
@@ -88,10 +92,12 @@ func (s *Server) failPage(w http.ResponseWriter, r *http.Request, p *problem, er
 		view.Title, view.Text = b.Title, b.Text
 	case errors.Is(err, inbox.ErrUnavailable) && inbox.CanRead(err):
 		b := storingBanner(p.Detail)
-		view.Title, view.Reason, view.Text = b.Title, b.Text, "Nothing was changed. Reading goes on; try again when this is mended."
+		view.Title, view.Reason = b.Title, b.Text
+		view.Text = "Nothing was changed. Reading goes on; try again when this is mended."
 	case errors.Is(err, inbox.ErrUnavailable):
 		down := databaseBanner(p.Detail)
-		view.Title, view.Reason, view.Text = down.Title, down.Text, "Nothing can be read or answered until it is back. What was stored is safe."
+		view.Title, view.Reason = down.Title, down.Text
+		view.Text = "Nothing can be read or answered until it is back. What was stored is safe."
 		if r.Method == http.MethodGet {
 			view.Refresh = 5
 		}
@@ -108,7 +114,8 @@ func (s *Server) failFragment(w http.ResponseWriter, p *problem, err error) {
 	switch {
 	case b != nil:
 	case p.Status == http.StatusUnauthorized:
-		b = &banner{Level: "warning", Title: "You are signed out", Text: "What you typed is kept in this window. Sign in with a new link in another tab, then reload this page."}
+		b = &banner{Level: "warning", Title: "You are signed out", Text: "What you typed is kept in this window. " +
+			"Sign in with a new link in another tab, then reload this page."}
 	case p.Status == http.StatusServiceUnavailable && errors.Is(err, inbox.ErrUnavailable) && inbox.CanRead(err):
 		b = storingBanner(p.Detail)
 	case p.Status == http.StatusServiceUnavailable && errors.Is(err, inbox.ErrUnavailable):
@@ -161,8 +168,8 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// keepsOthers says whether the operator's sessions elsewhere go on. The page's form says keep, and end where the box is ticked;
-// who says nothing, like a page of the version before, gets what protects a lost device.
+// keepsOthers says whether the operator's sessions elsewhere go on. The page's form says keep, and end where the box is
+// ticked. Who says nothing, like a page of the version before, gets what protects a lost device.
 func keepsOthers(others []string) bool {
 	return slices.Contains(others, "keep") && !slices.Contains(others, "end")
 }

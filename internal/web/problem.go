@@ -21,9 +21,13 @@ func (p *problem) Error() string { return p.Detail }
 
 var (
 	errSignedOut = &problem{Status: http.StatusUnauthorized, Detail: "you are not signed in"}
-	errNoToken   = &problem{Status: http.StatusUnauthorized, Detail: "send the header Authorization: Bearer TOKEN; `web token create NAME` makes a token"}
-	errTooSlow   = &problem{Status: http.StatusRequestTimeout, Detail: "the request took too long to arrive; nothing was changed, try again"}
-	errBadToken  = &problem{Status: http.StatusUnauthorized, Detail: "this token is unknown or was revoked; `web token create NAME` makes a new one"}
+	errNoToken   = &problem{Status: http.StatusUnauthorized,
+		Detail: "send the header Authorization: Bearer TOKEN; `web token create NAME` makes a token"}
+	errBadToken = &problem{Status: http.StatusUnauthorized,
+		Detail: "this token is unknown or was revoked; `web token create NAME` makes a new one"}
+	errTooSlow = &problem{Status: http.StatusRequestTimeout,
+		Detail: "the request took too long to arrive; nothing was changed, try again"}
+	errOurs = &problem{Status: http.StatusInternalServerError, Detail: "this went wrong on our side; the log says how"}
 )
 
 // problemOf finds the problem for any error; false when its cause must be logged because nobody else will see it.
@@ -47,7 +51,7 @@ func problemOf(err error) (p *problem, told bool) {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &problem{http.StatusServiceUnavailable, "this took too long; try again"}, true
 	}
-	return &problem{http.StatusInternalServerError, "this went wrong on our side; the log says how"}, false
+	return errOurs, false
 }
 
 func tooLong(limit int64) string {

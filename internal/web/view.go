@@ -137,7 +137,8 @@ var deliveryWords = map[inbox.DeliveryState]string{
 	inbox.Unknown: "may have been delivered",
 }
 
-const unknownExplained = "Telegram may have taken this answer, so it is not sent again by itself. Sent again, the customer may get it twice."
+const unknownExplained = "Telegram may have taken this answer, so it is not sent again by itself. " +
+	"Sent again, the customer may get it twice."
 
 func viewItem(c inbox.Conversation, link string, current bool) itemView {
 	name := customerName(c.Customer)
@@ -199,7 +200,8 @@ func capital(words string) string {
 }
 
 func viewMessage(m inbox.Message, query string) messageView {
-	v := messageView{ID: m.ID, Out: m.Direction == inbox.Out, Auto: m.Author.Kind == inbox.ByBot, Text: m.Text, Details: m.Details, Time: at(m.CreatedAt)}
+	v := messageView{ID: m.ID, Out: m.Direction == inbox.Out, Auto: m.Author.Kind == inbox.ByBot,
+		Text: m.Text, Details: m.Details, Time: at(m.CreatedAt)}
 	v.Author, v.Label = author(m.Author)
 	if f := m.Forwarded; f != nil {
 		v.Forwarded = &forward{Name: strings.Join(strings.Fields(f.Name), " ")}

@@ -95,8 +95,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 // Run reads events for the streams until ctx ends.
 func (s *Server) Run(ctx context.Context) { s.hub.run(ctx) }
 
-// Drain prepares a stop behind a load balancer: from now on /readyz says 503, and each answer asks for its connection to
-// be closed, so that none is left on which the next request could be on its way when the server ends. All else goes on.
+// Drain prepares a stop behind a load balancer. From now on /readyz says 503, and each response asks for its connection
+// to be closed. So none is left on which the next request could be on its way when the server ends. All else goes on.
 func (s *Server) Drain() { s.draining.Store(true) }
 
 // ready is what /readyz says on the operations port.
