@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -21,9 +22,16 @@ type coalesced[T any] struct {
 const coalescedTimeout = 5 * time.Second
 
 type reading[T any] struct {
-	done  chan struct{}
-	value T
-	err   error
+	done     chan struct{}
+	value    T
+	err      error
+	panicked *readPanic
+}
+
+// readPanic is a panic of a read, which goes on in those who wait for it: nothing would recover it where it happened.
+type readPanic struct {
+	value any
+	stack []byte
 }
 
 func coalesce[T any](read func(context.Context) (T, error)) *coalesced[T] {
@@ -46,6 +54,9 @@ func (c *coalesced[T]) get(ctx context.Context) (T, error) {
 	c.mu.Unlock()
 	select {
 	case <-one.done:
+		if one.panicked != nil {
+			panic(one.panicked)
+		}
 		return one.value, one.err
 	case <-ctx.Done():
 		var none T
@@ -56,13 +67,22 @@ func (c *coalesced[T]) get(ctx context.Context) (T, error) {
 // run reads until nobody waits.
 func (c *coalesced[T]) run(one *reading[T]) {
 	for one != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), coalescedTimeout)
-		one.value, one.err = c.read(ctx)
-		cancel()
-		close(one.done)
+		c.readFor(one)
 		c.mu.Lock()
 		one, c.next = c.next, nil
 		c.reading = one != nil
 		c.mu.Unlock()
 	}
+}
+
+func (c *coalesced[T]) readFor(one *reading[T]) {
+	ctx, cancel := context.WithTimeout(context.Background(), coalescedTimeout)
+	defer cancel()
+	defer close(one.done)
+	defer func() {
+		if v := recover(); v != nil {
+			one.panicked = &readPanic{v, debug.Stack()}
+		}
+	}()
+	one.value, one.err = c.read(ctx)
 }

@@ -137,12 +137,16 @@ func (s *Server) panicked(rec *recorder, r *http.Request, rt route, as form, v a
 	if v == http.ErrAbortHandler {
 		panic(v)
 	}
+	stack := debug.Stack()
+	if p, ok := v.(*readPanic); ok {
+		v, stack = p.value, p.stack
+	}
 	// The type, not the value, which may have a customer's text in it.
 	what := fmt.Sprintf("%T", v)
 	if v == errTooMuch {
 		what = errTooMuch.Error()
 	}
-	s.log.Error("a handler panicked", "route", rt.path, "panic", what, "stack", string(debug.Stack()))
+	s.log.Error("a handler panicked", "route", rt.path, "panic", what, "stack", string(stack))
 	if rec.status != 0 {
 		panic(http.ErrAbortHandler) // the answer is cut off rather than taken for whole
 	}
