@@ -257,6 +257,9 @@ func TestPlans(t *testing.T) {
 	if err := s.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	for w := range s.limits {
+		s.limits[w] = time.Minute // each statement is explained before it runs
+	}
 	p := &planned{Database: s.db, scans: map[string]string{}}
 	s.db = p
 	ctx := t.Context()
