@@ -52,7 +52,7 @@ func (s *Store) SignInOperator(ctx context.Context, hash []byte) (inbox.Operator
 
 // RedeemSignIn uses a link up; see inbox.OperatorStore.
 func (s *Store) RedeemSignIn(ctx context.Context, hash []byte, keep bool) (inbox.Operator, error) {
-	// Found first: who guesses at links does not hold up those who write.
+	// The link is looked for first: who guesses at links does not hold up those who write.
 	op, err := s.SignInOperator(ctx, hash)
 	if err != nil {
 		return op, err

@@ -10,8 +10,9 @@ import (
 	"tandem/internal/store/sqlite"
 )
 
-// Backup makes the new file path, with mode 0600, a copy of the SQLite database that url names, as of one moment and
-// checked, while others go on using that. It needs room for it where path is. A file that is there is not touched.
+// Backup makes a new file at path, with mode 0600: a copy of the SQLite database that url names as of one moment, which
+// was checked. Others may go on using the database. There must be room where path is. A file that is there is not
+// touched.
 func Backup(ctx context.Context, url, path string) error {
 	file, err := databaseFile(url)
 	if err != nil {

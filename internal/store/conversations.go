@@ -66,14 +66,14 @@ func (s *Store) Conversations(
 		where += fmt.Sprintf(` AND (c.search LIKE $%d ESCAPE '\' OR EXISTS
 			(SELECT 1 FROM messages s WHERE s.conversation_id = c.id AND s.search LIKE $%d ESCAPE '\'))`, n, n)
 	}
-	// Where each is and how large it is first, which reads no last message.
+	// The first step finds where each is and how large it is, which reads no last message.
 	find := `SELECT c.id, c.last_message_id, ` + size + ` AS size
 		FROM conversations c LEFT JOIN messages m ON m.id = c.last_message_id ` + where +
 		fmt.Sprintf(` ORDER BY c.last_message_id DESC LIMIT $%d`, len(args)+1)
 	w := driver.Pages
 	if f.Query != "" {
 		w = driver.Search
-		// The count has all found in the first step, the only one that SQLite's driver can end.
+		// With the count all are found in the statement's first step, the only one that SQLite's driver can end.
 		find = `SELECT id, last_message_id, size + 0 * COUNT(*) OVER ()
 			FROM (` + find + `) found ORDER BY last_message_id DESC`
 	}

@@ -27,7 +27,7 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) ([]inbox.Eve
 	var events []inbox.Event
 	err := s.read(ctx, "read events", func(t tx) error {
 		events = []inbox.Event{}
-		// One statement, one snapshot: what is pruned between two would be missed without a word.
+		// One statement is one snapshot: what is pruned between two would be missed without a word.
 		r, err := t.c.Query(t.ctx, `
 			SELECT c.last_event, c.pruned_event, e.seq, e.type, e.bot_id, e.conversation_id, e.message_id, e.at
 			FROM counters c

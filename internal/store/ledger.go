@@ -71,7 +71,7 @@ func (s *Store) change(ctx context.Context, what string, f func(*ledger) error) 
 // revoke notes that a right has ended, for streams that go on by it.
 func (l *ledger) revoke() { l.revoked = true }
 
-// event notes that something changed; saying it twice in one transaction makes one event.
+// event notes that something changed. Saying it twice in one transaction makes one event.
 func (l *ledger) event(kind inbox.EventType, botID, conversationID, messageID int64) {
 	e := inbox.Event{Type: kind, BotID: botID, ConversationID: conversationID, MessageID: messageID}
 	if l.seen[e] {
@@ -119,7 +119,7 @@ func (l *ledger) storeEvents() error {
 	return nil
 }
 
-// micros is how both databases hold a time.
+// micros is how each database holds a time.
 func micros(t time.Time) int64 { return t.UnixMicro() }
 
 func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }

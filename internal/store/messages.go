@@ -38,7 +38,7 @@ func (s *Store) Messages(
 ) (items []inbox.Message, next int64, err error) {
 	limit = pageSize(limit)
 	err = s.read(ctx, "list messages", func(t tx) (err error) {
-		// How large each is first, which reads none of it.
+		// The first step finds how large each is, which reads none of it.
 		found, err := all(t, scanPlace, `SELECT m.id, m.id, `+messageSize+` FROM messages m
 			WHERE m.conversation_id = $1 AND m.id < $2 ORDER BY m.id DESC LIMIT $3`, conversationID, before(from), limit+1)
 		if err != nil {
@@ -149,7 +149,7 @@ func (s *Store) AddAnswer(
 			return err
 		}
 		var thread int64
-		// Into the topic in which the customer wrote last, if his chat with the bot has topics.
+		// It goes into the topic in which the customer wrote last, if his chat with the bot has topics.
 		_, err = l.row(to(&thread), `SELECT thread_id FROM messages
 			WHERE conversation_id = $1 AND direction = 'in' ORDER BY id DESC LIMIT 1`, c.ID)
 		if err != nil {

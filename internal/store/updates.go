@@ -22,7 +22,7 @@ func (s *Store) StoreUpdates(ctx context.Context, t inbox.Tenure, updates []inbo
 	return s.storeUpdates(ctx, t, updates, nextOffset, true)
 }
 
-// storeUpdates applies each update in a savepoint of its own if careful, and keeps what cannot be applied raw.
+// storeUpdates, if careful, applies each update in a savepoint of its own, and keeps raw what cannot be applied.
 func (s *Store) storeUpdates(
 	ctx context.Context, t inbox.Tenure, updates []inbox.Update, nextOffset int64, careful bool,
 ) error {

@@ -66,8 +66,8 @@ func addWaits(t tx, list []inbox.Message) error {
 // waitsAtOnce is how many answers are told of at most when what they wait for has changed.
 const waitsAtOnce = 200
 
-// waitsChanged makes an event for each queued answer that the condition finds, whose Waits has changed without a change
-// of its own.
+// waitsChanged makes an event for each queued answer that the condition finds. Its Waits has changed, and nothing else
+// of it.
 func (l *ledger) waitsChanged(condition string, arg int64) error {
 	type answer struct{ bot, conversation, message int64 }
 	list, err := all(l.tx, func(scan func(...any) error) (a answer, err error) {

@@ -399,7 +399,7 @@ func (p *DB) listen(ctx context.Context, hint func()) {
 	}
 }
 
-// changes are the numbers of which one is another after each commit that somebody waits for.
+// changes are two numbers. After each commit that somebody waits for one of them is another.
 func changes(ctx context.Context, c *pgx.Conn) (n [2]int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pingDeadline)
 	defer cancel()

@@ -16,8 +16,8 @@ import (
 	"tandem/internal/store/driver"
 )
 
-// Backup makes the new file path, with mode 0600, a copy of the database file, as of one moment and
-// checked, while others go on using that. It needs room for it where path is. A file that is there is not touched.
+// Backup makes a new file at path, with mode 0600: a copy of the database as of one moment, which was checked. Others
+// may go on using the database. There must be room where path is. A file that is there is not touched.
 func Backup(ctx context.Context, file, path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("%s is there already: name a new file", path)
@@ -108,7 +108,7 @@ func File(url string) (string, error) {
 	return path, nil
 }
 
-// draft is a file that is not yet what it is to become.
+// draft is a file that is still being made.
 type draft struct{ *os.File }
 
 func draftBeside(path string) (draft, error) {

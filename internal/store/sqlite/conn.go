@@ -11,8 +11,8 @@ import (
 	"tandem/internal/store/driver"
 )
 
-// writer is the one connection that writes. Its transactions are begun and ended by statements of ours and
-// not by sql.Tx, because what is prepared on a connection cannot be used again in a Tx.
+// writer is the one connection that writes. Its transactions are begun and ended by statements of ours and not by
+// sql.Tx, because what is prepared on a connection cannot be used again in a Tx.
 type writer struct {
 	db *sql.DB // has one connection
 
@@ -54,7 +54,7 @@ func (w *writer) transaction(ctx context.Context, f func(driver.Conn) error) err
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	// Not to be interrupted: nobody could tell then whether it was done.
+	// The COMMIT is not interrupted: nobody could tell then whether it was done.
 	if _, err := w.conn.ExecContext(context.WithoutCancel(ctx), `COMMIT`); err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (w *writer) transaction(ctx context.Context, f func(driver.Conn) error) err
 	return nil
 }
 
-// rollback ends a transaction that failed. SQLite has done so already after some errors, such as a full disk. A
+// rollback ends a transaction that failed. After some errors, such as a full disk, SQLite has done so already. A
 // connection on which neither is sure is given up.
 func (w *writer) rollback() {
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackLimit)
@@ -112,7 +112,7 @@ type statements struct {
 // maxStatements bounds the texts that are kept. The code has about a hundred.
 const maxStatements = 300
 
-// get is the statement prepared, nil for a text that is not to be kept.
+// get is the prepared statement, nil for a text that is not to be kept.
 func (s *statements) get(ctx context.Context, text string) (*sql.Stmt, error) {
 	s.mu.Lock()
 	stmt, full := s.known[text], len(s.known) >= maxStatements

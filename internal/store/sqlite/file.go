@@ -22,7 +22,7 @@ import (
 // fileID tells a file from another that has its name now.
 type fileID struct{ dev, ino uint64 }
 
-// replacedError says in words that a path does not name the file any more that is open here.
+// replacedError says in words that a path no longer names the file that is open here.
 type replacedError string
 
 func (e replacedError) Error() string { return string(e) }
@@ -92,7 +92,7 @@ func (d *DB) open(ctx context.Context) error {
 	return nil
 }
 
-// prepare switches to WAL, brings the schema up to date and notes which files these are; under the lock.
+// prepare switches to WAL, brings the schema up to date and notes which files these are. It is called under the lock.
 func (d *DB) prepare(ctx context.Context) error {
 	var mode string
 	if err := d.writer.db.QueryRowContext(ctx, `PRAGMA journal_mode = WAL`).Scan(&mode); err != nil {
@@ -184,8 +184,8 @@ func identify(path string) (fileID, error) {
 	return fileID{uint64(st.Dev), st.Ino}, nil //nolint:unconvert // the type of Dev differs by architecture
 }
 
-// intact says whether the files that are open here are those that the paths name: what is written to a file
-// that was deleted or replaced is lost.
+// intact is nil if the files that are open here are those that the paths name. What is written to a file that was
+// deleted or replaced is lost.
 func (d *DB) intact() error {
 	for _, f := range []struct {
 		path string

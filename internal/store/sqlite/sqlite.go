@@ -38,9 +38,8 @@ var migrations embed.FS
 // Migrations are those of the schema for SQLite.
 var Migrations = driver.Folder(migrations, "migrations")
 
-// DB is a database in a file that processes of one host share. All writing is done on one connection, with
-// BEGIN IMMEDIATE: a transaction that reads first and then finds another writer would fail at once, whatever
-// the busy timeout.
+// DB is a database in a file. All writing is done on one connection, with BEGIN IMMEDIATE. A transaction that reads
+// first and then finds another writer would fail at once, whatever the busy timeout.
 type DB struct {
 	driver.Common
 
@@ -221,7 +220,7 @@ func (d *DB) PollLock(ctx context.Context, _ int64, _ string, _ func(string)) (i
 
 func (d *DB) LockThrough(string) error { return driver.ErrNoLockThrough }
 
-// Holds is true as long as the file is there.
+// Holds is true: one host uses the file.
 func (d *DB) Holds(context.Context, driver.Conn, inbox.PollLock) (bool, error) { return true, nil }
 
 type neverLost struct{}

@@ -1,6 +1,6 @@
-// Package storetest is what every store of the inbox must pass: the promises of inbox.BotStore and
-// inbox.OperatorStore, told as tests. It knows nothing of databases; what happens to one of them (a full disk,
-// a server that goes away) is tested beside the store.
+// Package storetest is what every store of the inbox must pass: the promises of inbox.BotStore and inbox.OperatorStore,
+// told as tests. It knows nothing of databases. What happens to one of them (a full disk, a server that goes away) is
+// tested beside the store.
 package storetest
 
 import (
@@ -19,8 +19,8 @@ type Store interface {
 	inbox.OperatorStore
 }
 
-// Open makes a new empty database and returns a function that opens a handle on it, as one process would.
-// The handles are ready, and are closed when the test ends.
+// Open makes a new empty database and returns a function that opens a handle on it, as one process would. The handles
+// are ready, and are closed when the test ends.
 type Open func(t *testing.T) (handle func() Store)
 
 // Run runs the whole suite, in parallel.
