@@ -175,7 +175,8 @@ func pretend(t *testing.T, how string) (bin string) {
 
 func startPretended(t *testing.T, how string, args ...string) *proctest.Process {
 	t.Helper()
-	return proctest.Start(t, proctest.Options{Path: proctest.Bin(t, "demo"), Env: []string{"TELEGRAM_BOT_TOKEN=42:real-token-of-somebody"},
+	return proctest.Start(t, proctest.Options{Path: proctest.Bin(t, "demo"),
+		Env:  []string{"TELEGRAM_BOT_TOKEN=42:real-token-of-somebody"},
 		Args: append([]string{"-bin", pretend(t, how), "-var", t.TempDir()}, args...)})
 }
 
@@ -290,7 +291,8 @@ func TestTakenPortsAreReplaced(t *testing.T) {
 	}
 
 	var out bytes.Buffer
-	env, err := prepare(options{dir: t.TempDir()}, []string{"WEB_ADDR=127.0.0.1:1", "TELEGRAM_BOT_TOKEN_FILE=/a", "DATABASE_URL_FILE=/b"})
+	env, err := prepare(options{dir: t.TempDir()},
+		[]string{"WEB_ADDR=127.0.0.1:1", "TELEGRAM_BOT_TOKEN_FILE=/a", "DATABASE_URL_FILE=/b"})
 	if err != nil {
 		t.Fatal(err)
 	}

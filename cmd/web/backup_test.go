@@ -45,12 +45,14 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	out.Close()
 	other := filepath.Join(t.TempDir(), "other.db")
-	if code, out, errs := runWeb(t, []string{db}, "backup", other); code != 0 || out != "" || !strings.Contains(errs, other) {
+	if code, out, errs := runWeb(t, []string{db}, "backup", other); code != 0 || out != "" ||
+		!strings.Contains(errs, other) {
 		t.Errorf("backup FILE: %d %q %q", code, out, errs)
 	}
 	add("bob")
 
-	if code, _, errs := runWeb(t, []string{db}, "restore", saved); code != 1 || !strings.Contains(errs, "stop web and bot first") {
+	if code, _, errs := runWeb(t, []string{db}, "restore", saved); code != 1 ||
+		!strings.Contains(errs, "stop web and bot first") {
 		t.Errorf("restore while web runs: %d %s", code, errs)
 	}
 	if have := list(); !strings.Contains(have, "bob") {
@@ -71,7 +73,8 @@ func TestBackupAndRestore(t *testing.T) {
 	if have := list(); !strings.Contains(have, "alice") || strings.Contains(have, "bob") {
 		t.Errorf("restored: %s", have)
 	}
-	if code, _, errs := runWeb(t, []string{db}, "restore", filepath.Join(dir, "none")); code != 1 || !strings.Contains(errs, "none") {
+	if code, _, errs := runWeb(t, []string{db}, "restore", filepath.Join(dir, "none")); code != 1 ||
+		!strings.Contains(errs, "none") {
 		t.Errorf("restore of no file: %d %s", code, errs)
 	}
 }
@@ -92,7 +95,8 @@ func TestBackupMisuse(t *testing.T) {
 		{"DATABASE_URL=postgres://tandem@localhost/tandem", []string{"backup"}, 1, "pg_dump"},
 		{"DATABASE_URL=postgres://tandem@localhost/tandem", []string{"restore", "/dev/null"}, 1, "pg_restore"},
 	} {
-		if code, out, errs := runWeb(t, []string{c.env}, c.args...); code != c.code || out != "" || !strings.Contains(errs, c.say) {
+		if code, out, errs := runWeb(t, []string{c.env}, c.args...); code != c.code || out != "" ||
+			!strings.Contains(errs, c.say) {
 			t.Errorf("web %q: %d %q %q, want %d and %q", c.args, code, out, errs, c.code, c.say)
 		}
 	}
@@ -100,7 +104,8 @@ func TestBackupMisuse(t *testing.T) {
 
 func TestRestoredOnPostgreSQL(t *testing.T) {
 	t.Parallel()
-	if code, _, errs := runWeb(t, []string{"DATABASE_URL=" + pgtest.URL(t)}, "restored"); code != 0 || !strings.Contains(errs, "delivered: 0") {
+	if code, _, errs := runWeb(t, []string{"DATABASE_URL=" + pgtest.URL(t)}, "restored"); code != 0 ||
+		!strings.Contains(errs, "delivered: 0") {
 		t.Errorf("%d %s", code, errs)
 	}
 }

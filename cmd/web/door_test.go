@@ -39,8 +39,8 @@ func (p process) memory(t *testing.T, name string) int {
 	return 0
 }
 
-// attack keeps n connections, each from an address that from gives, on which send does what it does; one that is closed is not
-// opened again. It ends with the test.
+// attack keeps n connections, each from an address that from gives, on which send does what it does; one that is closed
+// is not opened again. It ends with the test.
 func attack(t *testing.T, addr string, n int, from func(i int) string, send func(w io.Writer)) (conns []net.Conn) {
 	t.Helper()
 	var mu sync.Mutex
@@ -76,8 +76,8 @@ func oneAddress(int) string { return "127.0.0.1" }
 
 func manyAddresses(i int) string { return fmt.Sprintf("127.0.%d.%d", 1+i/200, 1+i%200) }
 
-// visits asks for /healthz again and again, each time on a connection of its own, until stop is closed, and says how long
-// each took.
+// visits asks for /healthz again and again, each time on a connection of its own, until stop is closed, and says how
+// long each took.
 func visits(t *testing.T, addr string, stop chan struct{}) (took []time.Duration) {
 	client := &http.Client{Timeout: soon, Transport: &http.Transport{DisableKeepAlives: true}}
 	for {
@@ -117,7 +117,9 @@ func TestStrangersWhoSayHalf(t *testing.T) {
 	}{
 		{"forms", func(w io.Writer) { fmt.Fprintf(w, "%sContent-Length: 1000000\r\n\r\nsecret=%s", head, big) }},
 		{"small forms", func(w io.Writer) { fmt.Fprintf(w, "%sContent-Length: 1000\r\n\r\nsecret=%s", head, big[:900]) }},
-		{"chunked forms", func(w io.Writer) { fmt.Fprintf(w, "%sTransfer-Encoding: chunked\r\n\r\nf4240\r\nsecret=%s", head, big) }},
+		{"chunked forms", func(w io.Writer) {
+			fmt.Fprintf(w, "%sTransfer-Encoding: chunked\r\n\r\nf4240\r\nsecret=%s", head, big)
+		}},
 		{"answers without a sign-in", func(w io.Writer) {
 			fmt.Fprintf(w, "POST /conversations/1/answers HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\ntext=%s", big)
 		}},
@@ -163,13 +165,14 @@ func TestStrangersWhoSayHalf(t *testing.T) {
 			if most > bound {
 				t.Errorf("it took %d MB more than when idle, want at most %d", most>>20, bound>>20)
 			}
-			t.Logf("%d MB above idle (%d MB); %d visits, median %v, p99 %v", most>>20, idle>>20, len(took), percentile(took, 50), percentile(took, 99))
+			t.Logf("%d MB above idle (%d MB); %d visits, median %v, p99 %v",
+				most>>20, idle>>20, len(took), percentile(took, 50), percentile(took, 99))
 		})
 	}
 }
 
-// At a low limit of open files web takes connections all the same: still ones give way, the database is reached, and the log says
-// what to do. 64 is the least with which anybody would start it.
+// At a low limit of open files web takes connections all the same: still ones give way, the database is reached, and
+// the log says what to do. 64 is the least with which anybody would start it.
 func TestFewOpenFiles(t *testing.T) {
 	for _, c := range []struct {
 		files int
@@ -181,7 +184,8 @@ func TestFewOpenFiles(t *testing.T) {
 			database := c.on(t)
 			p := process{Process: proctest.Start(t, proctest.Options{Path: "/bin/sh",
 				Args: []string{"-c", fmt.Sprintf("ulimit -n %d && exec %s", c.files, proctest.RaceBin(t, "web"))},
-				Env:  []string{"RUN_DIR=" + t.TempDir(), "LOG_FORMAT=json", "WEB_ADDR=127.0.0.1:0", "WEB_OPS_ADDR=127.0.0.1:0", database}})}
+				Env: []string{"RUN_DIR=" + t.TempDir(), "LOG_FORMAT=json", "WEB_ADDR=127.0.0.1:0",
+					"WEB_OPS_ADDR=127.0.0.1:0", database}})}
 			var line struct{ Addr string }
 			parseLine(t, p.WaitLine(soon, `"msg":"ready"`), &line)
 			p.addr = line.Addr
@@ -208,7 +212,8 @@ func TestFewOpenFiles(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			if code, body := get(t, "http://"+line.Addr+"/metrics"); code != 200 || !strings.Contains(body, "tandem_database_up 1") {
+			if code, body := get(t, "http://"+line.Addr+"/metrics"); code != 200 ||
+				!strings.Contains(body, "tandem_database_up 1") {
 				t.Errorf("/metrics: %d %.300s", code, body)
 			}
 			p.WaitLine(soon, `"level":"WARN"`, "give way", "WEB_NOFILE", "ulimit")
@@ -222,16 +227,17 @@ func TestFewOpenFiles(t *testing.T) {
 
 func TestTooFewOpenFiles(t *testing.T) {
 	t.Parallel()
-	p := proctest.Start(t, proctest.Options{Path: "/bin/sh", Args: []string{"-c", "ulimit -n 32 && exec " + proctest.RaceBin(t, "web")},
-		Env: []string{"RUN_DIR=" + t.TempDir(), "LOG_FORMAT=json", "WEB_ADDR=127.0.0.1:0", sqlite(t)}})
+	p := proctest.Start(t, proctest.Options{Path: "/bin/sh",
+		Args: []string{"-c", "ulimit -n 32 && exec " + proctest.RaceBin(t, "web")},
+		Env:  []string{"RUN_DIR=" + t.TempDir(), "LOG_FORMAT=json", "WEB_ADDR=127.0.0.1:0", sqlite(t)}})
 	if end := p.Wait(soon); end.Code != 78 {
 		t.Errorf("ended with %d, want 78", end.Code)
 	}
 	p.WaitLine(soon, `"level":"ERROR"`, `"limit":32`, "WEB_NOFILE")
 }
 
-// The limit is lowered under a web that runs, as when descriptors go to something that nobody foresaw: still connections give way,
-// and the log says so.
+// The limit is lowered under a web that runs, as when descriptors go to something that nobody foresaw: still
+// connections give way, and the log says so.
 func TestDescriptorsRunOut(t *testing.T) {
 	t.Parallel()
 	p := start(t, sqlite(t)).ready(t)

@@ -17,7 +17,8 @@ import (
 	"tandem/internal/web"
 )
 
-// On a full disk everything can be read, the page says what is the matter, and what is typed stays, twice in a row, too.
+// On a full disk everything can be read, the page says what is the matter, and what is typed stays, twice in a row,
+// too.
 func TestReadingGoesOnOnAFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tandem-test", dir, "tmpfs", 0, "size=4m"); err != nil {
@@ -73,14 +74,16 @@ func TestReadingGoesOnOnAFullDisk(t *testing.T) {
 		}
 		b, _ := io.ReadAll(a.Body)
 		a.Body.Close()
-		if a.StatusCode != 200 || !strings.Contains(string(b), "Nothing can be stored now") || !strings.Contains(string(b), "is full") {
+		if a.StatusCode != 200 || !strings.Contains(string(b), "Nothing can be stored now") ||
+			!strings.Contains(string(b), "is full") {
 			t.Errorf("%s on a full disk: %s\n%.1000s", path, a.Status, b)
 		}
 	}
 	if code, body := get(t, base.String()+"/api/v1/conversations", "Authorization", "Bearer "+token); code != 200 {
 		t.Errorf("the API on a full disk: %d %s", code, body)
 	}
-	if code, body := get(t, "http://"+p.ops(t)+"/status"); code != 200 || !strings.Contains(body, `"queue":{`) || !strings.Contains(body, "is full") {
+	if code, body := get(t, "http://"+p.ops(t)+"/status"); code != 200 || !strings.Contains(body, `"queue":{`) ||
+		!strings.Contains(body, "is full") {
 		t.Errorf("/status on a full disk: %d %s", code, body)
 	}
 	if err := filler.Truncate(0); err != nil {

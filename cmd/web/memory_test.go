@@ -27,7 +27,8 @@ import (
 func shipped(t *testing.T, database string) process {
 	t.Helper()
 	p := process{Process: proctest.Start(t, proctest.Options{Path: proctest.Bin(t, "web"),
-		Env: []string{"RUN_DIR=" + t.TempDir(), "LOG_FORMAT=json", "WEB_ADDR=127.0.0.1:0", "WEB_OPS_ADDR=127.0.0.1:0", "DATABASE_URL=" + database}})}
+		Env: []string{"RUN_DIR=" + t.TempDir(), "LOG_FORMAT=json", "WEB_ADDR=127.0.0.1:0",
+			"WEB_OPS_ADDR=127.0.0.1:0", "DATABASE_URL=" + database}})}
 	var line struct{ Addr string }
 	parseLine(t, p.WaitLine(soon, `"msg":"ready"`), &line)
 	p.addr = line.Addr
@@ -71,7 +72,8 @@ func seeded(t *testing.T, database string, texts ...[]string) (db *store.Store, 
 			t.Fatal(err)
 		}
 		for _, text := range answers {
-			if _, _, err := db.AddAnswer(t.Context(), id, inbox.Answer{Text: text, Author: inbox.Author{Kind: inbox.ByOperator, ID: "1", Name: "alice"}}); err != nil {
+			alice := inbox.Author{Kind: inbox.ByOperator, ID: "1", Name: "alice"}
+			if _, _, err := db.AddAnswer(t.Context(), id, inbox.Answer{Text: text, Author: alice}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -106,7 +108,8 @@ func TestAddressesArePaddedInVain(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer a.Body.Close()
-		if b, _ := io.ReadAll(a.Body); a.StatusCode != 200 || !strings.Contains(string(b), "Ana") && !strings.Contains(string(b), "hello") {
+		if b, _ := io.ReadAll(a.Body); a.StatusCode != 200 ||
+			!strings.Contains(string(b), "Ana") && !strings.Contains(string(b), "hello") {
 			t.Fatalf("%s: %s %.300s", path, a.Status, b)
 		}
 	}
@@ -116,7 +119,8 @@ func TestAddressesArePaddedInVain(t *testing.T) {
 	for i := range 1000 {
 		pad := fmt.Sprint(i) + padding
 		for _, path := range []string{
-			"/conversations?pad=" + pad, "/conversations?limit=50&limit=" + pad, "/conversations?limit=" + strings.Repeat("0", 28_000+i) + "50",
+			"/conversations?pad=" + pad, "/conversations?limit=50&limit=" + pad,
+			"/conversations?limit=" + strings.Repeat("0", 28_000+i) + "50",
 			"/conversations/1/messages?x" + pad, "/conversations/" + strings.Repeat("0", 28_000+i) + "1?" + pad[:100],
 		} {
 			ask(path)
@@ -153,7 +157,8 @@ func TestReadersWhoTakeNothing(t *testing.T) {
 		jar, _ := cookiejar.New(nil)
 		client := &http.Client{Jar: jar, Timeout: soon}
 		defer client.CloseIdleConnections()
-		a, err := client.PostForm(base.JoinPath("sign-in").String(), url.Values{"secret": {link[strings.LastIndex(link, "/")+1:]}})
+		a, err := client.PostForm(base.JoinPath("sign-in").String(),
+			url.Values{"secret": {link[strings.LastIndex(link, "/")+1:]}})
 		if err != nil || a.StatusCode != 200 {
 			t.Fatal(a, err)
 		}
@@ -195,7 +200,8 @@ func TestReadersWhoTakeNothing(t *testing.T) {
 		defer cancel()
 		served := 0
 		for ; ctx.Err() == nil; served++ {
-			for _, path := range []string{"/readyz", "/api/v1/conversations?limit=1", "/api/v1/conversations/2/messages?limit=1"} {
+			for _, path := range []string{"/readyz", "/api/v1/conversations?limit=1",
+				"/api/v1/conversations/2/messages?limit=1"} {
 				if code, body := get(t, base.String()+path, "Authorization", "Bearer "+other); code != 200 {
 					t.Fatalf("%s beside them: %d %.300s", path, code, body)
 				}

@@ -25,8 +25,8 @@ import (
 	"tandem/internal/store"
 )
 
-// atOnce is how soon a stream must end with its reader's right. The promise is a second; a busy machine gets more, and the look
-// that is made without a hint comes after half a minute.
+// atOnce is how soon a stream must end with its reader's right. The promise is a second; a busy machine gets more, and
+// the look that is made without a hint comes after half a minute.
 const atOnce = 5 * time.Second
 
 // office is two webs on one database, each with streams of several people and programs.
@@ -59,7 +59,10 @@ func newOffice(t *testing.T, database string) *office {
 	for range 2 {
 		p := start(t, env...)
 		o.webs = append(o.webs, p)
-		proctest.Eventually(t, soon, "the database is there", func() bool { code, _ := get(t, "http://"+p.addr+"/readyz"); return code == 200 })
+		proctest.Eventually(t, soon, "the database is there", func() bool {
+			code, _ := get(t, "http://"+p.addr+"/readyz")
+			return code == 200
+		})
 	}
 	var err error
 	if o.tenure, err = o.store.TakeOver(t.Context(), 1, "test:1"); err != nil {
@@ -126,7 +129,8 @@ func (o *office) press(web int, link string, untick bool) (session [2]string, st
 	if ticked != 1 {
 		o.t.Fatalf("the sign-in page has %d ticked boxes, want one:\n%s", ticked, body)
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.PostForm(address+"/sign-in", form)
 	if err != nil {
 		o.t.Fatal(err)
@@ -201,8 +205,11 @@ func (o *office) goOn(what string) {
 		before[key] = l.events.Load()
 	}
 	o.update++
-	err := o.store.StoreUpdates(context.Background(), o.tenure, []inbox.Update{{ID: o.update, Kind: "message", Raw: []byte("{}"), Message: &inbox.IncomingMessage{
-		ChatID: 7, MessageID: o.update, Customer: inbox.Customer{ID: 7, Name: "Ana"}, Kind: "text", Text: "x", Date: time.Now()}}}, o.update+1)
+	update := inbox.Update{ID: o.update, Kind: "message", Raw: []byte("{}"), Message: &inbox.IncomingMessage{
+		ChatID: 7, MessageID: o.update, Customer: inbox.Customer{ID: 7, Name: "Ana"}, Kind: "text", Text: "x",
+		Date: time.Now(),
+	}}
+	err := o.store.StoreUpdates(context.Background(), o.tenure, []inbox.Update{update}, o.update+1)
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -233,7 +240,8 @@ func databases() map[string]func(t *testing.T) string {
 	}
 }
 
-// Whatever ends a right ends it in every replica, for requests and for what streams: a command, another tab, another link, time.
+// Whatever ends a right ends it in every replica, for requests and for what streams: a command, another tab, another
+// link, time.
 func TestARightThatEndsIsOverEverywhere(t *testing.T) {
 	t.Parallel()
 	for name, database := range databases() {
@@ -248,13 +256,16 @@ func TestARightThatEndsIsOverEverywhere(t *testing.T) {
 			alice := o.signIn(0, "alice", true)
 			telephone := o.signIn(1, "alice", true)
 			bob := o.signIn(1, "bob", false)
-			for name, header := range map[string][2]string{"token one": one, "token two": two, "alice": alice, "alice's telephone": telephone, "bob": bob} {
+			for name, header := range map[string][2]string{
+				"token one": one, "token two": two, "alice": alice, "alice's telephone": telephone, "bob": bob,
+			} {
 				if code := o.status(header); code != 200 {
 					t.Fatalf("%s: %d", name, code)
 				}
 				o.streams(name, header)
 			}
-			if out, _ := o.run("operator", "list"); !strings.Contains(out, "in 2 browsers") || !strings.Contains(out, "in 1 browser") {
+			if out, _ := o.run("operator", "list"); !strings.Contains(out, "in 2 browsers") ||
+				!strings.Contains(out, "in 1 browser") {
 				t.Errorf("operator list:\n%s", out)
 			}
 			o.goOn("at first")
@@ -297,7 +308,8 @@ func TestARightThatEndsIsOverEverywhere(t *testing.T) {
 			if _, status := o.press(0, unused.Path, true); status != http.StatusGone {
 				t.Errorf("the unused link of who was signed out: %d", status)
 			}
-			if out, _ := o.run("operator", "list"); !strings.Contains(out, "not signed in") || !strings.Contains(out, "in 1 browser") {
+			if out, _ := o.run("operator", "list"); !strings.Contains(out, "not signed in") ||
+				!strings.Contains(out, "in 1 browser") {
 				t.Errorf("operator list after it:\n%s", out)
 			}
 			back := o.signIn(0, "alice", false)
@@ -309,7 +321,8 @@ func TestARightThatEndsIsOverEverywhere(t *testing.T) {
 			}
 
 			// What bob wrote keeps his name; added again he is another.
-			if code, body := dump(t, "POST", "http://"+o.webs[0].addr+"/conversations/1/answers", "text=hello", bob); code != 303 {
+			answers := "http://" + o.webs[0].addr + "/conversations/1/answers"
+			if code, body := dump(t, "POST", answers, "text=hello", bob); code != 303 {
 				t.Fatalf("bob's answer: %d %s", code, body)
 			}
 			if _, errs := o.run("operator", "remove", "bob"); !strings.Contains(errs, "bob is removed") {
@@ -326,13 +339,16 @@ func TestARightThatEndsIsOverEverywhere(t *testing.T) {
 			if code := o.status(bob); code != 401 {
 				t.Errorf("the old bob's session: %d", code)
 			}
-			if _, body := get(t, "http://"+o.webs[0].addr+"/api/v1/conversations/1/messages", two[0], two[1]); !strings.Contains(body, `"name":"bob"`) {
+			messages := "http://" + o.webs[0].addr + "/api/v1/conversations/1/messages"
+			if _, body := get(t, messages, two[0], two[1]); !strings.Contains(body, `"name":"bob"`) {
 				t.Errorf("what he wrote: %s", body)
 			}
 
 			// Time ends a session in its moment, too.
 			cookie, ends := "a session of the test", time.Now().Add(3*time.Second)
-			data, err := scs.GobCodec{}.Encode(ends, map[string]any{"operator": int64(1), "generation": generationOf(t, o.store, "alice"), "seen": time.Now().Unix()})
+			data, err := scs.GobCodec{}.Encode(ends, map[string]any{
+				"operator": int64(1), "generation": generationOf(t, o.store, "alice"), "seen": time.Now().Unix(),
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -346,8 +362,10 @@ func TestARightThatEndsIsOverEverywhere(t *testing.T) {
 			<-time.After(time.Until(ends))
 			over("it expired", "short", short)
 
-			for _, args := range [][]string{{"operator", "remove", "carol"}, {"operator", "sign-out", "carol"}, {"operator", "remove", "Alice"}} {
-				if code, out, errs := runWeb(t, o.env, args...); code != 1 || out != "" || !strings.Contains(errs, "no operator named") {
+			for _, args := range [][]string{{"operator", "remove", "carol"}, {"operator", "sign-out", "carol"},
+				{"operator", "remove", "Alice"}} {
+				if code, out, errs := runWeb(t, o.env, args...); code != 1 || out != "" ||
+					!strings.Contains(errs, "no operator named") {
 					t.Errorf("%q: %d %q %q", args, code, out, errs)
 				}
 			}

@@ -48,7 +48,8 @@ func TestStrangersLearnTheKindOfTroubleAndNoNames(t *testing.T) {
 	for _, name := range []string{"replaced", "garbage", "gone"} {
 		dirs[name] = t.TempDir()
 	}
-	if err := os.WriteFile(filepath.Join(dirs["garbage"], "covert.db"), []byte(strings.Repeat("this is no database\n", 500)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dirs["garbage"], "covert.db"),
+		[]byte(strings.Repeat("this is no database\n", 500)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	nobody, err := net.Listen("tcp", "127.0.0.1:0")
@@ -62,37 +63,48 @@ func TestStrangersLearnTheKindOfTroubleAndNoNames(t *testing.T) {
 			database: change(func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "wrong-guess") }),
 			kind:     "refuses", detail: "refuses the password of user", secrets: names,
 		},
-		"no such database": {database: change(func(u *url.URL) { u.Path = "/covert_base" }), kind: "refuses", detail: `no database \"covert_base\"`, secrets: append(names, "covert_base")},
-		"nobody listens":   {database: "postgres://covert_user:covert-pass@" + closed + "/covert_base", kind: "cannot be reached", detail: closed, secrets: []string{closed, "covert"}},
-		"no such name":     {database: "postgres://covert_user:covert-pass@covert-host.invalid/covert_base", kind: "cannot be reached", detail: "covert-host.invalid", secrets: []string{"covert"}},
-		"no directory":     {database: "sqlite:" + filepath.Join(dirs["gone"], "covert", "x.db"), kind: "not configured", detail: dirs["gone"], secrets: []string{"covert", dirs["gone"]}},
-		"no setting":       {database: "", kind: "not configured", detail: "not set"},
-		"bad setting":      {database: "mysql://covert_user:covert-pass@covert-host/x", kind: "not configured", detail: "DATABASE_URL: want", secrets: []string{"covert"}},
-		"garbage":          {database: sqliteIn(dirs["garbage"]), kind: "damaged", detail: dirs["garbage"], secrets: []string{"covert", dirs["garbage"]}},
-		"replaced": {database: sqliteIn(dirs["replaced"]), kind: "replaced or deleted", detail: dirs["replaced"], secrets: []string{"covert", dirs["replaced"]}, harm: func(t *testing.T) {
-			if err := os.Remove(filepath.Join(dirs["replaced"], "covert.db")); err != nil {
-				t.Fatal(err)
-			}
-		}},
-		"schema too new": {database: good.String(), kind: "too new", detail: "version 1000", secrets: names, harm: func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), soon)
-			defer cancel()
-			c, err := pgx.Connect(ctx, good.String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close(ctx)
-			if _, err := c.Exec(ctx, `UPDATE schema_compat SET oldest = 1000`); err != nil {
-				t.Fatal(err)
-			}
-		}},
+		"no such database": {database: change(func(u *url.URL) { u.Path = "/covert_base" }), kind: "refuses",
+			detail: `no database \"covert_base\"`, secrets: append(names, "covert_base")},
+		"nobody listens": {database: "postgres://covert_user:covert-pass@" + closed + "/covert_base",
+			kind: "cannot be reached", detail: closed, secrets: []string{closed, "covert"}},
+		"no such name": {database: "postgres://covert_user:covert-pass@covert-host.invalid/covert_base",
+			kind: "cannot be reached", detail: "covert-host.invalid", secrets: []string{"covert"}},
+		"no directory": {database: "sqlite:" + filepath.Join(dirs["gone"], "covert", "x.db"), kind: "not configured",
+			detail: dirs["gone"], secrets: []string{"covert", dirs["gone"]}},
+		"no setting": {database: "", kind: "not configured", detail: "not set"},
+		"bad setting": {database: "mysql://covert_user:covert-pass@covert-host/x", kind: "not configured",
+			detail: "DATABASE_URL: want", secrets: []string{"covert"}},
+		"garbage": {database: sqliteIn(dirs["garbage"]), kind: "damaged", detail: dirs["garbage"],
+			secrets: []string{"covert", dirs["garbage"]}},
+		"replaced": {database: sqliteIn(dirs["replaced"]), kind: "replaced or deleted", detail: dirs["replaced"],
+			secrets: []string{"covert", dirs["replaced"]}, harm: func(t *testing.T) {
+				if err := os.Remove(filepath.Join(dirs["replaced"], "covert.db")); err != nil {
+					t.Fatal(err)
+				}
+			}},
+		"schema too new": {database: good.String(), kind: "too new", detail: "version 1000", secrets: names,
+			harm: func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), soon)
+				defer cancel()
+				c, err := pgx.Connect(ctx, good.String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close(ctx)
+				if _, err := c.Exec(ctx, `UPDATE schema_compat SET oldest = 1000`); err != nil {
+					t.Fatal(err)
+				}
+			}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := start(t, "DATABASE_URL="+c.database)
 			ops := "http://" + p.ops(t)
 			if c.harm != nil {
-				proctest.Eventually(t, soon, "the database is there", func() bool { code, _ := get(t, ops+"/readyz"); return code == 200 })
+				proctest.Eventually(t, soon, "the database is there", func() bool {
+					code, _ := get(t, ops+"/readyz")
+					return code == 200
+				})
 				c.harm(t)
 			}
 			for _, path := range []string{"/readyz", "/status"} {
@@ -103,12 +115,16 @@ func TestStrangersLearnTheKindOfTroubleAndNoNames(t *testing.T) {
 			}
 			p.WaitLine(soon, "database", c.detail)
 			for _, request := range []string{
-				"GET /readyz", "HEAD /readyz", "GET /", "HEAD /", "GET /conversations/1", "GET /sign-in/x", "POST /sign-in", "POST /sign-out", "POST /conversations/1/answers", "POST /conversations/1/status",
-				"POST /messages/1/retry", "GET /fragments/banner", "GET /fragments/list", "GET /fragments/conversations/1", "GET /fragments/conversations/1/messages?id=1",
-				"GET /api/v1/conversations", "GET /api/v1/conversations/1", "PATCH /api/v1/conversations/1", "GET /api/v1/conversations/1/messages", "POST /api/v1/conversations/1/messages",
+				"GET /readyz", "HEAD /readyz", "GET /", "HEAD /", "GET /conversations/1", "GET /sign-in/x", "POST /sign-in",
+				"POST /sign-out", "POST /conversations/1/answers", "POST /conversations/1/status",
+				"POST /messages/1/retry", "GET /fragments/banner", "GET /fragments/list", "GET /fragments/conversations/1",
+				"GET /fragments/conversations/1/messages?id=1",
+				"GET /api/v1/conversations", "GET /api/v1/conversations/1", "PATCH /api/v1/conversations/1",
+				"GET /api/v1/conversations/1/messages", "POST /api/v1/conversations/1/messages",
 				"POST /api/v1/messages/1/retry", "GET /api/v1/events", "GET /api/v1/events?after=1", "GET /none", "GET /healthz",
 			} {
-				for _, credentials := range [][2]string{{"X-None", "x"}, {"Authorization", "Bearer tandem_x"}, {"Cookie", "tandem=AAAA"}} {
+				for _, credentials := range [][2]string{{"X-None", "x"}, {"Authorization", "Bearer tandem_x"},
+					{"Cookie", "tandem=AAAA"}} {
 					method, path, _ := strings.Cut(request, " ")
 					body := ""
 					if path == "/sign-in" {
@@ -120,7 +136,8 @@ func TestStrangersLearnTheKindOfTroubleAndNoNames(t *testing.T) {
 							t.Errorf("%s with %v names %q:\n%s", request, credentials, secret, answer)
 						}
 					}
-					if status == 503 && method != "HEAD" && (!strings.Contains(answer, c.kind) || !strings.Contains(answer, "WEB_OPS_ADDR") || !strings.Contains(answer, "init status")) {
+					if status == 503 && method != "HEAD" && (!strings.Contains(answer, c.kind) ||
+						!strings.Contains(answer, "WEB_OPS_ADDR") || !strings.Contains(answer, "init status")) {
 						t.Errorf("%s with %v does not say %q and where the rest is:\n%s", request, credentials, c.kind, answer)
 					}
 					if status >= 500 && status != 503 || status == 200 && path != "/healthz" {
@@ -144,7 +161,8 @@ func dump(t *testing.T, method, address, body string, header [2]string) (status 
 	if body != "" {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	client := http.Client{Timeout: soon, Transport: &http.Transport{DisableKeepAlives: true}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := http.Client{Timeout: soon, Transport: &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.Do(r)
 	if err != nil {
 		t.Fatal(fmt.Errorf("%s after %s: %w", method, time.Now().Format(time.TimeOnly), err))

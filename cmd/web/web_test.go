@@ -49,7 +49,8 @@ func start(t *testing.T, env ...string) process {
 
 func launch(t *testing.T, env []string, args ...string) *proctest.Process {
 	t.Helper()
-	return proctest.Start(t, proctest.Options{Path: proctest.RaceBin(t, "web"), Args: args, Env: append([]string{"RUN_DIR=" + t.TempDir(), "LOG_FORMAT=json", "LOG_LEVEL=debug"}, env...)})
+	return proctest.Start(t, proctest.Options{Path: proctest.RaceBin(t, "web"), Args: args,
+		Env: append([]string{"RUN_DIR=" + t.TempDir(), "LOG_FORMAT=json", "LOG_LEVEL=debug"}, env...)})
 }
 
 func parseLine(t *testing.T, line string, into any) {
@@ -130,17 +131,24 @@ func runWeb(t *testing.T, env []string, args ...string) (code int, out, errs str
 func TestHelpVersionAndMisuse(t *testing.T) {
 	t.Parallel()
 	code, out, _ := runWeb(t, nil, "-help")
-	for _, word := range []string{"WEB_ADDR", "WEB_OPS_ADDR", "WEB_BASE_URL", "WEB_DRAIN", "DATABASE_URL", "DATABASE_URL_FILE", "LOG_LEVEL", "LOG_FORMAT", "RUN_DIR", "healthcheck", "64", "78"} {
+	for _, word := range []string{"WEB_ADDR", "WEB_OPS_ADDR", "WEB_BASE_URL", "WEB_DRAIN", "DATABASE_URL",
+		"DATABASE_URL_FILE", "LOG_LEVEL", "LOG_FORMAT", "RUN_DIR", "healthcheck", "64", "78"} {
 		if code != 0 || !strings.Contains(out, word) {
 			t.Errorf("-help: %d, without %s", code, word)
 		}
 	}
-	if code, out, _ := runWeb(t, nil, "-version"); code != 0 || !strings.HasPrefix(out, "web ") || strings.Contains(out, "\n") {
+	if code, out, _ := runWeb(t, nil, "-version"); code != 0 || !strings.HasPrefix(out, "web ") ||
+		strings.Contains(out, "\n") {
 		t.Errorf("-version: %d %q", code, out)
 	}
-	for _, args := range [][]string{{"serve"}, {"-x"}, {"operator"}, {"operator", "add"}, {"operator", "add", " "}, {"operator", "add", "a", "b"}, {"operator", "remove"}, {"operator", "remove", "a", "b"}, {"operator", "remove", "a\nb"}, {"operator", "sign-out"}, {"operator", "sign-out", " "},
-		{"operator", "add", "a\nb"}, {"operator", "add", "--help"}, {"operator", "add", strings.Repeat("x", 65)}, {"token"}, {"token", "create"}, {"token", "list", "x"}, {"token", "revoke"}, {"token", "list", "-x"}, {"operator", "list", "x"}, {"healthcheck", "now"}} {
-		if code, out, errs := runWeb(t, []string{sqlite(t)}, args...); code != 64 || !strings.Contains(errs, "usage: web") || out != "" {
+	for _, args := range [][]string{{"serve"}, {"-x"}, {"operator"}, {"operator", "add"}, {"operator", "add", " "},
+		{"operator", "add", "a", "b"}, {"operator", "remove"}, {"operator", "remove", "a", "b"},
+		{"operator", "remove", "a\nb"}, {"operator", "sign-out"}, {"operator", "sign-out", " "},
+		{"operator", "add", "a\nb"}, {"operator", "add", "--help"}, {"operator", "add", strings.Repeat("x", 65)}, {"token"},
+		{"token", "create"}, {"token", "list", "x"}, {"token", "revoke"}, {"token", "list", "-x"}, {"operator", "list", "x"},
+		{"healthcheck", "now"}} {
+		if code, out, errs := runWeb(t, []string{sqlite(t)}, args...); code != 64 || !strings.Contains(errs, "usage: web") ||
+			out != "" {
 			t.Errorf("%q: %d, %q, %q; want 64 and a usage line", args, code, out, errs)
 		}
 	}
@@ -148,7 +156,8 @@ func TestHelpVersionAndMisuse(t *testing.T) {
 
 func TestAllBadSettingsAtOnce(t *testing.T) {
 	t.Parallel()
-	bad := []string{"WEB_ADDR=http://x", "WEB_OPS_ADDR=99999", "WEB_BASE_URL=https://host/inbox", "LOG_LEVEL=loud", "LOG_FORMAT=xml"}
+	bad := []string{"WEB_ADDR=http://x", "WEB_OPS_ADDR=99999", "WEB_BASE_URL=https://host/inbox", "LOG_LEVEL=loud",
+		"LOG_FORMAT=xml"}
 	code, _, errs := runWeb(t, append([]string{"DATABASE_URL=mysql://u:s3cret@h/d"}, bad...))
 	if !strings.Contains(errs, "DATABASE_URL: want") || strings.Contains(errs, "s3cret") {
 		t.Errorf("DATABASE_URL is not reported, or its value is: %s", errs)
@@ -166,7 +175,8 @@ func TestAllBadSettingsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	if code, _, errs := runWeb(t, []string{"WEB_ADDR=" + taken.Addr().String()}); code != 1 || !strings.Contains(errs, taken.Addr().String()) || !strings.Contains(errs, "WEB_ADDR") {
+	if code, _, errs := runWeb(t, []string{"WEB_ADDR=" + taken.Addr().String()}); code != 1 ||
+		!strings.Contains(errs, taken.Addr().String()) || !strings.Contains(errs, "WEB_ADDR") {
 		t.Errorf("a taken WEB_ADDR: %d %s", code, errs)
 	}
 	p := start(t, sqlite(t), "WEB_OPS_ADDR="+taken.Addr().String())
@@ -182,27 +192,33 @@ func TestCommandsAndServing(t *testing.T) {
 	var line struct{ Addr string }
 	parseLine(t, p.WaitLine(soon, `"msg":"operations port"`), &line)
 
-	if code, out, errs := runWeb(t, []string{db}, "operator", "list"); code != 0 || out != "" || !strings.Contains(errs, "operator add NAME") {
+	if code, out, errs := runWeb(t, []string{db}, "operator", "list"); code != 0 || out != "" ||
+		!strings.Contains(errs, "operator add NAME") {
 		t.Errorf("operator list without any: %d %q %q", code, out, errs)
 	}
 	code, link, errs := runWeb(t, []string{db, "WEB_ADDR=:9999"}, "operator", "add", "alice")
 	if code != 0 || !strings.HasPrefix(link, "http://localhost:9999/sign-in/") || !strings.Contains(errs, "alice") {
 		t.Fatalf("operator add: %d %q %q", code, link, errs)
 	}
-	if _, link, _ := runWeb(t, []string{db, "WEB_BASE_URL=https://inbox.example.org/"}, "operator", "add", "bob"); !strings.HasPrefix(link, "https://inbox.example.org/sign-in/") {
+	based := []string{db, "WEB_BASE_URL=https://inbox.example.org/"}
+	if _, link, _ := runWeb(t, based, "operator", "add", "bob"); !strings.HasPrefix(link,
+		"https://inbox.example.org/sign-in/") {
 		t.Errorf("with WEB_BASE_URL: %q", link)
 	}
-	if code, out, _ := runWeb(t, []string{db}, "operator", "list"); code != 0 || !strings.Contains(out, "alice  id 1  since ") || !strings.Contains(out, "bob    id 2  since ") {
+	if code, out, _ := runWeb(t, []string{db}, "operator", "list"); code != 0 ||
+		!strings.Contains(out, "alice  id 1  since ") || !strings.Contains(out, "bob    id 2  since ") {
 		t.Errorf("operator list: %d %q", code, out)
 	}
-	if code, out, errs := runWeb(t, []string{db}, "token", "list"); code != 0 || out != "" || !strings.Contains(errs, "token create NAME") {
+	if code, out, errs := runWeb(t, []string{db}, "token", "list"); code != 0 || out != "" ||
+		!strings.Contains(errs, "token create NAME") {
 		t.Errorf("token list without any: %d %q %q", code, out, errs)
 	}
 	code, token, errs := runWeb(t, []string{db}, "token", "create", "ci")
 	if code != 0 || errs != "" || strings.ContainsAny(token, " \n") || len(token) < 30 {
 		t.Errorf("token create: %d %q %q", code, token, errs)
 	}
-	if code, out, errs := runWeb(t, []string{db}, "token", "create", "ci"); code != 1 || out != "" || !strings.Contains(errs, "revoke") {
+	if code, out, errs := runWeb(t, []string{db}, "token", "create", "ci"); code != 1 || out != "" ||
+		!strings.Contains(errs, "revoke") {
 		t.Errorf("token create again: %d %q %q", code, out, errs)
 	}
 	if code, body := get(t, address+"/api/v1/conversations", "Authorization", "Bearer "+token); code != 200 {
@@ -216,13 +232,16 @@ func TestCommandsAndServing(t *testing.T) {
 	if code, out, errs := runWeb(t, []string{db}, "token", "list"); code != 0 || out != want || errs != "" {
 		t.Errorf("token list: %d, %q on standard error, and\n%s\nwant\n%s", code, errs, out, want)
 	}
-	if code, _, errs := runWeb(t, []string{db}, "token", "revoke", "ci"); code != 0 || !strings.Contains(errs, "ci is revoked") {
+	if code, _, errs := runWeb(t, []string{db}, "token", "revoke", "ci"); code != 0 ||
+		!strings.Contains(errs, "ci is revoked") {
 		t.Errorf("token revoke: %d %q", code, errs)
 	}
-	if code, out, _ := runWeb(t, []string{db}, "token", "list"); code != 0 || strings.Contains(out, "ci") || !strings.Contains(out, "a longer name") {
+	if code, out, _ := runWeb(t, []string{db}, "token", "list"); code != 0 || strings.Contains(out, "ci") ||
+		!strings.Contains(out, "a longer name") {
 		t.Errorf("token list after it: %d %q", code, out)
 	}
-	if code, _, errs := runWeb(t, []string{db}, "token", "revoke", "ci"); code != 1 || !strings.Contains(errs, "no token") || !strings.Contains(errs, "token list") {
+	if code, _, errs := runWeb(t, []string{db}, "token", "revoke", "ci"); code != 1 ||
+		!strings.Contains(errs, "no token") || !strings.Contains(errs, "token list") {
 		t.Errorf("token revoke again: %d %q", code, errs)
 	}
 	if code, _ := get(t, address+"/api/v1/conversations", "Authorization", "Bearer "+token); code != 401 {
@@ -232,7 +251,8 @@ func TestCommandsAndServing(t *testing.T) {
 	if code, body := get(t, address+u.Path); code != 200 || !strings.Contains(body, "Sign in as") {
 		t.Errorf("the sign-in link: %d", code)
 	}
-	if code, _, errs := runWeb(t, []string{"DATABASE_URL="}, "operator", "add", "x"); code != 78 || !strings.Contains(errs, "DATABASE_URL") {
+	if code, _, errs := runWeb(t, []string{"DATABASE_URL="}, "operator", "add", "x"); code != 78 ||
+		!strings.Contains(errs, "DATABASE_URL") {
 		t.Errorf("operator add without a database: %d %q", code, errs)
 	}
 
@@ -246,8 +266,10 @@ func TestCommandsAndServing(t *testing.T) {
 	if code, body := get(t, address+"/readyz"); code != 200 {
 		t.Errorf("/readyz: %d %s", code, body)
 	}
-	for _, name := range []string{`tandem_web_requests_total{code="200",method="GET",route="/readyz"} 1`, "tandem_web_request_duration_seconds_count", "tandem_web_streams 0",
-		`tandem_queue_messages{state="queued"} 0`, "tandem_bot_up 0", "tandem_database_up 1", "tandem_build_info", "go_goroutines", "process_open_fds"} {
+	for _, name := range []string{`tandem_web_requests_total{code="200",method="GET",route="/readyz"} 1`,
+		"tandem_web_request_duration_seconds_count", "tandem_web_streams 0",
+		`tandem_queue_messages{state="queued"} 0`, "tandem_bot_up 0", "tandem_database_up 1", "tandem_build_info",
+		"go_goroutines", "process_open_fds"} {
 		proctest.Eventually(t, soon, "/metrics has "+name, func() bool { // a request counts once it is over, after its answer
 			code, metrics := get(t, "http://"+line.Addr+"/metrics")
 			return code == 200 && strings.Contains(metrics, name)
@@ -299,7 +321,8 @@ func TestStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer slow.Close()
-	fmt.Fprintf(slow, "PATCH /api/v1/conversations/1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 17\r\nExpect: 100-continue\r\n\r\n", token)
+	fmt.Fprintf(slow, "PATCH /api/v1/conversations/1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"+
+		"Content-Type: application/json\r\nContent-Length: 17\r\nExpect: 100-continue\r\n\r\n", token)
 	answers := bufio.NewReader(slow)
 	if line, err := answers.ReadString('\n'); err != nil || !strings.Contains(line, "100") {
 		t.Fatalf("%q %v", line, err) // the handler is reading
@@ -321,7 +344,8 @@ func TestStop(t *testing.T) {
 	}
 	fmt.Fprint(slow, `{"status":"open"}`)
 	rest, err := io.ReadAll(answers)
-	if err != nil || !strings.Contains(string(rest), "404 Not Found") || !strings.Contains(string(rest), "no such conversation") {
+	if err != nil || !strings.Contains(string(rest), "404 Not Found") ||
+		!strings.Contains(string(rest), "no such conversation") {
 		t.Errorf("the request in flight got %q %v", rest, err)
 	}
 	if end := p.Wait(soon); end.Code != 0 {
@@ -358,8 +382,11 @@ func TestAStreamGoesOnAfterARestart(t *testing.T) {
 	n := int64(0)
 	write := func() {
 		n++
-		err := s.StoreUpdates(ctx, tenure, []inbox.Update{{ID: n, Kind: "message", Raw: []byte("{}"), Message: &inbox.IncomingMessage{
-			ChatID: 7, MessageID: n, Customer: inbox.Customer{ID: 7, Name: "Ana"}, Kind: "text", Text: "x", Date: time.Now()}}}, n+1)
+		update := inbox.Update{ID: n, Kind: "message", Raw: []byte("{}"), Message: &inbox.IncomingMessage{
+			ChatID: 7, MessageID: n, Customer: inbox.Customer{ID: 7, Name: "Ana"}, Kind: "text", Text: "x",
+			Date: time.Now(),
+		}}
+		err := s.StoreUpdates(ctx, tenure, []inbox.Update{update}, n+1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -427,12 +454,16 @@ func TestARefusedDatabaseIsTriedAgain(t *testing.T) {
 	p := start(t, "DATABASE_URL="+u.String())
 	proctest.Eventually(t, soon, "/readyz on the operations port says why", func() bool {
 		code, body := get(t, "http://"+p.ops(t)+"/readyz")
-		return code == 503 && strings.Contains(body, "refuses the password of user") && !strings.Contains(body, "not-the-password")
+		return code == 503 && strings.Contains(body, "refuses the password of user") &&
+			!strings.Contains(body, "not-the-password")
 	})
-	if code, body := get(t, "http://"+p.addr+"/"); code != 503 || !strings.Contains(body, "password") || strings.Contains(body, "not-the-password") {
+	if code, body := get(t, "http://"+p.addr+"/"); code != 503 || !strings.Contains(body, "password") ||
+		strings.Contains(body, "not-the-password") {
 		t.Errorf("the page: %d %s", code, body)
 	}
-	if _, err := admin.Exec(ctx, fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", pgx.Identifier{u.User.Username()}.Sanitize(), right+"-not-the-password")); err != nil {
+	change := fmt.Sprintf("ALTER ROLE %s PASSWORD '%s-not-the-password'",
+		pgx.Identifier{u.User.Username()}.Sanitize(), right)
+	if _, err := admin.Exec(ctx, change); err != nil {
 		t.Fatal(err)
 	}
 	proctest.Eventually(t, databaseRetryAfter+soon, "web has the database", func() bool {
@@ -446,22 +477,26 @@ func TestADatabaseSettingNeverEndsWeb(t *testing.T) {
 	t.Parallel()
 	secret := filepath.Join(t.TempDir(), "url")
 	for name, env := range map[string][]string{
-		"none": nil, "scheme": {"DATABASE_URL=mysql://x"}, "both": {"DATABASE_URL=sqlite:x.db", "DATABASE_URL_FILE=" + secret}, "no file": {"DATABASE_URL_FILE=" + secret},
+		"none": nil, "scheme": {"DATABASE_URL=mysql://x"},
+		"both": {"DATABASE_URL=sqlite:x.db", "DATABASE_URL_FILE=" + secret}, "no file": {"DATABASE_URL_FILE=" + secret},
 		"no directory": {"DATABASE_URL=sqlite:" + secret + "/none/t.db"},
 		"no path":      {"DATABASE_URL=sqlite:"},
 	} {
 		p := start(t, env...)
 		proctest.Eventually(t, soon, name+": /readyz on the operations port says why", func() bool {
 			code, body := get(t, "http://"+p.ops(t)+"/readyz")
-			return code == 503 && (strings.Contains(body, "DATABASE_URL") || strings.Contains(body, "none")) && strings.Contains(body, "not set") == (name == "none")
+			return code == 503 && (strings.Contains(body, "DATABASE_URL") || strings.Contains(body, "none")) &&
+				strings.Contains(body, "not set") == (name == "none")
 		})
-		if code, body := get(t, "http://"+p.addr+"/readyz"); code != 503 || !strings.Contains(body, "DATABASE_URL") || strings.Contains(body, secret) {
+		if code, body := get(t, "http://"+p.addr+"/readyz"); code != 503 || !strings.Contains(body, "DATABASE_URL") ||
+			strings.Contains(body, secret) {
 			t.Errorf("%s: /readyz: %d %s", name, code, body)
 		}
 		if code, _ := get(t, "http://"+p.addr+"/healthz"); code != 200 {
 			t.Errorf("%s: /healthz %d", name, code)
 		}
-		if code, body := get(t, "http://"+p.addr+"/api/v1/conversations", "Authorization", "Bearer x"); code != 503 || !strings.Contains(body, "DATABASE_URL") || strings.Contains(body, secret) {
+		if code, body := get(t, "http://"+p.addr+"/api/v1/conversations", "Authorization", "Bearer x"); code != 503 ||
+			!strings.Contains(body, "DATABASE_URL") || strings.Contains(body, secret) {
 			t.Errorf("%s: the API: %d %s", name, code, body)
 		}
 		p.WaitLine(soon, `"level":"ERROR"`, "database cannot be used", "DATABASE_URL")
@@ -481,7 +516,8 @@ func TestInitsWordOnTheBot(t *testing.T) {
 	var line struct{ Addr string }
 	parseLine(t, p.WaitLine(soon, `"msg":"operations port"`), &line)
 	write := func(pid int) {
-		b, _ := json.Marshal(status.Status{Init: status.Init{PID: pid, StartedAt: time.Now()}, Processes: []status.Process{{Name: "bot", State: status.Disabled}}})
+		b, _ := json.Marshal(status.Status{Init: status.Init{PID: pid, StartedAt: time.Now()},
+			Processes: []status.Process{{Name: "bot", State: status.Disabled}}})
 		if err := os.WriteFile(filepath.Join(dir, "status.json"), b, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -22,8 +22,8 @@ func TestMain(m *testing.M) { proctest.Main(m, nil, func() error { return goleak
 
 const soon = 20 * time.Second
 
-// rig is a server behind a door. Its handler answers /, works at /work until it is released, reads the body at /body, and answers
-// more than any buffer holds at /large.
+// rig is a server behind a door. Its handler answers /, works at /work until it is released, reads the body at /body,
+// and answers more than any buffer holds at /large.
 type rig struct {
 	*testing.T
 	door    *Door
@@ -175,7 +175,8 @@ func TestTheLongestStillOfTheAddressWithMostGivesWay(t *testing.T) {
 	}
 	r.door.mu.Lock()
 	defer r.door.mu.Unlock()
-	if log := r.log.String(); !strings.Contains(log, "give way") || !strings.Contains(log, "limit=16") || !strings.Contains(log, `next="do this"`) {
+	if log := r.log.String(); !strings.Contains(log, "give way") || !strings.Contains(log, "limit=16") ||
+		!strings.Contains(log, `next="do this"`) {
 		t.Errorf("the log says %q", log)
 	}
 }
@@ -197,7 +198,8 @@ func TestNobodyAtWorkGivesWay(t *testing.T) {
 	}
 }
 
-// Who asks and is answered keeps a connection in the middle of a flood from the same address, also of such that send a byte now and then.
+// Who asks and is answered keeps a connection in the middle of a flood from the same address, also of such that send a
+// byte now and then.
 func TestWhoIsServedStaysInAFlood(t *testing.T) {
 	r := open(t, Limits{MaxConns: 16})
 	good := r.dial(2, "")
@@ -240,7 +242,9 @@ func TestWhatIsStillGivesWay(t *testing.T) {
 		{"an answer", request("/large"), isWaiting},
 		{"between two requests", request("/"), betweenTwo},
 		{"half a header", "GET / HTTP/1.1\r\nHost:", halfAHeader},
-		{"half of the next header", request("/") + "GET / HTTP/1.1\r\nHost:", func(c *conn) bool { return c.phase == idle && c.cost > 0 }},
+		{"half of the next header", request("/") + "GET / HTTP/1.1\r\nHost:", func(c *conn) bool {
+			return c.phase == idle && c.cost > 0
+		}},
 		{"nothing", "", accepted},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -275,7 +279,8 @@ func TestTheMemoryOfRequests(t *testing.T) {
 		"next header": request("/") + "GET / HTTP/1.1\r\n" + strings.Repeat("a:\n", 200),
 		"held header": "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n" + strings.Repeat("a:\r\n", 200) + "\r\n",
 		// Its header comes in one piece with the request before, and is whole.
-		"header of the next": request("/") + "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n" + strings.Repeat("a:\r\n", 200) + "\r\n",
+		"header of the next": request("/") + "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n" +
+			strings.Repeat("a:\r\n", 200) + "\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := open(t, Limits{MaxConns: 60, MaxMemory: most})
@@ -326,8 +331,8 @@ func TestLinesAfterTheHeader(t *testing.T) {
 	}
 }
 
-// deafListener gives connections on which a write waits until they are closed, as it does where the client takes nothing and
-// every buffer is full.
+// deafListener gives connections on which a write waits until they are closed, as it does where the client takes
+// nothing and every buffer is full.
 type deafListener struct {
 	net.Listener
 	writing chan struct{} // closed with the first write
@@ -380,7 +385,8 @@ func TestARefusalThatIsNotTaken(t *testing.T) {
 
 func TestEndOfHeader(t *testing.T) {
 	for text, want := range map[string]int{
-		"": -1, "\n": -1, "a\r\n": -1, "a\r\n\r": -1, "a\r\n\r\n": 5, "a\n\n": 3, "a\n\r\nb": 4, "a\r\nb\r\n\r\nc\r\n\r\n": 8, "\r\n\r\n": 4,
+		"": -1, "\n": -1, "a\r\n": -1, "a\r\n\r": -1, "a\r\n\r\n": 5, "a\n\n": 3, "a\n\r\nb": 4, "a\r\nb\r\n\r\nc\r\n\r\n": 8,
+		"\r\n\r\n": 4,
 	} {
 		if got := endOfHeader([]byte(text)); got != want {
 			t.Errorf("%q: %d, want %d", text, got, want)
@@ -410,7 +416,10 @@ func TestTheEnd(t *testing.T) {
 	}
 	begun, release := make(chan bool, 2), make(chan struct{})
 	d := New(l, Limits{MaxConns: 2}, slog.New(slog.DiscardHandler))
-	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { begun <- true; <-release })}
+	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		begun <- true
+		<-release
+	})}
 	ended := make(chan error)
 	go func() { ended <- d.Serve(server) }()
 	r := &rig{T: t, door: d}
@@ -434,7 +443,8 @@ func TestTheEnd(t *testing.T) {
 	}
 }
 
-// BenchmarkNearTheLimit : what a connection costs that comes when all but the last places are taken by those that are still.
+// BenchmarkNearTheLimit: what a connection costs that comes when all but the last places are taken by those that are
+// still.
 func BenchmarkNearTheLimit(b *testing.B) {
 	d := New(nil, Limits{MaxConns: 2048}, slog.New(slog.DiscardHandler))
 	long := time.Now().Add(-time.Hour)

@@ -8,7 +8,7 @@ import (
 	"tandem/internal/proctest"
 )
 
-// TestWhoIsLate : of an answer it is the client who is late only while there is something that he has not taken.
+// TestWhoIsLate: of an answer it is the client who is late only while there is something that he has not taken.
 func TestWhoIsLate(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -29,7 +29,8 @@ func TestConversationsOfTheAPI(t *testing.T) {
 		r.customer(10+i, fmt.Sprintf("Customer %d", i), fmt.Sprintf("text %d", i))
 	}
 	closed := r.conversation(12)
-	if a := r.api("PATCH", fmt.Sprintf("/conversations/%d", closed.ID), map[string]string{"status": "closed"}); a.StatusCode != 200 || !strings.Contains(a.body, `"status":"closed"`) {
+	a := r.api("PATCH", fmt.Sprintf("/conversations/%d", closed.ID), map[string]string{"status": "closed"})
+	if a.StatusCode != 200 || !strings.Contains(a.body, `"status":"closed"`) {
 		t.Fatalf("closing: %s %s", a.Status, a.body)
 	}
 
@@ -53,7 +54,8 @@ func TestConversationsOfTheAPI(t *testing.T) {
 	if want := []int64{16, 15, 14, 13, 12, 11, 10}; !slices.Equal(seen, want) {
 		t.Errorf("the pages have %v, want %v", seen, want)
 	}
-	for query, want := range map[string]int{"status=open": 6, "status=closed": 1, "q=customer+3": 1, "q=TEXT+4": 1, "q=100%25": 0, "q=": 7, "q=%27%3B--": 0} {
+	for query, want := range map[string]int{"status=open": 6, "status=closed": 1, "q=customer+3": 1, "q=TEXT+4": 1,
+		"q=100%25": 0, "q=": 7, "q=%27%3B--": 0} {
 		var l conversationList
 		a := r.api("GET", "/conversations?"+query, nil)
 		if a.into(t, &l); len(l.Items) != want || !strings.Contains(a.body, `"items":[`) {
@@ -135,7 +137,8 @@ func TestAnAnswerThroughTheAPI(t *testing.T) {
 	for _, text := range []string{"Line one\r\nline two", "\u202e a\x00b", longest} {
 		a := r.api("POST", post, map[string]string{"text": text})
 		a.into(t, &m)
-		if a.StatusCode != 202 || m.Text != inbox.CleanText(text) || m.Direction != inbox.Out || m.Delivery != inbox.Queued || m.ConversationID != c.ID || m.Author.Kind != inbox.ByAPI {
+		if a.StatusCode != 202 || m.Text != inbox.CleanText(text) || m.Direction != inbox.Out || m.Delivery != inbox.Queued ||
+			m.ConversationID != c.ID || m.Author.Kind != inbox.ByAPI {
 			t.Fatalf("%s %.300s", a.Status, a.body)
 		}
 	}
@@ -201,12 +204,14 @@ func TestOneKeyOneMessage(t *testing.T) {
 		if slices.Sort(ids); ids[0] != ids[49] || ids[0] == 0 {
 			t.Errorf("the answers name messages %d to %d, want one", ids[0], ids[49])
 		}
-		if a := r.call(client, "POST", post, `{"text":"once"}`, "Idempotency-Key", "k1"); a.Header.Get("Idempotent-Replayed") != "true" {
+		a := r.call(client, "POST", post, `{"text":"once"}`, "Idempotency-Key", "k1")
+		if a.Header.Get("Idempotent-Replayed") != "true" {
 			t.Error("a repeat does not say that it is one")
 		}
 		mustBeProblem(t, r.call(client, "POST", post, `{"text":"twice"}`, "Idempotency-Key", "k1"), 422, "Idempotency-Key")
 		// Another author may use the same key.
-		if a := r.api("POST", fmt.Sprintf("/conversations/%d/messages", c.ID), `{"text":"once"}`, "Idempotency-Key", "k1"); a.StatusCode != 202 || a.Header.Get("Idempotent-Replayed") != "" {
+		a = r.api("POST", fmt.Sprintf("/conversations/%d/messages", c.ID), `{"text":"once"}`, "Idempotency-Key", "k1")
+		if a.StatusCode != 202 || a.Header.Get("Idempotent-Replayed") != "" {
 			t.Errorf("the key of another author: %s %s", a.Status, a.body)
 		}
 		items, _, err := r.store.Messages(t.Context(), c.ID, 100, 0)
@@ -254,11 +259,13 @@ func TestTheDatabaseGoesAwayAndComesBack(t *testing.T) {
 		t.Errorf("/healthz: %s", a.Status)
 	}
 	a := r.call(client, "GET", fmt.Sprintf("/conversations/%d", id), nil)
-	if page := parse(t, a.body); a.StatusCode != 503 || !strings.Contains(page.words(), "The database is not available") || strings.Contains(page.words(), "Ana") {
+	if page := parse(t, a.body); a.StatusCode != 503 || !strings.Contains(page.words(), "The database is not available") ||
+		strings.Contains(page.words(), "Ana") {
 		t.Errorf("the page: %s %s", a.Status, page.words())
 	}
 	a = r.call(client, "GET", "/fragments/banner", nil)
-	if a.StatusCode != 503 || !strings.Contains(a.body, "The database is not available") || a.Header.Get("X-Banner") == "" {
+	if a.StatusCode != 503 || !strings.Contains(a.body, "The database is not available") ||
+		a.Header.Get("X-Banner") == "" {
 		t.Errorf("the banner: %s %s", a.Status, a.body)
 	}
 	server.Start()
@@ -273,16 +280,19 @@ func TestTheDatabaseGoesAwayAndComesBack(t *testing.T) {
 
 func TestWithoutADatabase(t *testing.T) {
 	r := newRigOn(t, unconnected(""))
-	if a := r.call(http.DefaultClient, "GET", "/readyz", nil); a.StatusCode != 503 || !strings.Contains(a.body, "DATABASE_URL") {
+	if a := r.call(http.DefaultClient, "GET", "/readyz", nil); a.StatusCode != 503 ||
+		!strings.Contains(a.body, "DATABASE_URL") {
 		t.Errorf("/readyz: %s %s", a.Status, a.body)
 	}
-	if a := r.call(browser(t), "GET", "/", nil); a.StatusCode != 503 || !strings.Contains(parse(t, a.body).words(), "DATABASE_URL") {
+	if a := r.call(browser(t), "GET", "/", nil); a.StatusCode != 503 ||
+		!strings.Contains(parse(t, a.body).words(), "DATABASE_URL") {
 		t.Errorf("the page: %s %s", a.Status, a.body)
 	}
 	if a := r.call(browser(t), "GET", "/sign-in/x", nil); a.StatusCode != 503 {
 		t.Errorf("a sign-in link: %s", a.Status)
 	}
-	mustBeProblem(t, r.call(http.DefaultClient, "GET", "/api/v1/conversations", nil, "Authorization", "Bearer x"), 503, "DATABASE_URL")
+	mustBeProblem(t, r.call(http.DefaultClient, "GET", "/api/v1/conversations", nil, "Authorization", "Bearer x"),
+		503, "DATABASE_URL")
 }
 
 func eventually(t testing.TB, what string, ok func() bool) {
@@ -303,7 +313,8 @@ func TestHeadersAndParametersLeftToOthers(t *testing.T) {
 	}
 	alice := r.signIn("alice")
 	for _, media := range []string{"", curls} {
-		mustBeProblem(t, r.call(alice, "POST", "/api/v1"+post, `{"text":"by another site's form"}`, "Content-Type", media), 415, "application/json")
+		mustBeProblem(t, r.call(alice, "POST", "/api/v1"+post, `{"text":"by another site's form"}`, "Content-Type", media),
+			415, "application/json")
 	}
 
 	for _, path := range []string{"/conversations?status=&q=&limit=&cursor=", post + "?limit=&before="} {

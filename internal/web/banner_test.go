@@ -35,31 +35,48 @@ func TestBanner(t *testing.T) {
 		init *status.Process
 		want []string // nil: no banner
 	}{
-		"runs":                        {word(inbox.BotPolling, "", time.Second), bot(status.Running, "", nil), nil},
-		"runs elsewhere, no init":     {word(inbox.BotPolling, "", time.Second), nil, nil},
-		"runs elsewhere, standby":     {word(inbox.BotPolling, "", time.Second), bot(status.Standby, "held by init 9 on host a", nil), nil},
-		"runs elsewhere, disabled":    {word(inbox.BotPolling, "", time.Second), bot(status.Disabled, "", nil), nil},
-		"runs elsewhere, failed":      {word(inbox.BotPolling, "", time.Second), bot(status.Failed, "", end(78, "token refused")), nil},
-		"disabled":                    {nil, bot(status.Disabled, "ENABLE_TELEGRAM_BOT is no", nil), []string{"switched off", "ENABLE_TELEGRAM_BOT is no.", "set that to true"}},
-		"disabled, unreadable":        {nil, bot(status.Disabled, `ENABLE_TELEGRAM_BOT="perhaps": want true or false`, nil), []string{"switched off", "perhaps", "set that to true"}},
-		"failed":                      {nil, bot(status.Failed, "", end(78, "exit status 78")), []string{"cannot run as it is configured", "init start bot"}},
-		"failed and said why":         {word(inbox.BotFailed, "the token was refused", 11*time.Second), bot(status.Failed, "ended with 78", end(78, "ended with 78")), []string{"The token was refused", "ended with 78"}},
-		"ended a moment ago":          {word(inbox.BotPolling, "", 11*time.Second), bot(status.Waiting, "", end(1, "panic")), []string{"started again", "Panic"}},
-		"waiting after a conflict":    {word(inbox.BotConflict, "another program polls with this token", 11*time.Second), bot(status.Waiting, "", end(75, "exit status 75")), []string{"Another program"}},
-		"waiting after 75":            {nil, bot(status.Waiting, "", end(75, "exit status 75")), []string{"cannot run now"}},
-		"standby":                     {word(inbox.BotPolling, "", time.Hour), bot(status.Standby, "held by init 9 on host a", nil), []string{"stands by", "host a"}},
-		"stopped by an operator":      {word(inbox.BotStopped, "", 11*time.Second), bot(status.Stopped, "", end(0, "")), []string{"was stopped", "init start bot"}},
+		"runs":                    {word(inbox.BotPolling, "", time.Second), bot(status.Running, "", nil), nil},
+		"runs elsewhere, no init": {word(inbox.BotPolling, "", time.Second), nil, nil},
+		"runs elsewhere, standby": {word(inbox.BotPolling, "", time.Second),
+			bot(status.Standby, "held by init 9 on host a", nil), nil},
+		"runs elsewhere, disabled": {word(inbox.BotPolling, "", time.Second), bot(status.Disabled, "", nil), nil},
+		"runs elsewhere, failed": {word(inbox.BotPolling, "", time.Second),
+			bot(status.Failed, "", end(78, "token refused")), nil},
+		"disabled": {nil, bot(status.Disabled, "ENABLE_TELEGRAM_BOT is no", nil),
+			[]string{"switched off", "ENABLE_TELEGRAM_BOT is no.", "set that to true"}},
+		"disabled, unreadable": {nil, bot(status.Disabled, `ENABLE_TELEGRAM_BOT="perhaps": want true or false`, nil),
+			[]string{"switched off", "perhaps", "set that to true"}},
+		"failed": {nil, bot(status.Failed, "", end(78, "exit status 78")),
+			[]string{"cannot run as it is configured", "init start bot"}},
+		"failed and said why": {word(inbox.BotFailed, "the token was refused", 11*time.Second),
+			bot(status.Failed, "ended with 78", end(78, "ended with 78")), []string{"The token was refused", "ended with 78"}},
+		"ended a moment ago": {word(inbox.BotPolling, "", 11*time.Second), bot(status.Waiting, "", end(1, "panic")),
+			[]string{"started again", "Panic"}},
+		"waiting after a conflict": {word(inbox.BotConflict, "another program polls with this token", 11*time.Second),
+			bot(status.Waiting, "", end(75, "exit status 75")), []string{"Another program"}},
+		"waiting after 75": {nil, bot(status.Waiting, "", end(75, "exit status 75")), []string{"cannot run now"}},
+		"standby": {word(inbox.BotPolling, "", time.Hour),
+			bot(status.Standby, "held by init 9 on host a", nil), []string{"stands by", "host a"}},
+		"stopped by an operator": {word(inbox.BotStopped, "", 11*time.Second), bot(status.Stopped, "", end(0, "")),
+			[]string{"was stopped", "init start bot"}},
 		"finished":                    {nil, bot(status.Finished, "", end(0, "ended with 0")), []string{"has ended"}},
 		"starting for the first time": {nil, bot(status.Running, "", nil), []string{"is starting"}},
-		"starting, and says so":       {word(inbox.BotStopped, "", time.Minute), &status.Process{Name: "bot", State: status.Starting, StatusText: "reads the book"}, []string{"is starting", "Reads the book"}},
-		"starts again, runs already":  {word(inbox.BotPolling, "", time.Second), bot(status.Starting, "", nil), nil},
-		"starting":                    {word(inbox.BotStarting, "", time.Second), nil, []string{"is starting"}},
-		"unreachable":                 {word(inbox.BotUnreachable, "api.telegram.org: no such host", time.Second), bot(status.Running, "", nil), []string{"cannot reach Telegram", "no such host", "keeps trying"}},
-		"silent":                      {word(inbox.BotPolling, "", 10*time.Minute), nil, []string{"silent", "10 minutes ago"}},
-		"silent under init":           {word(inbox.BotPolling, "", 10*time.Minute), bot(status.Running, "", nil), []string{"silent"}},
-		"conflict, no init":           {word(inbox.BotConflict, "a webhook is set", time.Minute), nil, []string{"Another program", "A webhook is set"}},
-		"stopped, no init":            {word(inbox.BotStopped, "", 3*time.Minute), nil, []string{"not running", "3 minutes ago"}},
-		"never":                       {nil, nil, []string{"No bot has ever run", "TELEGRAM_BOT_TOKEN"}},
+		"starting, and says so": {word(inbox.BotStopped, "", time.Minute),
+			&status.Process{Name: "bot", State: status.Starting, StatusText: "reads the book"},
+			[]string{"is starting", "Reads the book"}},
+		"starts again, runs already": {word(inbox.BotPolling, "", time.Second), bot(status.Starting, "", nil), nil},
+		"starting":                   {word(inbox.BotStarting, "", time.Second), nil, []string{"is starting"}},
+		"unreachable": {word(inbox.BotUnreachable, "api.telegram.org: no such host", time.Second),
+			bot(status.Running, "", nil), []string{"cannot reach Telegram", "no such host", "keeps trying"}},
+		"silent": {word(inbox.BotPolling, "", 10*time.Minute), nil,
+			[]string{"silent", "10 minutes ago"}},
+		"silent under init": {word(inbox.BotPolling, "", 10*time.Minute), bot(status.Running, "", nil),
+			[]string{"silent"}},
+		"conflict, no init": {word(inbox.BotConflict, "a webhook is set", time.Minute), nil,
+			[]string{"Another program", "A webhook is set"}},
+		"stopped, no init": {word(inbox.BotStopped, "", 3*time.Minute), nil,
+			[]string{"not running", "3 minutes ago"}},
+		"never": {nil, nil, []string{"No bot has ever run", "TELEGRAM_BOT_TOKEN"}},
 	} {
 		b := botView{now: now, word: c.word, init: c.init, since: begun}.banner()
 		if (b == nil) != (c.want == nil) {
@@ -90,7 +107,8 @@ func TestBannerOfAPause(t *testing.T) {
 		word inbox.BotStatus
 		want []string
 	}{
-		"in polling": {inbox.BotStatus{State: inbox.BotUnreachable, Reason: "Telegram asks for a pause in polling until 23 Dec 2026 12:00:00 UTC", RetryAt: &next},
+		"in polling": {inbox.BotStatus{State: inbox.BotUnreachable,
+			Reason: "Telegram asks for a pause in polling until 23 Dec 2026 12:00:00 UTC", RetryAt: &next},
 			[]string{"Telegram asks the bot for a pause", "until 23 Dec 2026", "Answers are sent", "kept by Telegram"}},
 		"in sending": {inbox.BotStatus{State: inbox.BotPolling, SendsAt: &next},
 			[]string{"Telegram asks the bot for a pause", "nothing is sent", "Answers are kept", "2 messages"}},
@@ -120,12 +138,15 @@ func TestBannerWithTheBotsLastWords(t *testing.T) {
 	end := &status.End{At: now, Code: 78, Reason: "78: cannot run as configured"}
 	v := botView{now: now, since: now.Add(-time.Hour), last: "TELEGRAM_BOT_TOKEN: not set",
 		word: &inbox.BotStatus{State: inbox.BotFailed, Reason: "an earlier reason", HeartbeatAt: now},
-		init: &status.Process{Name: "bot", State: status.Failed, Reason: end.Reason + "; its own last lines in the log say why", LastEnd: end}}
-	if have, want := v.banner().Text, "TELEGRAM_BOT_TOKEN: not set. Mend the setting and start a new container, or run: init start bot."; have != want {
+		init: &status.Process{Name: "bot", State: status.Failed,
+			Reason: end.Reason + "; its own last lines in the log say why", LastEnd: end}}
+	const want = "TELEGRAM_BOT_TOKEN: not set. Mend the setting and start a new container, or run: init start bot."
+	if have := v.banner().Text; have != want {
 		t.Errorf("%q, want %q", have, want)
 	}
 	v.init.Reason, v.init.ReasonSinceEnd = "the polling lock cannot be had: it is gone", true // what happened since
-	if have := v.banner().Text; !strings.HasPrefix(have, "An earlier reason (the polling lock cannot be had: it is gone).") {
+	const earlier = "An earlier reason (the polling lock cannot be had: it is gone)."
+	if have := v.banner().Text; !strings.HasPrefix(have, earlier) {
 		t.Errorf("%q", have)
 	}
 }
@@ -134,7 +155,8 @@ func TestBannerWithTheBotsLastWords(t *testing.T) {
 func TestOnlyTheOwnInitIsBelieved(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "status.json")
-	b, err := json.Marshal(status.Status{Init: status.Init{PID: 4711}, Processes: []status.Process{{Name: "bot", State: status.Failed}}})
+	b, err := json.Marshal(status.Status{Init: status.Init{PID: 4711},
+		Processes: []status.Process{{Name: "bot", State: status.Failed}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +184,8 @@ func TestInitBotIsBelievedBesideTheOwnInitWeb(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, pid int, process string) {
 		t.Helper()
-		b, err := json.Marshal(status.Status{Init: status.Init{PID: pid}, Processes: []status.Process{{Name: process, State: status.Failed}}})
+		b, err := json.Marshal(status.Status{Init: status.Init{PID: pid},
+			Processes: []status.Process{{Name: process, State: status.Failed}}})
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), b, 0o600)
 		}
@@ -190,7 +213,8 @@ func TestTheBannerLooksIntoNoWords(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	show := func(reason, ofEnd, says, said, last string) []string {
 		var all []string
-		for _, state := range []status.State{status.Starting, status.Disabled, status.Failed, status.Waiting, status.Standby, status.Stopped,
+		for _, state := range []status.State{status.Starting, status.Disabled, status.Failed, status.Waiting, status.Standby,
+			status.Stopped,
 			status.Stopping, status.Finished, "draining"} {
 			for _, since := range []bool{false, true} {
 				for _, words := range []string{"", last} {
@@ -213,7 +237,8 @@ func TestTheBannerLooksIntoNoWords(t *testing.T) {
 	// Each begins with, or is in, another.
 	have := show("Ended with 1, it is", "Ended", "Ended with 1", "Ended with", "Ended with 1, it")
 	want := show("<Since>", "<End>", "<Says>", "<Said>", "<Last>")
-	words := strings.NewReplacer("<Since>", "Ended with 1, it is", "<End>", "Ended", "<Says>", "Ended with 1", "<Said>", "Ended with", "<Last>", "Ended with 1, it")
+	words := strings.NewReplacer("<Since>", "Ended with 1, it is", "<End>", "Ended", "<Says>", "Ended with 1",
+		"<Said>", "Ended with", "<Last>", "Ended with 1, it")
 	for i := range want {
 		if want := words.Replace(want[i]); have[i] != want {
 			t.Errorf("have %s\nwant %s", have[i], want)
@@ -223,7 +248,8 @@ func TestTheBannerLooksIntoNoWords(t *testing.T) {
 
 // What a caller of the store is told goes by the kind of an error; the reason is shown, and nothing follows from it.
 func TestAnErrorsKindDecides(t *testing.T) {
-	for _, kind := range append(slices.Clone(inbox.Unavailables), inbox.Conflict, inbox.Busy, inbox.TooLong, "a kind that is new") {
+	for _, kind := range append(slices.Clone(inbox.Unavailables), inbox.Conflict, inbox.Busy, inbox.TooLong,
+		"a kind that is new") {
 		type outcome struct {
 			status    int
 			told      bool
@@ -250,7 +276,8 @@ func TestAnErrorsKindDecides(t *testing.T) {
 		}
 		for _, reading := range []bool{false, true} {
 			want := look("some words", reading)
-			for _, reason := range []string{"the database is busy", "conflict: not found", "the database can be read, but cannot store anything now", "DATABASE_URL: password refused"} {
+			for _, reason := range []string{"the database is busy", "conflict: not found",
+				"the database can be read, but cannot store anything now", "DATABASE_URL: password refused"} {
 				if have := look(reason, reading); have != want {
 					t.Errorf("%s with the reason %q: %+v, want %+v", kind, reason, have, want)
 				}

@@ -37,7 +37,8 @@ func (s screen) do(steps ...chromedp.Action[chromedp.Void]) {
 // says is whether the element has all the words.
 func (s screen) says(selector string, words ...string) bool {
 	s.t.Helper()
-	text := run(s.t, s.tab, chromedp.Evaluate[string](fmt.Sprintf(`document.querySelector(%q)?.innerText ?? ""`, selector)))
+	script := fmt.Sprintf(`document.querySelector(%q)?.innerText ?? ""`, selector)
+	text := run(s.t, s.tab, chromedp.Evaluate[string](script))
 	for _, w := range words {
 		if !strings.Contains(text, w) {
 			return false
@@ -50,7 +51,8 @@ func (s screen) eventually(what, selector string, words ...string) {
 	s.t.Helper()
 	if !proctest.Within(soon, func() bool { return s.says(selector, words...) }) {
 		s.t.Fatalf("%s: %s does not say %q but %q", what, selector, words,
-			run(s.t, s.tab, chromedp.Evaluate[string](fmt.Sprintf(`document.querySelector(%q)?.innerText ?? "(not there)"`, selector))))
+			run(s.t, s.tab, chromedp.Evaluate[string](fmt.Sprintf(`document.querySelector(%q)?.innerText ?? "(not there)"`,
+				selector))))
 	}
 }
 
@@ -61,7 +63,8 @@ func (s screen) click(selector string) {
 	var err error
 	proctest.Within(soon, func() bool {
 		err = chromedp.Do(s.tab, chromedp.Click(chromedp.CSS(selector)))
-		return err == nil || !strings.Contains(err.Error(), "(-32000)") // no such node, or it has no place on the page any more
+		// -32000: there is no such node, or it has no place on the page any more.
+		return err == nil || !strings.Contains(err.Error(), "(-32000)")
 	})
 	if err != nil {
 		s.t.Fatalf("click %s: %v", selector, err)
@@ -85,7 +88,8 @@ func TestThePageInABrowser(t *testing.T) {
 	c := r.conversation(7)
 	s := screen{t, tab}
 
-	s.do(chromedp.Navigate(r.http.URL+"/sign-in/"+r.link("alice")), chromedp.Click(chromedp.CSS("button.primary")), chromedp.WaitReady(chromedp.CSS("#list .item")))
+	s.do(chromedp.Navigate(r.http.URL+"/sign-in/"+r.link("alice")), chromedp.Click(chromedp.CSS("button.primary")),
+		chromedp.WaitReady(chromedp.CSS("#list .item")))
 	s.do(chromedp.Navigate(fmt.Sprintf("%s/conversations/%d", r.http.URL, c.ID)))
 	s.eventually("the stream is open", "#live", "Live")
 	run(t, tab, chromedp.Evaluate[bool](`window.mark = true`))
@@ -101,7 +105,8 @@ func TestThePageInABrowser(t *testing.T) {
 	s.click("#compose button")
 	s.eventually("a blank answer is refused", "#compose-error", "answer is empty")
 	s.do(chromedp.SendKeys(chromedp.CSS("#compose-text"), "It is on its way, Ana."))
-	s.do(chromedp.KeyEvent(kb.Enter, chromedp.KeyModifiers(kb.ModifierCtrl)), chromedp.KeyEvent(kb.Enter, chromedp.KeyModifiers(kb.ModifierCtrl)))
+	s.do(chromedp.KeyEvent(kb.Enter, chromedp.KeyModifiers(kb.ModifierCtrl)),
+		chromedp.KeyEvent(kb.Enter, chromedp.KeyModifiers(kb.ModifierCtrl)))
 	s.eventually("the answer is shown", "#messages li:last-child", "alice", "It is on its way, Ana.", "waiting to be sent")
 	eventually(t, "the form is empty again", func() bool {
 		return run(t, tab, chromedp.Evaluate[string](`document.querySelector("#compose-text").value`)) == ""
@@ -133,7 +138,8 @@ func TestThePageInABrowser(t *testing.T) {
 	r.http.Close()
 	s.eventually("the page notices", "#live", "Reconnecting")
 	down := serveAt(t, address, web.New(web.Config{Store: downStore{r.store}, Log: discard}))
-	s.eventually("the page says what is wrong", "#banner", "The database is not available", "cannot be reached", "operations port")
+	s.eventually("the page says what is wrong", "#banner", "The database is not available", "cannot be reached",
+		"operations port")
 	r.customer(7, "Ana", "written while web was away")
 	down()
 	back := web.New(web.Config{Store: r.store, Log: discard})
@@ -153,7 +159,8 @@ func TestThePageInABrowser(t *testing.T) {
 	eventually(t, "the banner goes", func() bool { return s.count(".banner") == 0 })
 	r.customer(7, "Ana", "and live again")
 	s.eventually("live again", "#messages li:last-child", "and live again")
-	if got := run(t, tab, chromedp.Evaluate[string](`document.querySelector("#compose-text").value`)); got != "half a sentence" {
+	typed := chromedp.Evaluate[string](`document.querySelector("#compose-text").value`)
+	if got := run(t, tab, typed); got != "half a sentence" {
 		t.Errorf("what was typed became %q", got)
 	}
 	if !run(t, tab, chromedp.Evaluate[bool](`window.mark === true`)) {
@@ -174,7 +181,8 @@ func TestAChangeDuringAFetch(t *testing.T) {
 	c := r.conversation(7)
 	r.answer(c.ID, "On its way.")
 	s := screen{t, tab}
-	s.do(chromedp.Navigate(r.http.URL+"/sign-in/"+r.link("alice")), chromedp.Click(chromedp.CSS("button.primary")), chromedp.WaitReady(chromedp.CSS("#list .item")))
+	s.do(chromedp.Navigate(r.http.URL+"/sign-in/"+r.link("alice")), chromedp.Click(chromedp.CSS("button.primary")),
+		chromedp.WaitReady(chromedp.CSS("#list .item")))
 	s.do(chromedp.Navigate(fmt.Sprintf("%s/conversations/%d", r.http.URL, c.ID)))
 	s.eventually("the stream is open", "#live", "Live")
 	// The first fetch of messages stands still between its answer and the page; those of the list are counted.
@@ -194,8 +202,11 @@ func TestAChangeDuringAFetch(t *testing.T) {
 	}
 	claimed, _, err := r.store.ClaimDeliveries(t.Context(), r.tenure(), 1)
 	r.ok(err)
-	eventually(t, "the page has the answer as it is being sent, and holds it", is(`!!window.release && window.lists === 1`))
-	r.ok(r.store.RecordOutcome(t.Context(), r.tenure(), inbox.Outcome{DeliveryID: claimed[0].ID, Attempt: claimed[0].Attempt, State: inbox.Unknown, Error: "the line broke"}))
+	eventually(t, "the page has the answer as it is being sent, and holds it",
+		is(`!!window.release && window.lists === 1`))
+	r.ok(r.store.RecordOutcome(t.Context(), r.tenure(), inbox.Outcome{
+		DeliveryID: claimed[0].ID, Attempt: claimed[0].Attempt, State: inbox.Unknown, Error: "the line broke",
+	}))
 	eventually(t, "the page knows of the second change", is(`window.lists === 2`))
 	run(t, tab, chromedp.Evaluate[bool](`window.release(), true`))
 	s.eventually("the second change is shown", "#messages li:last-child", "may have been delivered")
@@ -286,7 +297,8 @@ func newTab(t *testing.T) context.Context {
 
 func needChromium(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "headless_shell", "headless-shell"} {
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome",
+		"headless_shell", "headless-shell"} {
 		if _, err := exec.LookPath(name); err == nil {
 			return
 		}
@@ -337,7 +349,8 @@ func TestTheKeyboardKeepsItsPlace(t *testing.T) {
 	r.deliver(inbox.Failed, "the customer has blocked the bot")
 	s := screen{t, tab}
 	s.do(chromedp.EmulateViewport(1280, 800)) // with the list beside the conversation
-	s.do(chromedp.Navigate(r.http.URL+"/sign-in/"+r.link("alice")), chromedp.Click(chromedp.CSS("button.primary")), chromedp.WaitReady(chromedp.CSS("#list .item")))
+	s.do(chromedp.Navigate(r.http.URL+"/sign-in/"+r.link("alice")), chromedp.Click(chromedp.CSS("button.primary")),
+		chromedp.WaitReady(chromedp.CSS("#list .item")))
 	s.do(chromedp.Navigate(fmt.Sprintf("%s/conversations/%d?status=all", r.http.URL, c.ID)))
 	s.eventually("the stream is open", "#live", "Live")
 	focus := func(selector string) {
@@ -371,7 +384,8 @@ func TestAPhoneSaysThatTheLineIsDown(t *testing.T) {
 	r.customer(7, "Ana", "hello")
 	s := screen{t, tab}
 	s.do(chromedp.EmulateViewport(390, 844))
-	s.do(chromedp.Navigate(r.http.URL+"/sign-in/"+r.link("alice")), chromedp.Click(chromedp.CSS("button.primary")), chromedp.WaitReady(chromedp.CSS("#list .item")))
+	s.do(chromedp.Navigate(r.http.URL+"/sign-in/"+r.link("alice")), chromedp.Click(chromedp.CSS("button.primary")),
+		chromedp.WaitReady(chromedp.CSS("#list .item")))
 	s.do(chromedp.Navigate(fmt.Sprintf("%s/conversations/%d", r.http.URL, r.conversation(7).ID)))
 	s.eventually("the stream is open", "#live", "Live")
 	seen := func() bool {

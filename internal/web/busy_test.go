@@ -55,7 +55,8 @@ func TestSlowSearchesOfOneHoldUpNobodyElse(t *testing.T) {
 						continue
 					}
 					refused.Add(1)
-					if a.StatusCode != 503 && a.StatusCode != 429 || a.Header.Get("Retry-After") == "" || strings.Contains(a.body, "not available") {
+					if a.StatusCode != 503 && a.StatusCode != 429 || a.Header.Get("Retry-After") == "" ||
+						strings.Contains(a.body, "not available") {
 						t.Errorf("a slow search: %s %.500s", a.Status, a.body)
 					}
 				}
@@ -78,10 +79,12 @@ func TestSlowSearchesOfOneHoldUpNobodyElse(t *testing.T) {
 					t.Fatalf("another program's %s: %s %s", path, a.Status, a.body)
 				}
 			}
-			if a := r.call(client, "GET", "/conversations/"+fmt.Sprint(r.conversation(8).ID), nil); a.StatusCode != 200 || strings.Contains(a.body, "not available") {
+			if a := r.call(client, "GET", "/conversations/"+fmt.Sprint(r.conversation(8).ID), nil); a.StatusCode != 200 ||
+				strings.Contains(a.body, "not available") {
 				t.Fatalf("a page: %s %s", a.Status, a.body)
 			}
-			a := r.call(http.DefaultClient, "POST", fmt.Sprintf("/api/v1/conversations/%d/messages", id), `{"text":"hi"}`, "Authorization", "Bearer "+other)
+			a := r.call(http.DefaultClient, "POST", fmt.Sprintf("/api/v1/conversations/%d/messages", id), `{"text":"hi"}`,
+				"Authorization", "Bearer "+other)
 			if a.StatusCode != 202 {
 				t.Fatalf("an answer: %s %s", a.Status, a.body)
 			}
@@ -105,7 +108,9 @@ func TestSlowSearchesOfOneHoldUpNobodyElse(t *testing.T) {
 // slowSearches is a real store in which a search takes too long.
 type slowSearches struct{ inbox.OperatorStore }
 
-func (s slowSearches) Conversations(ctx context.Context, f inbox.ConversationFilter) ([]inbox.Conversation, int64, error) {
+func (s slowSearches) Conversations(
+	ctx context.Context, f inbox.ConversationFilter,
+) ([]inbox.Conversation, int64, error) {
 	if f.Query != "" {
 		return nil, 0, fmt.Errorf("list conversations: %w",
 			&inbox.Error{Kind: inbox.TooLong, Reason: "it was given up after 10s"})
@@ -121,13 +126,15 @@ func TestASearchThatTakesTooLongIsCalledThat(t *testing.T) {
 	client := r.signIn("alice")
 	defer client.CloseIdleConnections()
 	a := r.call(client, "GET", fmt.Sprintf("/conversations/%d?q=x", r.conversation(7).ID), nil)
-	if page := parse(t, a.body); a.StatusCode != 200 || !strings.Contains(page.id("messages").words(), "hello there") || !strings.Contains(page.id("list").words(), "This took too long") {
+	if page := parse(t, a.body); a.StatusCode != 200 || !strings.Contains(page.id("messages").words(), "hello there") ||
+		!strings.Contains(page.id("list").words(), "This took too long") {
 		t.Errorf("a conversation beside it: %s %s", a.Status, page.words())
 	}
 	mustBeProblem(t, r.api("GET", "/conversations?q=x", nil), 503, "took too long")
 	for _, path := range []string{"/?q=x", "/fragments/list?q=x"} {
 		a := r.call(client, "GET", path, nil)
-		if words := parse(t, a.body).words(); a.StatusCode != 503 || a.Header.Get("Retry-After") == "" || !strings.Contains(words, "This took too long") || strings.Contains(words, "not available") {
+		if words := parse(t, a.body).words(); a.StatusCode != 503 || a.Header.Get("Retry-After") == "" ||
+			!strings.Contains(words, "This took too long") || strings.Contains(words, "not available") {
 			t.Errorf("%s: %s %s", path, a.Status, words)
 		}
 	}

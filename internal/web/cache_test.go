@@ -98,7 +98,8 @@ func TestTheSameRequestIsReadOnce(t *testing.T) {
 		give <- errors.New("of the first alone")
 		synctest.Wait()
 		give <- nil
-		if a, b := <-results, <-results; a != "of the first alone" || b != `"answer"<nil>` || read != 3 || len(s.cache.pending) != 0 {
+		if a, b := <-results, <-results; a != "of the first alone" || b != `"answer"<nil>` || read != 3 ||
+			len(s.cache.pending) != 0 {
 			t.Errorf("%s, %s, read %d times, %d are left", a, b, read, len(s.cache.pending))
 		}
 	})

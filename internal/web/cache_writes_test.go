@@ -24,11 +24,13 @@ type write struct {
 // readers are the methods of the two store interfaces that change nothing. Every other one is a write.
 var readers = []string{
 	"Ready", "Subscribe", "Conversations", "Conversation", "Messages", "Message", "LastEvent", "Events", "Bots", "Queue",
-	"SignInOperator", "Operator", "Operators", "TokenByHash", "Tokens", "FindSession", "Sessions", "Revocations", "Grants", "PollLock",
+	"SignInOperator", "Operator", "Operators", "TokenByHash", "Tokens", "FindSession", "Sessions", "Revocations", "Grants",
+	"PollLock",
 }
 
-// TestACachedResponseShowsEveryWrite makes one write of every kind, and asks each cached route before and after it, with
-// and without the cache: there is no difference. A new method of a store, or a new cached route, has to be told of here.
+// TestACachedResponseShowsEveryWrite makes one write of every kind, and asks each cached route before and after it,
+// with and without the cache: there is no difference. A new method of a store, or a new cached route, has to be told of
+// here.
 func TestACachedResponseShowsEveryWrite(t *testing.T) {
 	onBoth(t, func(t *testing.T, database string) {
 		r := newRigOn(t, openStore(t, database))
@@ -135,7 +137,8 @@ func TestTheColumnSaysWhatIsCached(t *testing.T) {
 func (r *rig) cachedAddresses(conversation int64) []string {
 	r.t.Helper()
 	queries := map[string][]string{
-		"GET /api/v1/conversations":                      {"", "?status=open", "?status=closed", "?q=hello", "?q=ann", "?limit=1"},
+		"GET /api/v1/conversations": {"", "?status=open", "?status=closed", "?q=hello", "?q=ann",
+			"?limit=1"},
 		"GET /api/v1/conversations/{id:[0-9]+}":          {""},
 		"GET /api/v1/conversations/{id:[0-9]+}/messages": {"", "?limit=1"},
 	}
@@ -192,12 +195,15 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 		return func() inbox.Update {
 			now := time.Now()
 			return inbox.Update{Kind: "edited_message", Edit: &inbox.IncomingMessage{ChatID: 7, MessageID: message(),
-				Customer: inbox.Customer{ID: 7, Name: name}, Kind: "text", Text: "hello, in other words", Date: now, EditedAt: &now}}
+				Customer: inbox.Customer{ID: 7, Name: name}, Kind: "text", Text: "hello, in other words", Date: now,
+				EditedAt: &now}}
 		}
 	}
 	blocked := func(is bool) func() inbox.Update {
 		return func() inbox.Update {
-			return inbox.Update{Kind: "my_chat_member", Blocked: &inbox.BlockedChange{ChatID: 7, Customer: inbox.Customer{ID: 7, Name: "Ann"}, Blocked: is}}
+			return inbox.Update{Kind: "my_chat_member", Blocked: &inbox.BlockedChange{
+				ChatID: 7, Customer: inbox.Customer{ID: 7, Name: "Ann"}, Blocked: is,
+			}}
 		}
 	}
 	var answer inbox.Message
@@ -223,9 +229,15 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 			return r.store.RecordOutcome(ctx, r.tenure(), o)
 		}}
 	}
-	retry := write{"RetryAnswer", "an answer is sent again", true, func() error { _, err := r.store.RetryAnswer(ctx, answer.ID); return err }}
+	retry := write{"RetryAnswer", "an answer is sent again", true, func() error {
+		_, err := r.store.RetryAnswer(ctx, answer.ID)
+		return err
+	}}
 	status := func(s inbox.ConversationStatus) write {
-		return write{"SetConversationStatus", "it is " + string(s), true, func() error { _, err := r.store.SetConversationStatus(ctx, id, s); return err }}
+		return write{"SetConversationStatus", "it is " + string(s), true, func() error {
+			_, err := r.store.SetConversationStatus(ctx, id, s)
+			return err
+		}}
 	}
 	report := func(what string, shows bool, change func(b *inbox.BotReport)) write {
 		return write{"ReportBot", what, shows, func() error {
@@ -239,7 +251,9 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 	return []write{
 		incoming("a message", 7, "hello again", nil),
 		incoming("a message of a new customer", 9, "hello", nil),
-		incoming("a forwarded message", 7, "words of others", func(m *inbox.IncomingMessage) { m.Forwarded = &inbox.Forward{Kind: "user", Name: "Zoe"} }),
+		incoming("a forwarded message", 7, "words of others", func(m *inbox.IncomingMessage) {
+			m.Forwarded = &inbox.Forward{Kind: "user", Name: "Zoe"}
+		}),
 		incoming("a photo with details in reply", 7, "", func(m *inbox.IncomingMessage) {
 			m.Kind, m.ReplyTo, m.AlbumID, m.ThreadID, m.Details = "photo", first, "a", 3, "details"
 			m.Attachments = []inbox.Attachment{{Kind: "photo", FileID: "f", FileUniqueID: "u", Size: 5}}
@@ -247,12 +261,16 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 		update("an edit", true, edit("Ann", func() int64 { return first })),
 		update("an edit that tells of a new name and nothing else", true, edit("Annie", func() int64 { return first })),
 		update("an edit of what was never seen", true, edit("Annie", func() int64 { return r.update + 1000 })),
-		incoming("a message under a new name", 7, "hello", func(m *inbox.IncomingMessage) { m.Customer.Name, m.Customer.Username = "Anna", "anna" }),
+		incoming("a message under a new name", 7, "hello", func(m *inbox.IncomingMessage) {
+			m.Customer.Name, m.Customer.Username = "Anna", "anna"
+		}),
 		update("an update of another kind", false, func() inbox.Update { return inbox.Update{Kind: "poll"} }),
 		update("an update that nobody understands", false, func() inbox.Update { return inbox.Update{Problem: "no"} }),
 		update("a greeting", true, func() inbox.Update {
-			return inbox.Update{Kind: "message", Reply: "Welcome", Message: &inbox.IncomingMessage{ChatID: 7, MessageID: r.update + 1,
-				Customer: inbox.Customer{ID: 7, Name: "Ann"}, Kind: "text", Text: "/start", Date: time.Now()}}
+			return inbox.Update{Kind: "message", Reply: "Welcome", Message: &inbox.IncomingMessage{
+				ChatID: 7, MessageID: r.update + 1, Customer: inbox.Customer{ID: 7, Name: "Ann"},
+				Kind: "text", Text: "/start", Date: time.Now(),
+			}}
 		}),
 		claim, outcome("it is sent", inbox.Outcome{State: inbox.Sent, TelegramMessageID: 77}),
 		update("the customer blocks the bot", true, blocked(true)), update("and takes it back", true, blocked(false)),
@@ -260,32 +278,56 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 
 		answered, claim, outcome("it fails", inbox.Outcome{State: inbox.Failed, Error: "refused"}), retry,
 		claim, outcome("nobody knows", inbox.Outcome{State: inbox.Unknown, Error: "the line broke"}), retry,
-		claim, outcome("Telegram asks for a pause", inbox.Outcome{State: inbox.Queued, Error: "a pause", RetryAt: inAnHour, PausedUntil: inAnHour}),
+		claim, outcome("Telegram asks for a pause", inbox.Outcome{State: inbox.Queued, Error: "a pause", RetryAt: inAnHour,
+			PausedUntil: inAnHour}),
 		{"AddAnswer", "an answer behind it", true, func() error { r.answer(id, "and another one"); return nil }},
-		report("the bot is to pause in all that it sends", true, func(b *inbox.BotReport) { b.SendsAt = inAnHour.Add(time.Minute) }),
+		report("the bot is to pause in all that it sends", true, func(b *inbox.BotReport) {
+			b.SendsAt = inAnHour.Add(time.Minute)
+		}),
 		report("and not any more", true, func(*inbox.BotReport) {}),
 		report("a heartbeat", false, func(*inbox.BotReport) {}),
-		report("the bot cannot reach Telegram", false, func(b *inbox.BotReport) { b.State, b.Reason = inbox.BotUnreachable, "no line" }),
+		report("the bot cannot reach Telegram", false, func(b *inbox.BotReport) {
+			b.State, b.Reason = inbox.BotUnreachable, "no line"
+		}),
 		report("the bot has another name", false, func(b *inbox.BotReport) { b.Username = "other_bot" }),
-		{"AddAnswer", "an answer to another customer", true, func() error { r.answer(r.conversation(8).ID, "to you, too"); return nil }},
+		{"AddAnswer", "an answer to another customer", true, func() error {
+			r.answer(r.conversation(8).ID, "to you, too")
+			return nil
+		}},
 		probe, outcome("the customer is gone", inbox.Outcome{State: inbox.Failed, Error: "blocked", Blocked: true}),
-		{"AddAnswer", "an answer to a third one", true, func() error { r.answer(r.conversation(9).ID, "and to you"); return nil }},
+		{"AddAnswer", "an answer to a third one", true, func() error {
+			r.answer(r.conversation(9).ID, "and to you")
+			return nil
+		}},
 		claim, {"TakeOver", "another bot takes over, with a delivery under way", true, func() (err error) {
 			r.bot, err = r.store.TakeOver(ctx, 4242, "test:2")
 			return err
 		}},
 
-		hidden("IssueSignIn", "a link", func() error { _, err := r.store.IssueSignIn(ctx, "bob", hashOf("link"), inAnHour); return err }),
-		hidden("RedeemSignIn", "it is used", func() error { _, err := r.store.RedeemSignIn(ctx, hashOf("link"), false); return err }),
-		hidden("CommitSession", "a session", func() error { return r.store.CommitSession(ctx, "key", []byte("data"), inAnHour) }),
+		hidden("IssueSignIn", "a link", func() error {
+			_, err := r.store.IssueSignIn(ctx, "bob", hashOf("link"), inAnHour)
+			return err
+		}),
+		hidden("RedeemSignIn", "it is used", func() error {
+			_, err := r.store.RedeemSignIn(ctx, hashOf("link"), false)
+			return err
+		}),
+		hidden("CommitSession", "a session", func() error {
+			return r.store.CommitSession(ctx, "key", []byte("data"), inAnHour)
+		}),
 		hidden("TouchSession", "it is used", func() error { return r.store.TouchSession(ctx, "key", []byte("more")) }),
 		hidden("DeleteSession", "it ends", func() error { return r.store.DeleteSession(ctx, "key") }),
 		hidden("SignOutOperator", "an operator is signed out", func() error { return r.store.SignOutOperator(ctx, "bob") }),
 		hidden("RemoveOperator", "an operator is removed", func() error { return r.store.RemoveOperator(ctx, "bob") }),
-		hidden("CreateToken", "a token", func() error { _, err := r.store.CreateToken(ctx, "another", hashOf("token")); return err }),
+		hidden("CreateToken", "a token", func() error {
+			_, err := r.store.CreateToken(ctx, "another", hashOf("token"))
+			return err
+		}),
 		hidden("RevokeToken", "it is revoked", func() error { return r.store.RevokeToken(ctx, "another") }),
 		hidden("Prune", "what is old is removed", func() error { return r.store.Prune(ctx) }),
-		hidden("SignOff", "the bot ends", func() error { return r.store.SignOff(ctx, r.tenure(), inbox.BotStopped, "stopped") }),
+		hidden("SignOff", "the bot ends", func() error {
+			return r.store.SignOff(ctx, r.tenure(), inbox.BotStopped, "stopped")
+		}),
 		{"Restored", "the database was put back", true, func() error { _, err := r.store.Restored(ctx); return err }},
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 )
 
-// TestCoalescedReads : a hundred who ask while one read is under way cost one more, and each is told what was true after
-// he asked.
+// TestCoalescedReads: a hundred who ask while one read is under way cost one more, and each is told what was true
+// after he asked.
 func TestCoalescedReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reads, now := 0, 0

@@ -68,8 +68,8 @@ func typed(t *testing.T, body string) (action string, fields url.Values) {
 	return "", url.Values{}
 }
 
-// Whatever keeps an answer from being stored, and however often: the page that says so has the text, and when the trouble
-// is over one press stores it, once.
+// Whatever keeps an answer from being stored, and however often: the page that says so has the text, and when the
+// trouble is over one press stores it, once.
 func TestNoAnswerIsLostWithoutTheScript(t *testing.T) {
 	db := openStore(t, "sqlite:"+filepath.Join(t.TempDir(), "tandem.db"))
 	broken := &failing{OperatorStore: db}
@@ -134,23 +134,29 @@ func TestNoAnswerIsLostWithoutTheScript(t *testing.T) {
 		}
 	}
 	// What another site sent may not be the operator's own words: they are for him to copy, and no button sends them.
-	a := r.call(signedIn, "POST", here+"/answers", url.Values{"text": {text}, "key": {"k"}}, "Sec-Fetch-Site", "cross-site")
-	if action, fields := typed(t, a.body); a.StatusCode != 403 || fields.Get("text") != text || action != "" || strings.Contains(a.body, "<button class=\"primary\">Send") {
+	a := r.call(signedIn, "POST", here+"/answers", url.Values{"text": {text}, "key": {"k"}},
+		"Sec-Fetch-Site", "cross-site")
+	if action, fields := typed(t, a.body); a.StatusCode != 403 || fields.Get("text") != text || action != "" ||
+		strings.Contains(a.body, "<button class=\"primary\">Send") {
 		t.Errorf("from another site: %s, %q for %q", a.Status, fields, action)
 	}
 	// Too long for the address: what was read of it comes back, and never half a letter.
-	for name, body := range map[string]string{"known": strings.Repeat("%F0%9F%98%80", 200_000), "letters": strings.Repeat("xyz ", 400_000)} {
+	for name, body := range map[string]string{"known": strings.Repeat("%F0%9F%98%80", 200_000),
+		"letters": strings.Repeat("xyz ", 400_000)} {
 		a = r.call(signedIn, "POST", here+"/answers", "key=k&text="+body, "Content-Type", "application/x-www-form-urlencoded")
-		if _, fields := typed(t, a.body); a.StatusCode != 413 || len(fields.Get("text")) < 300_000 || fields.Get("key") != "k" || strings.Contains(fields.Get("text"), "%") {
+		if _, fields := typed(t, a.body); a.StatusCode != 413 || len(fields.Get("text")) < 300_000 ||
+			fields.Get("key") != "k" || strings.Contains(fields.Get("text"), "%") {
 			t.Errorf("%s: %s, %d bytes are left, key %q", name, a.Status, len(fields.Get("text")), fields.Get("key"))
 		}
 	}
-	if a := r.call(signedIn, "POST", here+"/answers", url.Values{"text": {text}, "key": {"schlüssel"}}); a.StatusCode != 400 {
+	if a := r.call(signedIn, "POST", here+"/answers",
+		url.Values{"text": {text}, "key": {"schlüssel"}}); a.StatusCode != 400 {
 		t.Errorf("a bad key: %s", a.Status)
 	} else if _, fields := typed(t, a.body); fields.Get("text") != text || strings.Contains(fields.Get("key"), "ü") {
 		t.Errorf("a bad key: %q is left", fields)
 	}
-	if a := r.call(signedIn, "POST", "/conversations/999/answers", url.Values{"text": {text}, "key": {"k"}}); a.StatusCode != 404 {
+	if a := r.call(signedIn, "POST", "/conversations/999/answers",
+		url.Values{"text": {text}, "key": {"k"}}); a.StatusCode != 404 {
 		t.Errorf("no conversation: %s", a.Status)
 	} else if _, fields := typed(t, a.body); fields.Get("text") != text {
 		t.Errorf("no conversation: %q is left", fields)
@@ -174,11 +180,15 @@ func TestReadingGoesOnWhileNothingCanBeStored(t *testing.T) {
 	lock, err := other.Conn(t.Context())
 	r.ok(err)
 	defer lock.Close()
-	eventually(t, "the lock is ours", func() bool { _, err := lock.ExecContext(t.Context(), `BEGIN IMMEDIATE`); return err == nil })
+	eventually(t, "the lock is ours", func() bool {
+		_, err := lock.ExecContext(t.Context(), `BEGIN IMMEDIATE`)
+		return err == nil
+	})
 	fields.Set("text", "Hello Ana")
 	for range 2 {
 		a := r.call(c, "POST", action, fields)
-		if a.StatusCode != 503 || a.Header.Get("Retry-After") == "" || !strings.Contains(a.body, "is locked by another program") {
+		if a.StatusCode != 503 || a.Header.Get("Retry-After") == "" ||
+			!strings.Contains(a.body, "is locked by another program") {
 			t.Fatalf("an answer: %s %s", a.Status, parse(t, a.body).words())
 		}
 		key := fields.Get("key")
@@ -188,19 +198,23 @@ func TestReadingGoesOnWhileNothingCanBeStored(t *testing.T) {
 	}
 	for _, path := range []string{"/", here, "/fragments/banner"} {
 		a := r.call(c, "GET", path, nil)
-		if page := parse(t, a.body).words(); a.StatusCode != 200 || !strings.Contains(page, "Nothing can be stored now") || !strings.Contains(page, "is locked by another program") {
+		if page := parse(t, a.body).words(); a.StatusCode != 200 || !strings.Contains(page, "Nothing can be stored now") ||
+			!strings.Contains(page, "is locked by another program") {
 			t.Errorf("%s: %s %s", path, a.Status, page)
 		}
 	}
-	for _, path := range []string{"/fragments/list", "/fragments" + here, "/fragments" + here + "/messages?id=1", "/sign-in/" + link,
+	for _, path := range []string{"/fragments/list", "/fragments" + here, "/fragments" + here + "/messages?id=1",
+		"/sign-in/" + link,
 		"/api/v1/conversations", "/api/v1" + here + "/messages"} {
 		if a := r.call(c, "GET", path, nil); a.StatusCode != 200 {
 			t.Errorf("%s: %s %s", path, a.Status, a.body)
 		}
 	}
-	for path, form := range map[string]url.Values{here + "/status": {"status": {"closed"}}, "/sign-in": {"secret": {link}}} {
+	for path, form := range map[string]url.Values{here + "/status": {"status": {"closed"}},
+		"/sign-in": {"secret": {link}}} {
 		a := r.call(c, "POST", path, form)
-		if page := parse(t, a.body).words(); a.StatusCode != 503 || !strings.Contains(page, "Nothing can be stored now") || strings.Contains(page, "Nothing can be read") {
+		if page := parse(t, a.body).words(); a.StatusCode != 503 || !strings.Contains(page, "Nothing can be stored now") ||
+			strings.Contains(page, "Nothing can be read") {
 			t.Errorf("%s: %s %s", path, a.Status, page)
 		}
 	}
@@ -216,5 +230,7 @@ func TestReadingGoesOnWhileNothingCanBeStored(t *testing.T) {
 	if r.ok(err); len(items) != 2 {
 		t.Errorf("stored: %+v", items)
 	}
-	eventually(t, "the banner is gone", func() bool { return !strings.Contains(r.call(c, "GET", here, nil).body, "Nothing can be stored now") })
+	eventually(t, "the banner is gone", func() bool {
+		return !strings.Contains(r.call(c, "GET", here, nil).body, "Nothing can be stored now")
+	})
 }

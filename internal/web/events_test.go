@@ -116,7 +116,9 @@ func TestEachEventOnceInOneOrder(t *testing.T) {
 					db = other
 				}
 				for i := range each {
-					_, _, err := db.AddAnswer(context.Background(), c.ID, inbox.Answer{Text: fmt.Sprintf("%d %d", w, i), Author: inbox.Author{Kind: inbox.ByAPI, ID: strconv.Itoa(w)}})
+					_, _, err := db.AddAnswer(context.Background(), c.ID, inbox.Answer{
+						Text: fmt.Sprintf("%d %d", w, i), Author: inbox.Author{Kind: inbox.ByAPI, ID: strconv.Itoa(w)},
+					})
 					if err != nil {
 						t.Error(err)
 					}
@@ -199,14 +201,16 @@ func TestAStream(t *testing.T) {
 	s := r.stream("after=" + strconv.FormatInt(last, 10))
 	defer s.close()
 	h := s.response.Header
-	if h.Get("Content-Type") != "text/event-stream" || h.Get("X-Accel-Buffering") != "no" || !strings.Contains(h.Get("Cache-Control"), "no-store") {
+	if h.Get("Content-Type") != "text/event-stream" || h.Get("X-Accel-Buffering") != "no" ||
+		!strings.Contains(h.Get("Cache-Control"), "no-store") {
 		t.Errorf("headers: %v", h)
 	}
 	for s.lines.Scan() && s.lines.Text() != ": still here" { // a silent stream has comments
 	}
 	m := r.answer(c.ID, "another secret")
 	e, _ := s.next()
-	if want := fmt.Sprintf(`{"conversation_id":%d,"message_id":%d,"bot_id":4242}`, c.ID, m.ID); e.name != "message.created" || e.data != want || e.id <= last {
+	want := fmt.Sprintf(`{"conversation_id":%d,"message_id":%d,"bot_id":4242}`, c.ID, m.ID)
+	if e.name != "message.created" || e.data != want || e.id <= last {
 		t.Errorf("%+v, want message.created with %s", e, want)
 	}
 	r.deliver(inbox.Sending, "")
@@ -215,7 +219,8 @@ func TestAStream(t *testing.T) {
 	}
 	_, err = r.store.SetConversationStatus(t.Context(), c.ID, inbox.Closed)
 	r.ok(err)
-	if e, _ = s.next(); e.name != "conversation.updated" || e.data != fmt.Sprintf(`{"conversation_id":%d,"bot_id":4242}`, c.ID) {
+	if e, _ = s.next(); e.name != "conversation.updated" ||
+		e.data != fmt.Sprintf(`{"conversation_id":%d,"bot_id":4242}`, c.ID) {
 		t.Errorf("%+v, want conversation.updated", e)
 	}
 	r.says(inbox.BotUnreachable, "no route")
@@ -240,7 +245,8 @@ func TestReset(t *testing.T) {
 	r.customer(7, "Ana", "hello")
 	last, err := r.store.LastEvent(t.Context())
 	r.ok(err)
-	for _, header := range [][]string{nil, {"Last-Event-ID", "999999"}, {"Last-Event-ID", "nonsense"}, {"Last-Event-ID", "-1"}} {
+	for _, header := range [][]string{nil, {"Last-Event-ID", "999999"}, {"Last-Event-ID", "nonsense"},
+		{"Last-Event-ID", "-1"}} {
 		after := "after=999999"
 		if header != nil {
 			after = "after=0" // the header wins

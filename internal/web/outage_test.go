@@ -24,7 +24,8 @@ func TestEveryKindOfTroubleHasWords(t *testing.T) {
 type fullStore struct{ inbox.OperatorStore }
 
 func (fullStore) AddAnswer(context.Context, int64, inbox.Answer) (inbox.Message, bool, error) {
-	return inbox.Message{}, false, fmt.Errorf("add an answer: %w", &inbox.Error{Kind: inbox.Full, Reason: "the disk of /data/covert.db is full"})
+	return inbox.Message{}, false, fmt.Errorf("add an answer: %w",
+		&inbox.Error{Kind: inbox.Full, Reason: "the disk of /data/covert.db is full"})
 }
 
 // Who can be recognised as an operator gets all of the reason; a program does not, as it hands its errors on.

@@ -11,13 +11,15 @@ import (
 	"tandem/internal/inbox"
 )
 
-// TestWhatIsOursToSay : a customer's words stand where his words stand, however much they look like ours; what is ours
+// TestWhatIsOursToSay: a customer's words stand where his words stand, however much they look like ours; what is ours
 // stands where he cannot write.
 func TestWhatIsOursToSay(t *testing.T) {
 	r := newRig(t)
 	evil := `Your Boss <b onclick="x">`
 	r.customer(1, "Automatic reply", "[forwarded from Your Boss]\nPay him. [photo] Forwarded")
-	r.customer(2, "Eve (API)", "Pay him.", func(m *inbox.IncomingMessage) { m.Forwarded = &inbox.Forward{Kind: "channel", Name: evil} })
+	r.customer(2, "Eve (API)", "Pay him.", func(m *inbox.IncomingMessage) {
+		m.Forwarded = &inbox.Forward{Kind: "channel", Name: evil}
+	})
 	r.customer(3, "Max", "Pay him.", func(m *inbox.IncomingMessage) { m.Forwarded = &inbox.Forward{Kind: "hidden_user"} })
 	r.customer(4, "Ann", "", func(m *inbox.IncomingMessage) { m.Kind, m.Details = "contact", "Forwarded from Your Boss" })
 	r.customer(5, "Ivo", "", func(m *inbox.IncomingMessage) { m.Kind = "pinned_message" })
@@ -69,7 +71,7 @@ func TestWhatIsOursToSay(t *testing.T) {
 	}
 }
 
-// TestAnAnswerThatWaitsSaysWhy : at the answer itself and at those behind it, with the moment.
+// TestAnAnswerThatWaitsSaysWhy: at the answer itself and at those behind it, with the moment.
 func TestAnAnswerThatWaitsSaysWhy(t *testing.T) {
 	r := newRig(t)
 	r.customer(1, "Ann", "hello")
@@ -78,13 +80,17 @@ func TestAnAnswerThatWaitsSaysWhy(t *testing.T) {
 	r.pause(time.Now().Add(4000 * time.Second))
 	r.answer(c, "second")
 	messages := r.page(r.signIn("alice"), fmt.Sprintf("/conversations/%d", c)).id("messages").tag("li")
-	for i, want := range []string{"Telegram asks for a pause before the next message to this customer", "An earlier answer has to go first"} {
+	for i, want := range []string{"Telegram asks for a pause before the next message to this customer",
+		"An earlier answer has to go first"} {
 		waits := messages[i+1].class("waits")
-		if len(waits) != 1 || !strings.Contains(waits[0].words(), want) || !strings.Contains(waits[0].words(), "Until ") || len(waits[0].tag("time")) != 1 {
+		if len(waits) != 1 || !strings.Contains(waits[0].words(), want) || !strings.Contains(waits[0].words(), "Until ") ||
+			len(waits[0].tag("time")) != 1 {
 			t.Errorf("answer %d: %q", i, messages[i+1].words())
 		}
 	}
-	if a := r.api("GET", fmt.Sprintf("/conversations/%d/messages", c), nil); !strings.Contains(a.body, `"waits":{"reason":"behind"`) || !strings.Contains(a.body, `"waits":{"reason":"paused"`) || !strings.Contains(a.body, `"waits":null`) {
+	a := r.api("GET", fmt.Sprintf("/conversations/%d/messages", c), nil)
+	if !strings.Contains(a.body, `"waits":{"reason":"behind"`) ||
+		!strings.Contains(a.body, `"waits":{"reason":"paused"`) || !strings.Contains(a.body, `"waits":null`) {
 		t.Errorf("the API: %s", a.body)
 	}
 	if first.Waits != nil {
@@ -101,12 +107,14 @@ func TestTheListAndAConversation(t *testing.T) {
 	if len(items) != 6 {
 		t.Fatalf("%d conversations on the page, want 6", len(items))
 	}
-	for i, want := range []string{"Ana Souza", "Giuseppe Verdi-Castellammare del Golfo", "Mei Lin", "<script>alert(1)</script>", "Ivan Petrov", "Noor Haddad"} {
+	for i, want := range []string{"Ana Souza", "Giuseppe Verdi-Castellammare del Golfo", "Mei Lin",
+		"<script>alert(1)</script>", "Ivan Petrov", "Noor Haddad"} {
 		if name := items[i].tag("bdi")[0].text(); name != want {
 			t.Errorf("conversation %d is that of %q, want %q", i, name, want)
 		}
 	}
-	if w := items[0].words(); !strings.Contains(w, "waiting to be sent") || !strings.Contains(w, "alice: If not, have a nice day.") {
+	if w := items[0].words(); !strings.Contains(w, "waiting to be sent") ||
+		!strings.Contains(w, "alice: If not, have a nice day.") {
 		t.Errorf("the first one says %q", w)
 	}
 	if w := items[1].words(); !strings.Contains(w, "blocked the bot") {
@@ -122,14 +130,18 @@ func TestTheListAndAConversation(t *testing.T) {
 		t.Fatalf("%d messages, want 9", len(messages))
 	}
 	for i, want := range []struct{ text, state string }{
-		{"/start", ""}, {"Good morning! Where is my parcel?\nThe tracking page", ""}, {"back within the hour", "sent"}, {"This is the receipt", ""},
-		{"today before six", "not delivered"}, {"call before coming", "may have been delivered"}, {"Great", ""}, {"anything else", "being sent"}, {"nice day", "waiting to be sent"},
+		{"/start", ""}, {"Good morning! Where is my parcel?\nThe tracking page", ""}, {"back within the hour", "sent"},
+		{"This is the receipt", ""},
+		{"today before six", "not delivered"}, {"call before coming", "may have been delivered"}, {"Great", ""},
+		{"anything else", "being sent"}, {"nice day", "waiting to be sent"},
 	} {
 		m := messages[i]
-		if text := m.class("text"); len(text) != 1 || !strings.Contains(text[0].text(), want.text) || text[0].attr("dir") != "auto" {
+		if text := m.class("text"); len(text) != 1 || !strings.Contains(text[0].text(), want.text) ||
+			text[0].attr("dir") != "auto" {
 			t.Errorf("message %d: %s, want %q", i, m.words(), want.text)
 		}
-		if state := m.class("state"); (len(state) == 1) != (want.state != "") || len(state) == 1 && state[0].words() != want.state {
+		if state := m.class("state"); (len(state) == 1) != (want.state != "") ||
+			len(state) == 1 && state[0].words() != want.state {
 			t.Errorf("message %d: %s, want the state %q", i, m.words(), want.state)
 		}
 		retry := len(m.tag("button")) == 1
@@ -143,16 +155,19 @@ func TestTheListAndAConversation(t *testing.T) {
 	if w := messages[5].words(); !strings.Contains(w, "may get it twice") {
 		t.Errorf("an unknown answer is not explained: %s", w)
 	}
-	if card := messages[3].class("card"); len(card) != 1 || !strings.Contains(card[0].words(), "receipt-2026-11.pdf") || !strings.Contains(card[0].words(), "application/pdf") || !strings.Contains(card[0].words(), "48 kB") {
+	if card := messages[3].class("card"); len(card) != 1 || !strings.Contains(card[0].words(), "receipt-2026-11.pdf") ||
+		!strings.Contains(card[0].words(), "application/pdf") || !strings.Contains(card[0].words(), "48 kB") {
 		t.Errorf("the attachment: %s", messages[3].words())
 	}
 	if got := page.tag("body")[0].attr("data-event"); !regexp.MustCompile(`^[1-9][0-9]*$`).MatchString(got) {
 		t.Errorf("data-event is %q", got)
 	}
-	if w := r.page(c, fmt.Sprintf("/conversations/%d", r.conversation(106).ID)).id("head").words(); !strings.Contains(w, "has blocked the bot") {
+	blocked := r.page(c, fmt.Sprintf("/conversations/%d", r.conversation(106).ID))
+	if w := blocked.id("head").words(); !strings.Contains(w, "has blocked the bot") {
 		t.Errorf("the conversation with one who blocked the bot does not say so: %s", w)
 	}
-	if a := r.call(c, "GET", "/conversations/999", nil); a.StatusCode != 404 || !strings.Contains(a.body, "no such conversation") {
+	if a := r.call(c, "GET", "/conversations/999", nil); a.StatusCode != 404 ||
+		!strings.Contains(a.body, "no such conversation") {
 		t.Errorf("a conversation that is not there: %s", a.Status)
 	}
 }
@@ -161,7 +176,8 @@ func TestTheListAndAConversation(t *testing.T) {
 func TestCustomersCannotWriteMarkup(t *testing.T) {
 	r := newRig(t)
 	hostile := []string{
-		`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `'-alert(1)-'`, `</textarea></title><svg onload=alert(1)>`, `javascript:alert(1)`,
+		`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `'-alert(1)-'`,
+		`</textarea></title><svg onload=alert(1)>`, `javascript:alert(1)`,
 		"\u202eevil\u2066 \u200f", `{{.Operator}}`, "<!--", `<a href="data:text/html,x">`, "\u0000\ufffd", "a & b &lt; c",
 	}
 	for i, text := range hostile {
@@ -176,12 +192,17 @@ func TestCustomersCannotWriteMarkup(t *testing.T) {
 	}
 	c := r.signIn(`<b>"alice"`)
 	allowed := map[string]bool{
-		"html": true, "head": true, "meta": true, "title": true, "link": true, "script": true, "body": true, "a": true, "header": true, "svg": true, "path": true, "circle": true,
-		"span": true, "form": true, "bdi": true, "button": true, "div": true, "main": true, "nav": true, "label": true, "input": true, "ul": true, "ol": true, "li": true, "section": true,
+		"html": true, "head": true, "meta": true, "title": true, "link": true, "script": true, "body": true, "a": true,
+		"header": true, "svg": true, "path": true, "circle": true,
+		"span": true, "form": true, "bdi": true, "button": true, "div": true, "main": true, "nav": true, "label": true,
+		"input": true, "ul": true, "ol": true, "li": true, "section": true,
 		"p": true, "h1": true, "small": true, "time": true, "textarea": true, "strong": true,
 	}
 	for i, text := range hostile {
-		for _, path := range []string{fmt.Sprintf("/conversations/%d?q=%s&status=all", r.conversation(int64(100+i)).ID, url.QueryEscape(text)), "/?status=all&q=" + url.QueryEscape(text)} {
+		q := url.QueryEscape(text)
+		for _, path := range []string{
+			fmt.Sprintf("/conversations/%d?q=%s&status=all", r.conversation(int64(100+i)).ID, q), "/?status=all&q=" + q,
+		} {
 			page := r.page(c, path)
 			for _, e := range page.all(func(*node) bool { return true }) {
 				if !allowed[e.Data] {
@@ -191,10 +212,12 @@ func TestCustomersCannotWriteMarkup(t *testing.T) {
 					t.Errorf("%q: there is an inline script", text)
 				}
 				for _, a := range e.Attr {
-					if strings.HasPrefix(a.Key, "on") || a.Key == "style" || a.Key != "value" && strings.HasPrefix(strings.ToLower(strings.TrimSpace(a.Val)), "javascript:") {
+					if strings.HasPrefix(a.Key, "on") || a.Key == "style" ||
+						a.Key != "value" && strings.HasPrefix(strings.ToLower(strings.TrimSpace(a.Val)), "javascript:") {
 						t.Errorf("%q makes the attribute %s=%q of %s", text, a.Key, a.Val, e.Data)
 					}
-					if (a.Key == "href" || a.Key == "src" || a.Key == "action") && !strings.HasPrefix(a.Val, "/") && !strings.HasPrefix(a.Val, "#") {
+					if (a.Key == "href" || a.Key == "src" || a.Key == "action") && !strings.HasPrefix(a.Val, "/") &&
+						!strings.HasPrefix(a.Val, "#") {
 						t.Errorf("%q leads to %q", text, a.Val)
 					}
 				}
@@ -234,7 +257,8 @@ func TestFormsWithoutTheScript(t *testing.T) {
 		}
 	}
 	items, _, _ := r.store.Messages(t.Context(), 1, 10, 0)
-	if len(items) != 2 || items[0].Text != "Hello Ana" || items[0].Author.Name != "alice" || items[0].Author.Kind != inbox.ByOperator {
+	if len(items) != 2 || items[0].Text != "Hello Ana" || items[0].Author.Name != "alice" ||
+		items[0].Author.Kind != inbox.ByOperator {
 		t.Fatalf("stored: %+v", items)
 	}
 	for _, x := range []struct{ text, words string }{
@@ -254,7 +278,8 @@ func TestFormsWithoutTheScript(t *testing.T) {
 			t.Error("a refused answer keeps its key")
 		}
 	}
-	if a := r.call(c, "POST", action, strings.Repeat("x", 2<<20), "Content-Type", "application/x-www-form-urlencoded"); a.StatusCode != 413 {
+	media := []string{"Content-Type", "application/x-www-form-urlencoded"}
+	if a := r.call(c, "POST", action, strings.Repeat("x", 2<<20), media...); a.StatusCode != 413 {
 		t.Errorf("a form of 2 MiB: %s", a.Status)
 	}
 
@@ -284,7 +309,8 @@ func TestFormsWithoutTheScript(t *testing.T) {
 	if a := r.call(c, "POST", retry, nil); a.StatusCode != 409 || !strings.Contains(a.body, "on its way") {
 		t.Errorf("retry again: %s %s", a.Status, a.body)
 	}
-	if a := r.call(browser(t), "POST", here+"/answers", fields); a.StatusCode != 401 || !strings.Contains(a.body, "Nothing was changed") {
+	if a := r.call(browser(t), "POST", here+"/answers", fields); a.StatusCode != 401 ||
+		!strings.Contains(a.body, "Nothing was changed") {
 		t.Errorf("answering without a session: %s", a.Status)
 	}
 }
@@ -299,8 +325,11 @@ func TestPagingOfThePage(t *testing.T) {
 		if i >= 60 {
 			customer = 7
 		}
-		updates = append(updates, inbox.Update{ID: r.update, Kind: "message", Raw: []byte("{}"), Message: &inbox.IncomingMessage{
-			ChatID: customer, MessageID: int64(i + 1), Customer: inbox.Customer{ID: customer, Name: fmt.Sprintf("C %d", customer)}, Kind: "text", Text: fmt.Sprintf("text %d", i)}})
+		m := inbox.IncomingMessage{
+			ChatID: customer, MessageID: int64(i + 1), Kind: "text", Text: fmt.Sprintf("text %d", i),
+			Customer: inbox.Customer{ID: customer, Name: fmt.Sprintf("C %d", customer)},
+		}
+		updates = append(updates, inbox.Update{ID: r.update, Kind: "message", Raw: []byte("{}"), Message: &m})
 	}
 	r.ok(r.store.StoreUpdates(t.Context(), tenure, updates, r.update+1))
 	c := r.signIn("alice")
@@ -321,7 +350,8 @@ func TestPagingOfThePage(t *testing.T) {
 	}
 	page = r.page(c, page.class("flow")[0].class("more")[0].tag("a")[0].attr("href"))
 	older := page.id("messages").tag("li")
-	if len(older) != 10 || !strings.Contains(older[0].words(), "text 60") || !strings.Contains(older[9].words(), "text 69") || !strings.Contains(page.words(), "Newest messages") {
+	if len(older) != 10 || !strings.Contains(older[0].words(), "text 60") ||
+		!strings.Contains(older[9].words(), "text 69") || !strings.Contains(page.words(), "Newest messages") {
 		t.Errorf("older messages: %d", len(older))
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"tandem/internal/inbox"
 )
 
-// TestReadLimit : one reader has so many reads at once and no more, waits in order, and nobody else waits for him.
+// TestReadLimit: one reader has so many reads at once and no more, waits in order, and nobody else waits for him.
 func TestReadLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limit := newFairStore(nil).limit

@@ -82,7 +82,8 @@ func newRigOn(t *testing.T, db *store.Store, change ...func(*web.Config)) *rig {
 }
 
 func (r *rig) serve(change ...func(*web.Config)) {
-	c := web.Config{Store: r.store, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	log := slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})
+	c := web.Config{Store: r.store, Log: slog.New(log)}
 	for _, f := range change {
 		f(&c)
 	}
@@ -120,13 +121,15 @@ func (r *rig) tenure() inbox.Tenure {
 
 func (r *rig) says(state inbox.BotState, reason string) {
 	r.t.Helper()
-	r.ok(r.store.ReportBot(context.Background(), r.tenure(), inbox.BotReport{Username: "help_bot", Name: "Help", State: state, Reason: reason, Instance: "test:1"}))
+	r.ok(r.store.ReportBot(context.Background(), r.tenure(),
+		inbox.BotReport{Username: "help_bot", Name: "Help", State: state, Reason: reason, Instance: "test:1"}))
 }
 
 // customer has a customer write to the bot.
 func (r *rig) customer(id int64, name, text string, change ...func(*inbox.IncomingMessage)) {
 	r.t.Helper()
-	m := inbox.IncomingMessage{ChatID: id, MessageID: r.update + 1, Customer: inbox.Customer{ID: id, Name: name}, Kind: "text", Text: text, Date: time.Now()}
+	m := inbox.IncomingMessage{ChatID: id, MessageID: r.update + 1, Customer: inbox.Customer{ID: id, Name: name},
+		Kind: "text", Text: text, Date: time.Now()}
 	for _, f := range change {
 		f(&m)
 	}
@@ -179,15 +182,19 @@ func (r *rig) pause(until time.Time) {
 	claimed, _, err := r.store.ClaimDeliveries(context.Background(), r.tenure(), 100)
 	r.ok(err)
 	for _, d := range claimed {
-		r.ok(r.store.RecordOutcome(context.Background(), r.tenure(), inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Queued,
-			Error: "Telegram asks for a pause before the next message to this customer", RetryAt: time.Now().Add(time.Hour), PausedUntil: until}))
+		r.ok(r.store.RecordOutcome(context.Background(), r.tenure(), inbox.Outcome{
+			DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Queued,
+			Error:   "Telegram asks for a pause before the next message to this customer",
+			RetryAt: time.Now().Add(time.Hour), PausedUntil: until,
+		}))
 	}
 }
 
 // answer is stored as an operator's, not through the web.
 func (r *rig) answer(conversation int64, text string) inbox.Message {
 	r.t.Helper()
-	m, _, err := r.store.AddAnswer(context.Background(), conversation, inbox.Answer{Text: text, Author: inbox.Author{Kind: inbox.ByOperator, ID: "1", Name: "alice"}})
+	m, _, err := r.store.AddAnswer(context.Background(), conversation,
+		inbox.Answer{Text: text, Author: inbox.Author{Kind: inbox.ByOperator, ID: "1", Name: "alice"}})
 	r.ok(err)
 	return m
 }
@@ -281,7 +288,9 @@ func browser(t testing.TB) *http.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
 }
 
 // signIn is a browser in which an operator has signed in.

@@ -43,7 +43,8 @@ func TestASlowBodyOfOneWhoseRightHasEnded(t *testing.T) {
 		if b.start[0] != '{' {
 			kind = "application/x-www-form-urlencoded"
 		}
-		fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\n%s\r\nContent-Type: %s\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", method, path, b.header, kind, len(b.start)+len(b.end))
+		fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\n%s\r\nContent-Type: %s\r\nContent-Length: %d\r\n"+
+			"Expect: 100-continue\r\n\r\n", method, path, b.header, kind, len(b.start)+len(b.end))
 		answers := bufio.NewReader(conn)
 		if line, err := answers.ReadString('\n'); err != nil || !strings.Contains(line, "100") {
 			t.Fatalf("%s: %q %v", b.request, line, err) // it was admitted, and the handler reads
@@ -288,7 +289,8 @@ func TestWhatTheSignInFormSays(t *testing.T) {
 		form url.Values
 		ends bool
 	}{
-		"nothing": {nil, true}, "ticked": {url.Values{"others": {"keep", "end"}}, true}, "only end": {url.Values{"others": {"end"}}, true},
+		"nothing": {nil, true}, "ticked": {url.Values{"others": {"keep", "end"}}, true},
+		"only end": {url.Values{"others": {"end"}}, true},
 		"unticked": {url.Values{"others": {"keep"}}, false}, "nonsense": {url.Values{"others": {"x"}}, true},
 	} {
 		first := r.signIn("alice")
@@ -341,7 +343,8 @@ func TestASessionThatWasSignedOutStaysSo(t *testing.T) {
 	op, err := r.store.IssueSignIn(t.Context(), "alice", hashOf("x"), time.Now().Add(time.Hour))
 	r.ok(err)
 	deadline := time.Now().Add(time.Hour)
-	data, err := scs.GobCodec{}.Encode(deadline, map[string]any{"operator": op.ID, "seen": time.Now().Add(-time.Hour).Unix()})
+	seen := time.Now().Add(-time.Hour).Unix()
+	data, err := scs.GobCodec{}.Encode(deadline, map[string]any{"operator": op.ID, "seen": seen})
 	r.ok(err)
 	r.ok(r.store.CommitSession(t.Context(), base64.RawURLEncoding.EncodeToString(hashOf("old")), data, deadline))
 	v.gone.Store(true)

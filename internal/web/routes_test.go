@@ -96,7 +96,8 @@ func TestEveryRouteHasAnAccessRuleAndABudget(t *testing.T) {
 				continue
 			}
 			body, time, response := r.web.Budget(name)
-			if body != want.maxBody || time != want.maxTime || response != want.maxResponse || body == 0 || time == 0 || response == 0 {
+			if body != want.maxBody || time != want.maxTime || response != want.maxResponse || body == 0 || time == 0 ||
+				response == 0 {
 				t.Errorf("%s may have a body of %d bytes, %v of time, and a response of %d bytes; want %d, %v and %d",
 					name, body, time, response, want.maxBody, want.maxTime, want.maxResponse)
 			}
@@ -120,9 +121,11 @@ func TestEveryRouteHasAnAccessRuleAndABudget(t *testing.T) {
 
 func (r *rig) tryAsStranger(method, path, rule string) {
 	r.t.Helper()
-	for _, credentials := range [][]string{nil, {"Cookie", "tandem=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}, {"Authorization", "Bearer tandem_NONE"}, {"Authorization", "Basic YTpi"}} {
+	for _, credentials := range [][]string{nil, {"Cookie", "tandem=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"},
+		{"Authorization", "Bearer tandem_NONE"}, {"Authorization", "Basic YTpi"}} {
 		concrete := strings.NewReplacer("{id:[0-9]+}", "1", "{secret}", "NONE", "{file}", "app.css").Replace(path)
-		a := r.call(browser(r.t), method, concrete, nil, append([]string{"Content-Type", "application/json"}, credentials...)...)
+		a := r.call(browser(r.t), method, concrete, nil,
+			append([]string{"Content-Type", "application/json"}, credentials...)...)
 		ok := false
 		switch rule {
 		case open:
@@ -134,7 +137,8 @@ func (r *rig) tryAsStranger(method, path, rule string) {
 		case refused, noPiece:
 			ok = a.StatusCode == 401
 		case challenge:
-			ok = a.StatusCode == 401 && strings.HasPrefix(a.Header.Get("WWW-Authenticate"), "Bearer") && a.Header.Get("Content-Type") == "application/problem+json"
+			ok = a.StatusCode == 401 && strings.HasPrefix(a.Header.Get("WWW-Authenticate"), "Bearer") &&
+				a.Header.Get("Content-Type") == "application/problem+json"
 		}
 		if !ok {
 			r.t.Errorf("%s %s with %v: %s %s; want that it %s", method, concrete, credentials, a.Status, a.body, rule)
@@ -145,8 +149,8 @@ func (r *rig) tryAsStranger(method, path, rule string) {
 	}
 }
 
-// tryLargeBody sends a stranger's body that is larger than the route takes: as one that says so, which is refused at once,
-// and as one that does not say, of which nobody may take more than that much.
+// tryLargeBody sends a stranger's body that is larger than the route takes: as one that says so, which is refused at
+// once, and as one that does not say, of which nobody may take more than that much.
 func (r *rig) tryLargeBody(method, path string, most int64) {
 	r.t.Helper()
 	concrete := strings.NewReplacer("{id:[0-9]+}", "1", "{secret}", "NONE", "{file}", "app.css").Replace(path)
@@ -161,12 +165,14 @@ func (r *rig) tryLargeBody(method, path string, most int64) {
 		sent = 1 // nothing is read for a stranger, or nothing at all
 	}
 	line := r.raw(fmt.Sprintf("%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s", head, 64*mB, strings.Repeat("x", sent)))
-	if !strings.HasPrefix(line, "HTTP/1.1 ") || path == "/sign-in" && method == "POST" && !strings.HasPrefix(line, refusedAtOnce) {
+	if !strings.HasPrefix(line, "HTTP/1.1 ") || path == "/sign-in" && method == "POST" &&
+		!strings.HasPrefix(line, refusedAtOnce) {
 		r.t.Errorf("%s %s with a chunk of which %d bytes came: %q", method, concrete, sent, line)
 	}
 }
 
-// raw writes what it is given and reads the first line of the answer, which must come before any budget of time is used up.
+// raw writes what it is given and reads the first line of the answer, which must come before any budget of time is used
+// up.
 func (r *rig) raw(request string) string {
 	r.t.Helper()
 	c, err := net.Dial("tcp", r.http.Listener.Addr().String())
@@ -185,23 +191,28 @@ func (r *rig) raw(request string) string {
 func TestEveryAnswerHasTheHeaders(t *testing.T) {
 	r := newRig(t)
 	c := r.signIn("alice")
-	for _, path := range []string{"/", "/none", "/api/v1/conversations", "/api/v1/none", "/static/app.js", "/healthz", "/conversations/99", "/sign-in/none"} {
+	for _, path := range []string{"/", "/none", "/api/v1/conversations", "/api/v1/none", "/static/app.js", "/healthz",
+		"/conversations/99", "/sign-in/none"} {
 		a := r.call(c, "GET", path, nil)
 		for name, want := range map[string]string{
-			"Content-Security-Policy": "default-src 'none'", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "X-Frame-Options": "DENY", "Cache-Control": "no-",
+			"Content-Security-Policy": "default-src 'none'", "X-Content-Type-Options": "nosniff",
+			"Referrer-Policy": "same-origin", "X-Frame-Options": "DENY", "Cache-Control": "no-",
 		} {
 			if !strings.Contains(a.Header.Get(name), want) {
 				t.Errorf("%s: %s is %q, want %q", path, name, a.Header.Get(name), want)
 			}
 		}
-		for _, directive := range []string{"script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"} {
-			if policy := a.Header.Get("Content-Security-Policy"); !strings.Contains(policy, directive) || strings.Contains(policy, "unsafe") {
+		for _, directive := range []string{"script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'",
+			"form-action 'self'"} {
+			if policy := a.Header.Get("Content-Security-Policy"); !strings.Contains(policy, directive) ||
+				strings.Contains(policy, "unsafe") {
 				t.Errorf("%s: the policy %q lacks %q", path, policy, directive)
 			}
 		}
 	}
 	a := r.call(c, "GET", r.page(c, "/").tag("link")[1].attr("href"), nil)
-	if a.StatusCode != 200 || !strings.Contains(a.Header.Get("Cache-Control"), "immutable") || !strings.HasPrefix(a.Header.Get("Content-Type"), "text/css") {
+	if a.StatusCode != 200 || !strings.Contains(a.Header.Get("Cache-Control"), "immutable") ||
+		!strings.HasPrefix(a.Header.Get("Content-Type"), "text/css") {
 		t.Errorf("the style sheet: %s, %v", a.Status, a.Header)
 	}
 }
@@ -238,11 +249,13 @@ func mustBeProblem(t *testing.T, a response, status int, words ...string) {
 		Status              int
 	}
 	if a.Header.Get("Content-Type") != "application/problem+json" {
-		t.Errorf("%s %s: %s as %s, want a problem document: %s", a.Request.Method, a.Request.URL.Path, a.Status, a.Header.Get("Content-Type"), a.body)
+		t.Errorf("%s %s: %s as %s, want a problem document: %s", a.Request.Method, a.Request.URL.Path, a.Status,
+			a.Header.Get("Content-Type"), a.body)
 		return
 	}
 	a.into(t, &p)
-	if a.StatusCode != status || p.Status != status || p.Title != http.StatusText(status) || p.Type != "about:blank" || p.Detail == "" {
+	if a.StatusCode != status || p.Status != status || p.Title != http.StatusText(status) || p.Type != "about:blank" ||
+		p.Detail == "" {
 		t.Errorf("%s %s: %s with %+v, want %d and all fields", a.Request.Method, a.Request.URL.Path, a.Status, p, status)
 	}
 	for _, w := range words {

@@ -40,7 +40,8 @@ func TestScreens(t *testing.T) {
 		m.Kind, m.Details = "contact", "Forwarded from Your Boss, +49 30 1234567"
 	})
 	r.customer(107, "Automatic reply", "", func(m *inbox.IncomingMessage) {
-		m.Kind, m.Details, m.Forwarded = "voice", "0:12", &inbox.Forward{Kind: "channel", Name: "News of a channel whose name is so long that it needs a second line"}
+		m.Kind, m.Details, m.Forwarded = "voice", "0:12",
+			&inbox.Forward{Kind: "channel", Name: "News of a channel whose name is so long that it needs a second line"}
 		m.Attachments = []inbox.Attachment{{Kind: "voice", MediaType: "audio/ogg", Size: 9_000}}
 	})
 	ours := r.conversation(107).ID
@@ -68,7 +69,8 @@ func TestScreens(t *testing.T) {
 		{"waits", fmt.Sprintf("%s/conversations/%d", r.http.URL, held), true, func() {
 			next := time.Now().Add(time.Hour)
 			r.ok(r.store.ReportBot(context.Background(), r.tenure(), inbox.BotReport{State: inbox.BotUnreachable, RetryAt: next,
-				Reason: "Telegram asks for a pause in polling until 29 Dec 2026 12:00:00 UTC: Too Many Requests: retry after 2592000 (429). It is asked again before that, every hour"}))
+				Reason: "Telegram asks for a pause in polling until 29 Dec 2026 12:00:00 UTC: " +
+					"Too Many Requests: retry after 2592000 (429). It is asked again before that, every hour"}))
 		}},
 		{"none", r.http.URL + "/?q=zzz", true, nil},
 		{"database", down.http.URL + "/", true, nil},
@@ -88,8 +90,12 @@ func TestScreens(t *testing.T) {
 				} else {
 					must(t, tab, network.ClearBrowserCookies, cdp.Empty{})
 				}
-				must(t, tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: size[0], Height: size[1], DeviceScaleFactor: 1, Mobile: size[0] < 500})
-				must(t, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+				must(t, tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+					Width: size[0], Height: size[1], DeviceScaleFactor: 1, Mobile: size[0] < 500,
+				})
+				must(t, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+					Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+				})
 				must(t, tab, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Europe/Lisbon"})
 				do(t, tab, chromedp.Navigate(shot.url))
 				// Not innerWidth: that of a phone grows along.
@@ -118,17 +124,23 @@ func fill(r *rig) {
 		m.Kind = "photo"
 		m.Attachments = []inbox.Attachment{{Kind: "photo", Size: 183_000}}
 	})
-	r.customer(106, "Giuseppe Verdi-Castellammare del Golfo", "My order number is 4711. It should have come last Tuesday and I have written three times by now.")
-	r.receive(inbox.Update{Kind: "my_chat_member", Blocked: &inbox.BlockedChange{ChatID: 106, Customer: inbox.Customer{ID: 106, Name: "Giuseppe Verdi-Castellammare del Golfo"}, Blocked: true}})
+	r.customer(106, "Giuseppe Verdi-Castellammare del Golfo",
+		"My order number is 4711. It should have come last Tuesday and I have written three times by now.")
+	giuseppe := inbox.Customer{ID: 106, Name: "Giuseppe Verdi-Castellammare del Golfo"}
+	blocks := inbox.BlockedChange{ChatID: 106, Customer: giuseppe, Blocked: true}
+	r.receive(inbox.Update{Kind: "my_chat_member", Blocked: &blocks})
 	named := func(m *inbox.IncomingMessage) { m.Customer.Username = "ana_souza" }
 	r.customer(101, "Ana Souza", "/start", named, func(m *inbox.IncomingMessage) {})
 	c := r.conversation(101)
-	r.customer(101, "Ana Souza", "Good morning! Where is my parcel?\nThe tracking page has said “out for delivery” since Friday.", named)
+	r.customer(101, "Ana Souza", "Good morning! Where is my parcel?\n"+
+		"The tracking page has said “out for delivery” since Friday.", named)
 	r.answer(c.ID, "Good morning, Ana. Let me ask the courier; I will be back within the hour.")
 	r.deliver(inbox.Sent, "")
 	r.customer(101, "Ana Souza", "", named, func(m *inbox.IncomingMessage) {
 		m.Kind, m.Text = "document", "This is the receipt"
-		m.Attachments = []inbox.Attachment{{Kind: "document", Name: "receipt-2026-11.pdf", MediaType: "application/pdf", Size: 48_211}}
+		m.Attachments = []inbox.Attachment{
+			{Kind: "document", Name: "receipt-2026-11.pdf", MediaType: "application/pdf", Size: 48_211},
+		}
 	})
 	r.answer(c.ID, "They will bring it today before six.")
 	r.deliver(inbox.Failed, "the customer has blocked the bot")

@@ -23,7 +23,8 @@ func TestTheLifeOfASignInLink(t *testing.T) {
 	for range 3 {
 		page := r.page(browser(t), "/sign-in/"+secret)
 		forms := page.tag("form")
-		if len(forms) != 1 || forms[0].attr("method") != "post" || forms[0].attr("action") != "/sign-in" || !strings.Contains(page.words(), "Sign in as alice") {
+		if len(forms) != 1 || forms[0].attr("method") != "post" || forms[0].attr("action") != "/sign-in" ||
+			!strings.Contains(page.words(), "Sign in as alice") {
 			t.Fatalf("opening the link shows %s", page.words())
 		}
 	}
@@ -50,11 +51,17 @@ func TestTheLifeOfASignInLink(t *testing.T) {
 	if codes[303] != 1 || codes[410] != 19 {
 		t.Fatalf("20 at once: %v, want one 303 and nineteen 410", codes)
 	}
-	if page := r.page(in, "/"); !strings.Contains(page.words(), "alice") || strings.Contains(page.words(), "operator add") {
+	if page := r.page(in, "/"); !strings.Contains(page.words(), "alice") ||
+		strings.Contains(page.words(), "operator add") {
 		t.Errorf("the one who signed in sees %s", page.words())
 	}
-	for _, a := range []response{r.call(browser(t), "GET", "/sign-in/"+secret, nil), r.call(browser(t), "POST", "/sign-in", url.Values{"secret": {secret}}), r.call(browser(t), "POST", "/sign-in", url.Values{})} {
-		if words := parse(t, a.body).words(); a.StatusCode != 410 || !strings.Contains(words, "does not work any more") || !strings.Contains(words, "web operator add NAME") {
+	for _, a := range []response{
+		r.call(browser(t), "GET", "/sign-in/"+secret, nil),
+		r.call(browser(t), "POST", "/sign-in", url.Values{"secret": {secret}}),
+		r.call(browser(t), "POST", "/sign-in", url.Values{}),
+	} {
+		if words := parse(t, a.body).words(); a.StatusCode != 410 || !strings.Contains(words, "does not work any more") ||
+			!strings.Contains(words, "web operator add NAME") {
 			t.Errorf("a used link: %s %s", a.Status, words)
 		}
 	}
@@ -81,7 +88,8 @@ func TestASession(t *testing.T) {
 	c := browser(t)
 	a := r.call(c, "POST", "/sign-in", url.Values{"secret": {r.link("alice")}})
 	first := a.Response.Cookies()[0]
-	if !first.HttpOnly || first.SameSite != http.SameSiteLaxMode || first.Secure || first.Name != "tandem" || first.Path != "/" || first.MaxAge < 86400 {
+	if !first.HttpOnly || first.SameSite != http.SameSiteLaxMode || first.Secure || first.Name != "tandem" ||
+		first.Path != "/" || first.MaxAge < 86400 {
 		t.Errorf("the cookie over http: %s", a.Header.Get("Set-Cookie"))
 	}
 	if _, found, err := r.store.FindSession(t.Context(), first.Value); err != nil || found {
@@ -117,7 +125,8 @@ func TestASession(t *testing.T) {
 		t.Errorf("the link is %s", link)
 	}
 	a = secure.call(browser(t), "POST", "/sign-in", url.Values{"secret": {link[strings.LastIndex(link, "/")+1:]}})
-	if cookie := a.Response.Cookies()[0]; !cookie.Secure || cookie.Name != "__Host-tandem" || cookie.Path != "/" || cookie.Domain != "" {
+	if cookie := a.Response.Cookies()[0]; !cookie.Secure || cookie.Name != "__Host-tandem" || cookie.Path != "/" ||
+		cookie.Domain != "" {
 		t.Errorf("the cookie over https: %s", a.Header.Get("Set-Cookie"))
 	}
 	if a.Header.Get("Strict-Transport-Security") == "" {
@@ -159,7 +168,8 @@ func TestOtherSitesCannotWrite(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/sign-in", "/sign-out"} {
-		if a := r.call(c, "POST", path, url.Values{"secret": {r.link("bob")}}, "Sec-Fetch-Site", "cross-site"); a.StatusCode != 403 {
+		a := r.call(c, "POST", path, url.Values{"secret": {r.link("bob")}}, "Sec-Fetch-Site", "cross-site")
+		if a.StatusCode != 403 {
 			t.Errorf("%s from another site: %s", path, a.Status)
 		}
 	}
@@ -175,7 +185,8 @@ func TestAnIdleSessionEnds(t *testing.T) {
 		deadline := time.Now().Add(20 * 24 * time.Hour)
 		data, err := scs.GobCodec{}.Encode(deadline, map[string]any{"operator": op.ID, "seen": time.Now().Add(-idle).Unix()})
 		r.ok(err)
-		r.ok(r.store.CommitSession(t.Context(), base64.RawURLEncoding.EncodeToString(hashOf(url.QueryEscape(token))), data, deadline))
+		key := base64.RawURLEncoding.EncodeToString(hashOf(url.QueryEscape(token)))
+		r.ok(r.store.CommitSession(t.Context(), key, data, deadline))
 		for i := range 2 {
 			a := r.call(browser(t), "GET", "/fragments/banner", nil, "Cookie", "tandem="+url.QueryEscape(token))
 			if a.StatusCode != want {
@@ -202,7 +213,8 @@ func TestAPanicIsAnAnswerWithoutItsText(t *testing.T) {
 	if p.StatusCode != 500 || !strings.Contains(p.body, "our side") {
 		t.Errorf("the page: %s %s", p.Status, p.body)
 	}
-	if log := r.log.String(); strings.Contains(a.body+p.body+log, "a customer wrote") || !strings.Contains(log, "panicStore") {
+	if log := r.log.String(); strings.Contains(a.body+p.body+log, "a customer wrote") ||
+		!strings.Contains(log, "panicStore") {
 		t.Errorf("the log: %s", log)
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"tandem/internal/web"
 )
 
-// TestAStateThatIsNew: whatever speaks of the bot speaks of a state that it has never heard of, and takes a bot in it for
-// alive as long as it reports.
+// TestAStateThatIsNew: whatever speaks of the bot speaks of a state that it has never heard of, and takes a bot in it
+// for alive as long as it reports.
 func TestAStateThatIsNew(t *testing.T) {
 	const parent = 4711
 	dir := t.TempDir()
