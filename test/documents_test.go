@@ -90,6 +90,46 @@ func TestDocumentsNameWhatIsThere(t *testing.T) {
 // longestLine is in characters. A tab counts as one.
 const longestLine = 120
 
+// TestCodeHasShortLines looks at Go, SQL, YAML, the Makefile, the Dockerfile and every script.
+func TestCodeHasShortLines(t *testing.T) {
+	t.Parallel()
+	files := 0
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		hidden := strings.HasPrefix(d.Name(), ".") && path != ".." && path != "../.ci"
+		switch {
+		case d.IsDir() && (hidden || path == "../bin" || path == "../var"):
+			return filepath.SkipDir
+		case !d.Type().IsRegular():
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		isCode := slices.Contains([]string{".go", ".sql", ".yaml", ".yml"}, filepath.Ext(path)) ||
+			slices.Contains([]string{"Makefile", "Dockerfile"}, d.Name()) || strings.HasPrefix(string(b), "#!")
+		if !isCode {
+			return nil
+		}
+		files++
+		for n, line := range strings.Split(string(b), "\n") {
+			if long := utf8.RuneCountInString(line); long > longestLine {
+				t.Errorf("%s:%d: %d characters, want at most %d", path, n+1, long, longestLine)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files < 300 {
+		t.Errorf("only %d files were looked through", files)
+	}
+}
+
 // TestProseHasShortLines looks at Markdown, but for tables and what is quoted.
 func TestProseHasShortLines(t *testing.T) {
 	t.Parallel()
