@@ -82,8 +82,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	if standby {
 		state = "standby"
 	}
-	for _, s := range []inbox.BotState{inbox.BotStarting, inbox.BotPolling, inbox.BotUnreachable, inbox.BotConflict,
-		inbox.BotFailed, inbox.BotStopped, "standby"} {
+	for _, s := range append(slices.Clone(inbox.BotStates), "standby") {
 		value := 0.0
 		if s == state {
 			value = 1

@@ -184,7 +184,7 @@ func (x *tenure) storeBatch(work context.Context, batch []inbox.Update, next int
 		case errors.Is(err, inbox.ErrFenced):
 			x.Log.Warn("the updates in hand are not stored: another bot has taken over, and gets them",
 				"updates", len(batch))
-			return errFenced(err)
+			return endFenced(err)
 		case work.Err() != nil:
 			x.Log.Warn("stopped before the updates in hand were stored, Telegram will give them again",
 				"updates", len(batch))
@@ -210,17 +210,22 @@ func (x *tenure) conflict(run context.Context, resp response) error {
 		err := x.Store.ReportBot(ctx, x.Tenure, x.says(inbox.BotConflict, resp.Error()))
 		switch {
 		case errors.Is(err, inbox.ErrFenced):
-			return errFenced(err)
+			return endFenced(err)
 		case run.Err() != nil:
 			return nil // why is known already
 		case err == nil, !backoff.Sleep(ctx, pause.Next()):
-			return conflictError(resp)
+			return endInConflict(resp)
 		}
 	}
 }
 
-// conflictError says who else is there and what to do about it.
-func conflictError(resp response) error {
+// conflictError is the end of a bot because somebody else takes its updates.
+type conflictError struct{ error }
+
+func (e conflictError) Unwrap() error { return e.error }
+
+// endInConflict says who else is there and what to do about it.
+func endInConflict(resp response) error {
 	reason := fmt.Errorf("another program polls with this bot's token, and it is not one of this installation: %w. "+
 		"Stop it (an old deployment, another machine); if you know of none, revoke the token in @BotFather", resp)
 	if resp.has("webhook") && !resp.has("other") {
@@ -228,7 +233,7 @@ func conflictError(resp response) error {
 			"Remove it by opening https://api.telegram.org/bot<token>/deleteWebhook "+
 			"(without drop_pending_updates, which would throw messages away)", resp)
 	}
-	return exitcode.With(exitcode.TempFail, reason)
+	return exitcode.With(exitcode.TempFail, conflictError{reason})
 }
 
 // batch decodes the result of getUpdates, each update alone. next is the offset that acknowledges all of them.

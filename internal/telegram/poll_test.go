@@ -349,6 +349,10 @@ func TestGuardIsAskedBeforeEachPoll(t *testing.T) {
 	if n := r.tg.Polls(0).Requests; n != 1 {
 		t.Errorf("%d polls", n)
 	}
+	bots, err := r.db.Bots(t.Context())
+	if err != nil || len(bots) != 1 || bots[0].State != inbox.BotStopped || !strings.Contains(bots[0].Reason, "replaced") {
+		t.Errorf("what the page is told: %+v, %v", bots, err)
+	}
 }
 
 func TestUpdateIDsMayBeginAnewAndOffsetsAreNeverNegative(t *testing.T) {

@@ -99,7 +99,7 @@ func (s *sender) claim(run context.Context) (due time.Duration, err error) {
 		}
 		switch {
 		case errors.Is(err, inbox.ErrFenced):
-			return due, errFenced(err)
+			return due, endFenced(err)
 		case err != nil:
 			if s.claimBackoff.Failures == 0 && s.life.work.Err() == nil {
 				s.Log.Error("answers to send cannot be read, trying again", "error", err)

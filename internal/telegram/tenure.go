@@ -210,7 +210,7 @@ func (x *tenure) report(ctx context.Context) error {
 		said := x.says(state, reason)
 		said.RetryAt, said.SendsAt = x.health.pauses()
 		if err := x.Store.ReportBot(ctx, x.Tenure, said); errors.Is(err, inbox.ErrFenced) {
-			return errFenced(err)
+			return endFenced(err)
 		}
 		select {
 		case <-x.health.changed:
@@ -236,7 +236,7 @@ func (x *tenure) signOff(ctx context.Context, lock inbox.PollLock) error {
 		}
 		return exitcode.With(exitcode.TempFail, fmt.Errorf(
 			"%w although this one holds its lock: let all bots of this token use the same POLL_LOCK_FILE", cause))
-	case exitcode.Of(cause) == exitcode.TempFail:
+	case errors.As(cause, new(conflictError)):
 		state, reason = inbox.BotConflict, cause.Error()
 	case exitcode.Of(cause) == exitcode.Config:
 		state, reason = inbox.BotFailed, cause.Error()
@@ -263,8 +263,8 @@ func (x *tenure) waitLost(ctx context.Context, lock inbox.PollLock) bool {
 	}
 }
 
-// errFenced ends a tenure that another has followed.
-func errFenced(err error) error { return fmt.Errorf("stop polling and sending: %w", err) }
+// endFenced ends a tenure that another has followed.
+func endFenced(err error) error { return fmt.Errorf("stop polling and sending: %w", err) }
 
 // refusedToken is the end of a bot whose token the server does not know.
 func refusedToken(resp response) error {
