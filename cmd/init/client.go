@@ -18,9 +18,6 @@ import (
 	"tandem/internal/status"
 )
 
-// notRunning is what `init status` ends with when there is nothing to tell of.
-const notRunning = 1
-
 // askInit is `init start|stop|restart NAME`. It has a running init do that, and waits until it is done.
 func askInit(verb string, args []string) int {
 	if len(args) != 1 {
@@ -65,12 +62,12 @@ func showStatus(args []string) int {
 	}
 	dir, err := config.New(os.Environ()).RunDir()
 	if err != nil && dir == "" {
-		return fail(notRunning, err.Error())
+		return fail(exitcode.Failure, err.Error())
 	}
 	found, err := liveStatus(dir, name)
 	switch {
 	case len(found) == 0:
-		return fail(notRunning, err.Error())
+		return fail(exitcode.Failure, err.Error())
 	case !asJSON:
 		fmt.Print(statusTable(found, name, dir, time.Now()))
 	default:
@@ -82,7 +79,7 @@ func showStatus(args []string) int {
 		fmt.Println(out.String())
 	}
 	if err != nil { // there is another one, which does not report
-		return fail(notRunning, err.Error())
+		return fail(exitcode.Failure, err.Error())
 	}
 	return exitcode.OK
 }

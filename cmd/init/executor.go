@@ -21,8 +21,8 @@ import (
 	"tandem/internal/tty"
 )
 
-// executor carries out what the policy decides. The loop calls its methods, and nobody else does, but for those in
-// actors.go and panics.go.
+// executor carries out what the policy decides. The loop calls its methods. What runs beside the loop is in actors.go,
+// panics.go and threads.go.
 type executor struct {
 	settings  settings
 	log       *slog.Logger

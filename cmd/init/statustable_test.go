@@ -90,10 +90,10 @@ bot   standby    3s      12      0
       why        bot a:7 has the database
 lock  /run/tandem/bot.lock: kept for this bot, which waits for another lock
 `},
-		"is in a state that is new": {of(status.Process{State: "draining", Since: at(3 * time.Second), PID: 12,
+		"is in a state that is new": {of(status.Process{State: "dreaming", Since: at(3 * time.Second), PID: 12,
 			Reason: "two answers are under way"}, status.Lock{Held: true}), "bot",
 			`      STATE      FOR     PID     RESTARTS
-bot   draining   3s      12      0
+bot   dreaming   3s      12      0
       why        two answers are under way
 lock  /run/tandem/bot.lock: held by this bot
 `},

@@ -190,6 +190,9 @@ const (
 	BotStopped     BotState = "stopped"     // ended in good order
 )
 
+// BotStates are all of them.
+var BotStates = []BotState{BotStarting, BotPolling, BotUnreachable, BotConflict, BotFailed, BotStopped}
+
 // BotStatus is a bot as the database knows it. A running bot beats at least every HeartbeatEvery.
 type BotStatus struct {
 	ID          int64

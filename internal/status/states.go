@@ -6,18 +6,18 @@ type State string
 const (
 	Starting State = "starting" // runs, and has not said yet that it is ready; only one that init listens to
 	Running  State = "running"
-	Standby  State = "standby"  // waits for the polling lock, by itself or by init
-	Waiting  State = "waiting"  // for its next start
+	Standby  State = "standby"  // waits for the lock file, or by itself for the lock between hosts
+	Waiting  State = "waiting"  // for its next start, or takes the lock file
 	Finished State = "finished" // ended with 0
 	Failed   State = "failed"   // ended with 78, or cannot be started
 	Disabled State = "disabled" // ENABLE_TELEGRAM_BOT
-	Stopped  State = "stopped"  // by an operator
+	Stopped  State = "stopped"  // by an operator, or because init stops
 	Stopping State = "stopping"
 )
 
 // nature is what is true of a state. Whoever adds a state says it here, and nowhere else.
 type nature struct {
-	ended bool // no process is there, and none is about to take the lock
+	ended bool // init has no process of it: a heartbeat that is older than its end is nobody's
 }
 
 var natures = map[State]nature{

@@ -46,7 +46,7 @@ func TestStates(t *testing.T) {
 	for s, lives := range map[State]bool{
 		Starting: true, Running: true, Standby: true, Stopping: true,
 		Waiting: false, Finished: false, Failed: false, Disabled: false, Stopped: false,
-		"draining": true, // of an init that is newer: nothing says that it ended
+		"dreaming": true, // of an init that is newer: nothing says that it ended
 	} {
 		if s.Lives() != lives {
 			t.Errorf("%s: lives %v, want %v", s, s.Lives(), lives)

@@ -1,5 +1,6 @@
 // Package status is the shape of status.json and of `init status --json`: what init knows of its two processes. init
-// writes it, web and people read it. The package also opens and writes all files in RUN_DIR.
+// writes it, web and people read it. The package also opens and writes all files in RUN_DIR but
+// locks and sockets.
 package status
 
 import (
@@ -31,7 +32,7 @@ type Process struct {
 	Critical    bool       `json:"critical"`
 	State       State      `json:"state"`
 	Since       *time.Time `json:"since,omitempty"`       // when it came into this state
-	Reason      string     `json:"reason,omitempty"`      // why it is in a state in which it does not run
+	Reason      string     `json:"reason,omitempty"`      // why it is in this state, where that is not its own wish
 	StatusText  string     `json:"status_text,omitempty"` // what it says that it is doing, if init listens to it
 	PID         int        `json:"pid"`
 	StartedAt   *time.Time `json:"started_at"` // of its last start, nil before the first

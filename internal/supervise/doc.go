@@ -10,7 +10,7 @@
 //	             ▼                                                             │
 //	Locking ─────────▶ Alive ──── its leader ended ────▶ Emptying ─────────▶ Resting   finished, failed, stopped
 //	 ▲  (the bot's    │   ▲                               ▲    │
-//	 │   lock taken)  └─▶ Ending (SIGTERM sent) ──────────┘    │
+//	 │   lock taken)  └─▶ Ending (asked to end) ──────────┘    │
 //	 │                                                         ▼
 //	 └───────────────────── the delay is over ───────────── Waiting
 //

@@ -77,7 +77,7 @@ type Proc struct {
 	Since     time.Time    // when it came into the state that View shows
 	RestState status.State // what a Resting one is called
 
-	Reason      string // why it does not run; set by because and becauseItEnded
+	Reason      string // why it does not run, or stands by, or is ended; set by because and becauseItEnded
 	ReasonOfEnd bool   // Reason tells of LastEnd, and not of what came later
 	InARow      int    // with ReasonOfEnd: how many such ends there were in a row; 0 where they are not counted
 
@@ -269,7 +269,7 @@ func (RefuseAsk) action()   {}
 func (Say) action()         {}
 func (Exit) action()        {}
 
-// meaning is a status in words.
+// meaning is an exit code or a signal in words.
 func meaning(code int, sig syscall.Signal) string {
 	if sig != 0 {
 		return "killed by " + SignalName(sig)

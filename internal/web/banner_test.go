@@ -215,7 +215,7 @@ func TestTheBannerLooksIntoNoWords(t *testing.T) {
 		var all []string
 		for _, state := range []status.State{status.Starting, status.Disabled, status.Failed, status.Waiting, status.Standby,
 			status.Stopped,
-			status.Stopping, status.Finished, "draining"} {
+			status.Stopping, status.Finished, "dreaming"} {
 			for _, since := range []bool{false, true} {
 				for _, words := range []string{"", last} {
 					p := &status.Process{Name: "bot", State: state, Reason: ofEnd, ReasonSinceEnd: since, StatusText: says,

@@ -24,7 +24,7 @@ func TestAStateThatIsNew(t *testing.T) {
 	begun := time.Now().Add(-time.Minute)
 	killed := &status.End{At: begun.Add(-time.Minute), Signal: "SIGKILL", Reason: "killed by SIGKILL"}
 	s := status.Status{Init: status.Init{PID: parent, StartedAt: begun}, Processes: []status.Process{
-		{Name: "bot", State: "draining", Reason: "two answers are under way", LastEnd: killed, StartedAt: &begun}}}
+		{Name: "bot", State: "dreaming", Reason: "two answers are under way", LastEnd: killed, StartedAt: &begun}}}
 	r.ok(os.WriteFile(filepath.Join(dir, status.OfPair.Status), s.Marshal(), 0o600))
 	ops := httptest.NewServer(r.web.OpsHandler())
 	defer ops.Close()
@@ -42,7 +42,7 @@ func TestAStateThatIsNew(t *testing.T) {
 		reports          bool
 		page, ops, gauge string
 	}{
-		{false, "The bot is draining", `"in_words":"The bot is draining. Two answers are under way."`, "tandem_bot_up 0"},
+		{false, "The bot is dreaming", `"in_words":"The bot is dreaming. Two answers are under way."`, "tandem_bot_up 0"},
 		{true, "", `"running":true`, "tandem_bot_up 1"},
 	} {
 		if c.reports {
@@ -52,7 +52,7 @@ func TestAStateThatIsNew(t *testing.T) {
 		if !strings.Contains(page, c.page) || strings.Contains(page, "has ended") || strings.Contains(page, "SIGKILL") {
 			t.Errorf("reports %v: the page says %s", c.reports, page)
 		}
-		if have := look("/status"); !strings.Contains(have, `"init":"draining"`) || !strings.Contains(have, c.ops) {
+		if have := look("/status"); !strings.Contains(have, `"init":"dreaming"`) || !strings.Contains(have, c.ops) {
 			t.Errorf("reports %v: /status says %s", c.reports, have)
 		}
 		if have := look("/metrics"); !strings.Contains(have, c.gauge) {
