@@ -50,7 +50,7 @@ func TestOneDefaultInEveryDocument(t *testing.T) {
 			t.Errorf("%s: %s is %s, and %s in the README", where, name, have, want)
 		}
 	}
-	for _, name := range []string{"init", "web"} {
+	for _, name := range []string{"init", "web", "bot"} {
 		p := proctest.Start(t, proctest.Options{Path: bin(t, name), Args: []string{"-help"}})
 		p.Wait(soon)
 		help := strings.Join(p.Lines(), "\n")
