@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"tandem/internal/exitcode"
 	"tandem/internal/inbox"
 	"tandem/internal/status"
 )
@@ -178,7 +179,7 @@ func (v botView) initBanner() *banner {
 			return &banner{Level: "info", Title: "The bot is starting", Text: "It has not reported yet."}
 		}
 		title := "The bot ended and is started again"
-		if p.LastEnd.Code == 75 {
+		if p.LastEnd.Code == exitcode.TempFail {
 			title = "The bot cannot run now and tries again"
 			if v.word != nil && v.word.State == inbox.BotConflict {
 				title = "Another program takes this bot's messages"
