@@ -66,8 +66,10 @@ type Door struct {
 	done   chan struct{}
 	freed  chan struct{} // somebody has left or become still
 
-	mu         sync.Mutex
-	conns      []*conn // a list, since all are looked at whenever one must give way
+	mu sync.Mutex
+	// conns is a list, since all are looked at whenever one must give way. Of 2,048 a look takes 0.05 ms of a processor
+	// (BenchmarkNearTheLimit), so there is no order to keep.
+	conns      []*conn
 	clients    map[netip.Prefix]*client
 	memory     int64 // bytes that the requests of all cost
 	fewerConns int   // connections that there may be until fewerUntil, because the kernel had no more
