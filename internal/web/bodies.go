@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -58,10 +59,10 @@ type watchedBody struct {
 
 func (b watchedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF {
+	switch {
+	case err == io.EOF, errors.Is(err, io.ErrUnexpectedEOF): // the client sends no more, and may wait for a response
 		b.recorder.whole = true
-	}
-	if errors.Is(err, net.ErrClosed) { // it gave way to another: nobody is there to be answered
+	case errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET): // it gave way to another, or hung up
 		panic(http.ErrAbortHandler)
 	}
 	return n, err
