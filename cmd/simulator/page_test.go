@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"image"
+	"image/png"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -116,5 +120,46 @@ func TestPlayingTheCustomer(t *testing.T) {
 	shot("wide")
 	if polls := telegram.Polls(0); polls.Pending != 6 { // two messages, a press, an edit, blocked, unblocked
 		t.Errorf("%d updates wait for the bot, want 6", polls.Pending)
+	}
+}
+
+// TestSendingFilesByHand chooses two pictures and sends them as an album.
+func TestSendingFilesByHand(t *testing.T) {
+	telegram, err := simulator.New(simulator.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	telegram.AddBot(defaultToken)
+	server := httptest.NewServer(handler(telegram))
+	defer server.Close()
+	defer telegram.Close()
+	if _, err := telegram.CustomerWrites(7, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	for _, name := range []string{"one.png", "two.png"} {
+		var b bytes.Buffer
+		if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, 500, 300))); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, filepath.Join(t.TempDir(), name))
+		if err := os.WriteFile(files[len(files)-1], b.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := browser(t)
+	for _, a := range []chromedp.Action[chromedp.Void]{
+		chromedp.Navigate(server.URL), chromedp.WaitVisible("#attach"), chromedp.SetUploadFiles("#file", files),
+		chromedp.WaitVisible("#files"), chromedp.SendKeys("#text", "both"), chromedp.Click("#send"),
+		chromedp.WaitVisible("#log img"),
+	} {
+		if err := chromedp.Do(ctx, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = telegram.WaitFor(10*time.Second, func() bool { return len(telegram.Messages(0, 7)) == 3 })
+	if all := telegram.Messages(0, 7); err != nil || len(all[1].Photo) != 3 || all[1].Caption != "both" ||
+		all[1].MediaGroupID == "" || all[2].MediaGroupID != all[1].MediaGroupID {
+		t.Errorf("the album is %+v (%v)", all, err)
 	}
 }

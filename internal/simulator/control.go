@@ -16,7 +16,9 @@ import (
 //	POST   /control/bots            {"token"}                        make a token valid; the bot
 //	DELETE /control/bots            {"token"}                        revoke it
 //	POST   /control/customers       Customer                         add or change a chat
-//	POST   /control/messages        Incoming                         {"message", "update_id"}
+//	POST   /control/messages        Incoming, with "file" or, as     {"message", "update_id"}
+//	                                an album, "files"
+//	GET    /control/file            ?file_id=&bot_id=                the bytes of a file
 //	GET    /control/messages        ?chat_id=&bot_id=                the chat as it stands
 //	POST   /control/batch           {"messages":[Incoming]} or       many messages as one response to a waiting poll;
 //	                                {"count","chat_ids","text"}      %d in text is the number, from 1
@@ -160,6 +162,7 @@ func (s *Server) controlRoutes() http.Handler {
 		return nil, nil
 	})
 	mux.HandleFunc("GET /control/events", s.serveEvents)
+	mux.HandleFunc("GET /control/file", s.controlFile)
 	// A page of somebody else in the same browser must not play the customer.
 	return http.NewCrossOriginProtection().Handler(mux)
 }

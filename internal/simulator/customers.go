@@ -34,14 +34,8 @@ type Incoming struct {
 	MediaGroupID string        `json:"media_group_id,omitempty"`
 	Date         time.Time     `json:"date,omitzero"` // now when it is zero
 	File         *IncomingFile `json:"file,omitempty"`
-}
-
-// IncomingFile is what comes with a message: a photo when Photo, else a document. Data is base64 in JSON.
-type IncomingFile struct {
-	Photo     bool   `json:"photo,omitempty"`
-	Name      string `json:"name,omitempty"`
-	MediaType string `json:"media_type,omitempty"`
-	Data      []byte `json:"data"`
+	// Files are an album: a message for each, of which the first has the caption.
+	Files []IncomingFile `json:"files,omitempty"`
 }
 
 // Put adds a chat, or changes one, and sends no update.
@@ -81,8 +75,11 @@ func (s *Server) CustomerWrites(chatID int64, text string) (Message, error) {
 }
 
 // Receive sends a message to a bot. It returns the message and the id of its update, 0 when the bot does not
-// get it: its kind is not allowed, or it is older than a day.
+// get it: its kind is not allowed, or it is older than a day. Of an album it is the first message.
 func (s *Server) Receive(in Incoming) (Message, int64, error) {
+	if len(in.Files) > 0 {
+		return s.receiveAlbum(in)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.botByID(in.BotID)
@@ -93,6 +90,11 @@ func (s *Server) Receive(in Incoming) (Message, int64, error) {
 		return Message{}, 0, errors.New("chat_id is missing")
 	}
 	text := normalise(in.Text)
+	if in.File != nil {
+		if err := in.File.check(); err != nil {
+			return Message{}, 0, err
+		}
+	}
 	if in.File == nil && blank(text) {
 		return Message{}, 0, errors.New("a message without anything to see: Telegram's apps send none")
 	}
@@ -108,9 +110,8 @@ func (s *Server) Receive(in Incoming) (Message, int64, error) {
 		m.Date = s.now().Unix()
 	}
 	if in.File != nil {
-		f := s.keep(b, upload{name: in.File.Name, mediaType: in.File.MediaType, data: in.File.Data}, in.File.Photo)
 		m.Caption = text
-		f.attach(m)
+		s.attach(b, m, *in.File)
 	} else {
 		m.Text, m.Entities = text, entitiesOf(text)
 	}

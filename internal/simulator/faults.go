@@ -252,6 +252,11 @@ func (f *activeFault) dribble(ctx context.Context, w http.ResponseWriter, out re
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(out.status)
+	f.trickle(ctx, w, body, closed)
+}
+
+// trickle writes the body of a response so.
+func (f *activeFault) trickle(ctx context.Context, w http.ResponseWriter, body []byte, closed <-chan struct{}) {
 	const pieces = 20
 	step := max(len(body)/pieces, 1)
 	tick := time.NewTicker(max(time.Duration(f.DelayMS)*time.Millisecond/pieces, time.Millisecond))

@@ -2,14 +2,18 @@ package simulator
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const (
 	maxDownload = 20 << 20
-	maxFiles    = 100 // the newest are kept
+	maxFiles    = 10_000 // the newest are kept
+	maxFileRoom = 1 << 30
 )
 
 // file is one that the bot can fetch by getFile.
@@ -20,7 +24,8 @@ type file struct {
 	MediaType string `json:"media_type"`
 	Photo     bool   `json:"photo,omitempty"`
 	Path      string `json:"path"`
-	Data      []byte `json:"data"`
+	Size      int    `json:"size"`
+	Data      []byte `json:"data,omitempty"` // nil where the bytes are in a file beside the state
 }
 
 // keep stores a file for the bot. The lock is held.
@@ -34,7 +39,7 @@ func (s *Server) keep(b *bot, u upload, photo bool) *file {
 		return string(out)
 	}
 	f := &file{ID: "BQACAg" + random(64), UniqueID: random(16), Name: u.name, MediaType: u.mediaType, Photo: photo,
-		Data: u.data}
+		Size: len(u.data), Data: u.data}
 	folder, extension := "documents", ""
 	if photo {
 		f.ID, folder, extension = "AgACAg"+f.ID[6:], "photos", ".jpg"
@@ -47,11 +52,43 @@ func (s *Server) keep(b *bot, u upload, photo bool) *file {
 		}, u.name[i:])
 	}
 	f.Path = folder + "/file_" + strconv.FormatInt(s.rng.Int64N(1<<40), 10) + extension
-	if len(b.Files) >= maxFiles {
+	if s.saver != nil {
+		// The state is written at each change, and bytes never change.
+		if err := s.putBeside(f); err == nil {
+			f.Data = nil
+		} else if s.opts.OnStateError != nil {
+			s.opts.OnStateError(err)
+		}
+	}
+	room := f.Size
+	for _, old := range b.Files {
+		room += old.Size
+	}
+	for len(b.Files) > 0 && (len(b.Files) >= maxFiles || room > maxFileRoom) {
+		room -= b.Files[0].Size
+		_ = os.Remove(s.beside(b.Files[0])) // one that stays does no harm
 		b.Files = slices.Delete(b.Files, 0, 1)
 	}
 	b.Files = append(b.Files, f)
 	return f
+}
+
+// beside is where the bytes of a file are while there is a state file.
+func (s *Server) beside(f *file) string { return filepath.Join(s.opts.StateFile+".files", f.UniqueID) }
+
+func (s *Server) putBeside(f *file) error {
+	if err := os.MkdirAll(s.opts.StateFile+".files", 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(s.beside(f), f.Data, 0o600)
+}
+
+// bytes of the file, wherever they are.
+func (s *Server) bytes(f *file) ([]byte, error) {
+	if f.Data != nil || f.Size == 0 {
+		return f.Data, nil
+	}
+	return os.ReadFile(s.beside(f))
 }
 
 func (b *bot) file(match func(*file) bool) *file {
@@ -61,14 +98,14 @@ func (b *bot) file(match func(*file) bool) *file {
 	return nil
 }
 
-// attach puts the file into a message.
+// attach puts a file that the bot has sent into a message.
 func (f *file) attach(m *Message) {
 	if f.Photo {
-		m.Photo = []PhotoSize{{FileID: f.ID, FileUniqueID: f.UniqueID, Width: 320, Height: 240, FileSize: len(f.Data)}}
+		m.Photo = []PhotoSize{{FileID: f.ID, FileUniqueID: f.UniqueID, Width: 320, Height: 240, FileSize: f.Size}}
 		return
 	}
-	m.Document = &Document{FileID: f.ID, FileUniqueID: f.UniqueID, FileName: f.Name, MIMEType: f.MediaType,
-		FileSize: len(f.Data)}
+	m.Document = &Media{FileID: f.ID, FileUniqueID: f.UniqueID, FileName: f.Name, MIMEType: f.MediaType,
+		FileSize: f.Size}
 }
 
 func (s *Server) sendPhoto(c call) response { return s.sendFile(c, "photo", "sendPhoto") }
@@ -125,18 +162,93 @@ func (s *Server) getFile(c call) response {
 	switch {
 	case f == nil:
 		return badRequest("wrong file_id or the file is temporarily unavailable")
-	case len(f.Data) > maxDownload:
+	case f.Size > maxDownload && s.opts.FilesDir == "":
 		return badRequest("file is too big")
 	}
+	path := f.Path
+	if s.opts.FilesDir != "" {
+		var err error
+		if path, err = s.putLocal(c.bot, f); err != nil {
+			return failure(http.StatusInternalServerError, "Internal Server Error: "+err.Error())
+		}
+	}
 	return success(map[string]any{
-		"file_id": f.ID, "file_unique_id": f.UniqueID, "file_size": len(f.Data), "file_path": f.Path,
+		"file_id": f.ID, "file_unique_id": f.UniqueID, "file_size": f.Size, "file_path": path,
 	})
 }
 
+// putLocal puts the file where a server with --local has it: in a folder that is named by the token.
+func (s *Server) putLocal(b *bot, f *file) (string, error) {
+	data, err := s.bytes(f)
+	if err != nil {
+		return "", err
+	}
+	for token := range b.tokens {
+		path := filepath.Join(s.opts.FilesDir, token, filepath.FromSlash(f.Path))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return "", err
+		}
+		return path, os.WriteFile(path, data, 0o644)
+	}
+	return "", os.ErrNotExist
+}
+
+// FileMethod is the name under which downloads are recorded, and by which a Fault finds them: its Text is looked for in
+// the path. ResetAfter and HangAfter come in the middle of the bytes.
+const FileMethod = "file"
+
 // serveFile answers GET /file/bot<token>/<file_path>.
 func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
 	token, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/file/bot"), "/")
 	s.noteLeaks(r, nil, token)
+	p := params{"text": path}
+	rec := Call{At: s.now(), Token: tokenName(token), Method: FileMethod, Params: p, Remote: r.RemoteAddr,
+		UserAgent: r.UserAgent()}
+	note := func(out response) {
+		rec.Status, rec.Description = out.status, out.description
+		s.record(rec, start)
+	}
+	f := s.fault(r.Context(), FileMethod, p)
+	if f != nil {
+		rec.Fault = f.Name()
+	}
+	data, out := s.download(token, path)
+	if f != nil && out.status != http.StatusOK || f != nil && f.Kind != Late && f.Kind != Slow && f.Kind != ResetAfter &&
+		f.Kind != HangAfter {
+		f.serve(r.Context(), w, s.closed, func() response { return out }, note)
+		return
+	}
+	note(out)
+	if out.status != http.StatusOK {
+		out.write(w)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
+	half := len(data) / 2
+	switch {
+	case f == nil || f.Kind == Late:
+		_, _ = w.Write(data) // the client may have hung up
+		return
+	case f.Kind == Slow:
+		f.trickle(r.Context(), w, data, s.closed)
+		return
+	}
+	_, _ = w.Write(data[:half])
+	_ = http.NewResponseController(w).Flush()
+	if f.Kind == HangAfter {
+		select {
+		case <-f.cleared:
+		case <-r.Context().Done():
+		case <-s.closed:
+		}
+	}
+	reset(w)
+}
+
+// download is the bytes of a path, or why there are none.
+func (s *Server) download(token, path string) ([]byte, response) {
 	s.mu.Lock()
 	b := s.botByToken(token)
 	var f *file
@@ -146,12 +258,41 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	switch {
 	case b == nil:
-		failure(http.StatusUnauthorized, "Unauthorized").write(w)
-	case f == nil:
-		failure(http.StatusNotFound, "Not Found").write(w)
-	default:
-		w.Header().Set("Content-Type", "application/octet-stream")
-		w.Header().Set("Content-Length", strconv.Itoa(len(f.Data)))
-		_, _ = w.Write(f.Data) // the client may have hung up
+		return nil, failure(http.StatusUnauthorized, "Unauthorized")
+	case f == nil || s.opts.FilesDir != "": // with --local there is nothing but the folder
+		return nil, failure(http.StatusNotFound, "Not Found")
 	}
+	data, err := s.bytes(f)
+	if err != nil {
+		return nil, failure(http.StatusNotFound, "Not Found")
+	}
+	return data, response{status: http.StatusOK}
+}
+
+// controlFile gives the bytes of a file to whoever plays. Of another kind than a picture it is never shown.
+func (s *Server) controlFile(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	var f *file
+	if b := s.botByID(number(r, "bot_id")); b != nil {
+		f = b.file(func(f *file) bool { return f.ID == r.URL.Query().Get("file_id") })
+	}
+	s.mu.Unlock()
+	if f == nil {
+		writeJSON(w, http.StatusNotFound, map[string]string{"error": "there is no such file"})
+		return
+	}
+	data, err := s.bytes(f)
+	if err != nil {
+		writeJSON(w, http.StatusNotFound, map[string]string{"error": err.Error()})
+		return
+	}
+	kind := http.DetectContentType(data)
+	if kind != "image/jpeg" && kind != "image/png" && kind != "image/gif" && kind != "image/webp" {
+		kind = "application/octet-stream"
+		w.Header().Set("Content-Disposition", "attachment")
+	}
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Content-Security-Policy", "sandbox; default-src 'none'")
+	_, _ = w.Write(data)
 }

@@ -41,6 +41,9 @@ type Options struct {
 	GoneGrace time.Duration
 	// ChatRate and BotRate are messages a second that one chat and one bot may send; 0 is no limit.
 	ChatRate, BotRate float64
+	// FilesDir makes it a server of one's own with --local: getFile has no limit, puts the file below this folder and
+	// gives its path there. "" for Telegram's own.
+	FilesDir string
 	// StateFile keeps bots, chats and pending updates over a restart; none when "".
 	StateFile string
 	// OnStateError is told when the state file could not be written; nil ignores it.

@@ -39,6 +39,9 @@ func (s *Server) load(path string) error {
 		return fmt.Errorf("reading the simulator's state %s: %w; remove the file to start afresh", path, err)
 	}
 	for _, b := range saved.Bots {
+		for _, f := range b.Files {
+			f.Size = max(f.Size, len(f.Data)) // an older file has the bytes in it
+		}
 		b.tokens, b.callbacks, b.lastOffset = map[string]bool{}, map[string]time.Time{}, -1
 		if !saved.Clean {
 			b.NextUpdate += skipAfterCrash

@@ -34,24 +34,6 @@ type Entity struct {
 	Length int    `json:"length"`
 }
 
-// PhotoSize is one size of a photo.
-type PhotoSize struct {
-	FileID       string `json:"file_id"`
-	FileUniqueID string `json:"file_unique_id"`
-	Width        int    `json:"width"`
-	Height       int    `json:"height"`
-	FileSize     int    `json:"file_size"`
-}
-
-// Document is a general file.
-type Document struct {
-	FileID       string `json:"file_id"`
-	FileUniqueID string `json:"file_unique_id"`
-	FileName     string `json:"file_name,omitempty"`
-	MIMEType     string `json:"mime_type,omitempty"`
-	FileSize     int    `json:"file_size"`
-}
-
 // Message in the Bot API's words. Dates are Unix seconds.
 type Message struct {
 	MessageID       int64           `json:"message_id"`
@@ -66,7 +48,13 @@ type Message struct {
 	Text            string          `json:"text,omitempty"`
 	Entities        []Entity        `json:"entities,omitempty"`
 	Photo           []PhotoSize     `json:"photo,omitempty"`
-	Document        *Document       `json:"document,omitempty"`
+	Document        *Media          `json:"document,omitempty"`
+	Voice           *Media          `json:"voice,omitempty"`
+	Audio           *Media          `json:"audio,omitempty"`
+	Video           *Media          `json:"video,omitempty"`
+	VideoNote       *Media          `json:"video_note,omitempty"`
+	Animation       *Media          `json:"animation,omitempty"`
+	Sticker         *Media          `json:"sticker,omitempty"`
 	Caption         string          `json:"caption,omitempty"`
 	ReplyMarkup     json.RawMessage `json:"reply_markup,omitempty"`
 }

@@ -22,8 +22,12 @@ function element(name, attributes, ...children) {
 }
 
 const nameOf = (chat) => chat.title || [chat.first_name, chat.last_name].filter(Boolean).join(" ");
-const textOf = (m) => m.text || (m.document ? "📎 " + (m.document.file_name || "file") : m.photo ? "🖼 photo" : "") +
-  (m.caption ? " " + m.caption : "");
+const kinds = { voice: "🎤 voice", audio: "🎵 audio", video: "🎬 video", video_note: "🎬 video message", animation: "🎞 animation" };
+const fileOf = (m) => m.photo ? "🖼 photo" : m.sticker ? (m.sticker.emoji || "") + " sticker" :
+  Object.keys(kinds).filter((k) => m[k]).map((k) => kinds[k])[0] || (m.document ? "📎 " + (m.document.file_name || "file") : "");
+const textOf = (m) => m.text || fileOf(m) + (m.caption ? " " + m.caption : "");
+const pictureOf = (m) => m.photo ? m.photo[Math.min(1, m.photo.length - 1)].file_id : m.sticker && !m.sticker.is_video && !m.sticker.is_animated
+  ? m.sticker.file_id : [m.document, m.video, m.animation].filter((f) => f && f.thumbnail).map((f) => f.thumbnail.file_id)[0];
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 
 let running = false, again = false;
@@ -123,6 +127,8 @@ function drawLog(messages) {
     foot.append((m.edit_date ? "edited " : "") + clock(m.date));
     const item = element("li", { class: mine ? "mine" : null });
     if (m.reply_to_message) item.append(element("div", { class: "quote" }, textOf(m.reply_to_message)));
+    const picture = pictureOf(m);
+    if (picture) item.append(element("img", { src: "/control/file?file_id=" + encodeURIComponent(picture), alt: "", loading: "lazy" }));
     item.append(element("div", { class: "body", dir: "auto" }, textOf(m)));
     const rows = (m.reply_markup && m.reply_markup.inline_keyboard) || [];
     if (rows.length) {
@@ -173,6 +179,18 @@ function setMode(kind, message) {
 $("write").addEventListener("submit", async (event) => {
   event.preventDefault();
   const text = $("text").value, mode = state.mode;
+  const files = [...$("file").files];
+  if (files.length) {
+    const sent = [];
+    for (const file of files) sent.push(await asSent(file, $("kind").value));
+    const body = { chat_id: state.chosen, text, reply_to: mode ? mode.message.message_id : 0 };
+    if (await act("POST", "messages", sent.length > 1 ? { ...body, files: sent } : { ...body, file: sent[0] })) {
+      $("text").value = $("file").value = "";
+      showFiles();
+      setMode(null);
+    }
+    return;
+  }
   if (!text.trim()) return;
   const done = mode && mode.kind === "edit"
     ? await act("POST", "edits", { chat_id: state.chosen, message_id: mode.message.message_id, text })
@@ -182,6 +200,30 @@ $("write").addEventListener("submit", async (event) => {
     setMode(null);
   }
 });
+
+// asSent is a file as the control API takes it.
+async function asSent(file, kind) {
+  if (kind === "auto") {
+    kind = /^image\/(jpeg|png|gif|webp)$/.test(file.type) ? "photo" : file.type.startsWith("video/") ? "video" :
+      file.type.startsWith("audio/") ? "audio" : "document";
+  }
+  const url = await new Promise((done, failed) => {
+    const reader = new FileReader();
+    reader.onload = () => done(reader.result);
+    reader.onerror = () => failed(reader.error);
+    reader.readAsDataURL(file);
+  });
+  return { kind, name: file.name, media_type: file.type, data: url.slice(url.indexOf(",") + 1) };
+}
+
+function showFiles() {
+  const files = [...$("file").files];
+  $("files").hidden = !files.length;
+  $("files-text").textContent = files.map((f) => f.name).join(", ");
+}
+$("file").addEventListener("change", showFiles);
+$("attach").addEventListener("click", () => $("file").click());
+$("files-end").addEventListener("click", () => { $("file").value = ""; showFiles(); });
 
 $("text").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
