@@ -34,8 +34,10 @@ func (x *executor) turnLoop(done func()) {
 	x.post(supervise.Request{Event: supervise.Tick{}, Reply: func(supervise.Outcome) { done() }})
 }
 
-// watchLog is the actor that makes a panic of the log's writer a failure of init.
+// watchLog is the actor that makes a panic of the log's writer a failure of init. It starts the writer, which may not
+// get its thread any more once a bot has taken all that the container may have.
 func (x *executor) watchLog(done <-chan struct{}) {
+	x.startLog()
 	select {
 	case r := <-x.logFailed:
 		x.reportPanic("log", r)

@@ -142,7 +142,7 @@ func runCommand(words []string) int {
 		}
 		log.Warn("init cannot collect orphans", "reason", err.Error())
 	}
-	x := newExecutor(s, log, lines.Failed())
+	x := newExecutor(s, log, lines)
 	x.tty = tty.Open()
 	leaveDirectory(log)
 	<-caught.All // from the command's first moment on every signal is the command's

@@ -13,6 +13,7 @@ import (
 	"tandem/internal/confine"
 	"tandem/internal/control"
 	"tandem/internal/exitcode"
+	"tandem/internal/logging"
 	"tandem/internal/reap"
 	"tandem/internal/rundir"
 	"tandem/internal/sdnotify"
@@ -26,7 +27,8 @@ import (
 type executor struct {
 	settings  settings
 	log       *slog.Logger
-	logFailed <-chan any             // has the panic of the log's writer
+	startLog  func()                 // starts the log's writer
+	logFailed <-chan any             // has its panic
 	requests  chan supervise.Request // to the loop
 	done      chan struct{}          // closed when the loop has ended
 
@@ -39,7 +41,7 @@ type executor struct {
 
 	owned   *rundir.Owned // nil for none
 	tty     *tty.Terminal // nil but for `init -- COMMAND` on a terminal
-	devNull *os.File      // the processes' standard input, nil for init's own
+	devNull int           // the processes' standard input; 0 for init's own
 
 	startedAt  time.Time
 	leaders    [2]int // numbers of web and bot, for Emergency
@@ -52,9 +54,9 @@ type executor struct {
 	processesLeft func() (int, bool)
 }
 
-func newExecutor(s settings, log *slog.Logger, logFailed <-chan any) *executor {
+func newExecutor(s settings, log *slog.Logger, lines *logging.Async) *executor {
 	x := &executor{
-		settings: s, log: log, logFailed: logFailed, startedAt: time.Now(),
+		settings: s, log: log, startLog: lines.Start, logFailed: lines.Failed(), startedAt: time.Now(),
 		requests: make(chan supervise.Request, 16), done: make(chan struct{}),
 		status:        status.NewWriter(log),
 		oomWatch:      cgroup.NewOOMWatch(func() int { return 0 }),
@@ -69,8 +71,9 @@ func newExecutor(s settings, log *slog.Logger, logFailed <-chan any) *executor {
 		x.lock = newLockKeeper(s.lockFile, s.reserved, log, tell)
 		_, x.lock.botGroup, _ = s.otherUser(supervise.Bot)
 	}
-	if f, err := os.Open(os.DevNull); err == nil {
-		x.devNull = f
+	// By system call: package os would start Go's poller for it, and web's start waits for this.
+	if fd, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0); err == nil {
+		x.devNull = fd
 	} else { // an image without /dev
 		log.Warn("the processes inherit init's standard input", "reason", err.Error())
 	}
@@ -83,8 +86,8 @@ func (x *executor) Start(id supervise.ID) supervise.Event {
 		DieWithParent: dieWithParent(x.settings.mode), Limits: x.settings.limits[id],
 		Foreground: x.tty.Foreground(), Ignored: x.settings.ignored,
 	}
-	if x.devNull != nil && x.settings.mode != commandOnly {
-		c.Stdin = x.devNull.Fd()
+	if x.settings.mode != commandOnly {
+		c.Stdin = uintptr(x.devNull)
 	}
 	if id == supervise.Bot {
 		file := x.lock.file()

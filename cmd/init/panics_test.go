@@ -33,7 +33,7 @@ func faulty(args []string) {
 			panic(err)
 		}
 		log, lines := logging.NewAsync(2, s.log, "init")
-		x := newExecutor(s, log, lines.Failed())
+		x := newExecutor(s, log, lines)
 		memory, _ := cgroup.Own()
 		x.oomWatch = cgroup.NewOOMWatch(memory.OOMKills)
 		switch args[0] {

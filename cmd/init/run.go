@@ -53,7 +53,7 @@ func runSupervised(m mode) int {
 
 	memory, processes := cgroup.Own()
 	s.shareMemory(memory.Limit())
-	x := newExecutor(s, log, logWriter.Failed())
+	x := newExecutor(s, log, logWriter)
 	x.oomWatch, x.oomScore, x.processesLeft = cgroup.NewOOMWatch(memory.OOMKills), oomScore, processes.Left
 	leaveDirectory(log)
 	x.claimRunDir()

@@ -76,7 +76,7 @@ func stopTimeout(env *config.Env) time.Duration {
 // with the bot's is in botProblem.
 func readSettings(m mode, environ []string) (settings, error) {
 	environ = config.LastOfEach(environ)
-	env, botEnv := config.New(environ), config.New(environ)
+	env := config.New(environ)
 	s := settings{mode: m, log: logging.Read(env), terminationLog: env.String("TERMINATION_LOG", "/dev/termination-log")}
 	s.dir, _ = os.Getwd()
 	s.policy = supervise.Config{
@@ -104,7 +104,7 @@ func readSettings(m mode, environ []string) (settings, error) {
 		s.confine(env, supervise.Web, "WEB_")
 	}
 	if m != webOnly {
-		s.readBot(botEnv, shared)
+		s.readBot(env.Again(), shared)
 	}
 	return s, env.Err()
 }

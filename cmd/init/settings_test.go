@@ -12,7 +12,7 @@ func TestSettingsAreSaidOnce(t *testing.T) {
 	const ownPair = "for a pair of one's own, not for the image's programs"
 	const byFile = "the compose file itself limits what the container may do"
 	configtest.Executable{
-		Name: "init", Settings: allSettings, Prefixes: []string{"WEB_", "BOT_"}, Manual: "docs/man/init.8",
+		Name: "init", Settings: allSettings(), Prefixes: []string{"WEB_", "BOT_"}, Manual: "docs/man/init.8",
 		Folders: []string{"../../internal/config", "../../internal/confine"},
 		Base:    []string{"RUN_DIR=" + t.TempDir(), "WEB_MARK=1", "BOT_MARK=1"},
 		Read: func(environ []string) (any, error) {

@@ -8,38 +8,40 @@ import (
 	"tandem/internal/exitcode"
 )
 
-// allSettings are what -help prints, and what the documents are compared with.
-var allSettings = []config.Setting{
-	{Name: "WEB_COMMAND, BOT_COMMAND", Unset: "web and bot beside the init executable",
-		Says: "what to run, split into words as a shell does, without a shell and without expansion"},
-	{Name: "ENABLE_TELEGRAM_BOT", Default: "true", Says: "false, 0, no or off: the bot is not started"},
-	{Name: "STOP_TIMEOUT", Default: "8s", Says: "from a stop's request to SIGKILL for all that is left"},
-	{Name: "BOT_RESTART_DELAY", Default: "1s",
-		Says: "first delay after a crash; it doubles, and starts anew after a run of 60 s"},
-	{Name: "BOT_RESTART_DELAY_MAX", Default: "1m", Says: "largest delay after a crash"},
-	{Name: "BOT_CONFLICT_DELAY", Default: "30s", Says: "delay after an end with 75; it doubles up to 5 min"},
-	{Name: "POLL_LOCK_FILE", Unset: "$RUN_DIR/bot.lock", Says: "a lock on this file is held while the bot runs"},
-	{Name: "RUN_DIR", Unset: config.RunDirs, Says: "for init.sock, status.json and locks"},
-	{Name: "WEB_NOTIFY, BOT_NOTIFY", Unset: "true for web and bot beside init, false for another command",
-		Says: `it says by sd_notify(3) when it is ready, and is "starting" until then`},
-	{Name: "BOT_START_TIMEOUT", Default: "2m",
-		Says: "a bot that has not said READY=1 by then has hung; off: it may take for ever"},
-	{Name: "BOT_WATCHDOG", Default: "5m", Unset: "for another command off",
-		Says: "a bot that says no WATCHDOG=1 for so long has hung; off: it may be silent"},
-	{Name: "WEB_SUCCESS_EXIT", Says: "statuses of web that count as 0, like 143"},
-	{Name: "WEB_PASS_ENV, BOT_PASS_ENV", Says: "settings of the other that a process gets after all"},
-	{Name: "WEB_USER, BOT_USER", Says: "whom a process runs as, if init is root: USER or USER:GROUP, names or " +
-		"numbers; it then has no capabilities and gains none"},
-	{Name: "WEB_CAPABILITIES, BOT_CAPABILITIES", Says: "the only ones that it keeps, like NET_BIND_SERVICE, or none"},
-	{Name: "WEB_NO_NEW_PRIVS, BOT_NO_NEW_PRIVS", Unset: "true with a user or capabilities, else as init",
-		Says: "true: no program that it executes gives it privileges"},
-	{Name: "WEB_NOFILE, BOT_NOFILE", Unset: "as init was given", Says: "how many files it may have open"},
-	{Name: "WEB_STOP_SIGNAL, BOT_STOP_SIGNAL", Default: "TERM", Says: "what asks it to end, like QUIT"},
-	{Name: "GOMEMLIMIT", Unset: "50 % of a container's memory limit for web, 40 % for the bot, 90 % for one alone",
-		Says: "how much memory a Go program uses before it collects garbage at any price"},
-	{Name: "TERMINATION_LOG", Default: "/dev/termination-log", Says: "file for the last words, if it is there"},
-	config.LogLevel,
-	config.LogFormat,
+// allSettings are what -help prints, and what the documents are compared with. They too are made when somebody asks.
+func allSettings() []config.Setting {
+	return []config.Setting{
+		{Name: "WEB_COMMAND, BOT_COMMAND", Unset: "web and bot beside the init executable",
+			Says: "what to run, split into words as a shell does, without a shell and without expansion"},
+		{Name: "ENABLE_TELEGRAM_BOT", Default: "true", Says: "false, 0, no or off: the bot is not started"},
+		{Name: "STOP_TIMEOUT", Default: "8s", Says: "from a stop's request to SIGKILL for all that is left"},
+		{Name: "BOT_RESTART_DELAY", Default: "1s",
+			Says: "first delay after a crash; it doubles, and starts anew after a run of 60 s"},
+		{Name: "BOT_RESTART_DELAY_MAX", Default: "1m", Says: "largest delay after a crash"},
+		{Name: "BOT_CONFLICT_DELAY", Default: "30s", Says: "delay after an end with 75; it doubles up to 5 min"},
+		{Name: "POLL_LOCK_FILE", Unset: "$RUN_DIR/bot.lock", Says: "a lock on this file is held while the bot runs"},
+		{Name: "RUN_DIR", Unset: config.RunDirs, Says: "for init.sock, status.json and locks"},
+		{Name: "WEB_NOTIFY, BOT_NOTIFY", Unset: "true for web and bot beside init, false for another command",
+			Says: `it says by sd_notify(3) when it is ready, and is "starting" until then`},
+		{Name: "BOT_START_TIMEOUT", Default: "2m",
+			Says: "a bot that has not said READY=1 by then has hung; off: it may take for ever"},
+		{Name: "BOT_WATCHDOG", Default: "5m", Unset: "for another command off",
+			Says: "a bot that says no WATCHDOG=1 for so long has hung; off: it may be silent"},
+		{Name: "WEB_SUCCESS_EXIT", Says: "statuses of web that count as 0, like 143"},
+		{Name: "WEB_PASS_ENV, BOT_PASS_ENV", Says: "settings of the other that a process gets after all"},
+		{Name: "WEB_USER, BOT_USER", Says: "whom a process runs as, if init is root: USER or USER:GROUP, names or " +
+			"numbers; it then has no capabilities and gains none"},
+		{Name: "WEB_CAPABILITIES, BOT_CAPABILITIES", Says: "the only ones that it keeps, like NET_BIND_SERVICE, or none"},
+		{Name: "WEB_NO_NEW_PRIVS, BOT_NO_NEW_PRIVS", Unset: "true with a user or capabilities, else as init",
+			Says: "true: no program that it executes gives it privileges"},
+		{Name: "WEB_NOFILE, BOT_NOFILE", Unset: "as init was given", Says: "how many files it may have open"},
+		{Name: "WEB_STOP_SIGNAL, BOT_STOP_SIGNAL", Default: "TERM", Says: "what asks it to end, like QUIT"},
+		{Name: "GOMEMLIMIT", Unset: "50 % of a container's memory limit for web, 40 % for the bot, 90 % for one alone",
+			Says: "how much memory a Go program uses before it collects garbage at any price"},
+		{Name: "TERMINATION_LOG", Default: "/dev/termination-log", Says: "file for the last words, if it is there"},
+		config.LogLevel,
+		config.LogFormat,
+	}
 }
 
 // help is made when somebody asks for it: a process that serves does without.
@@ -57,7 +59,7 @@ usage:
   init -version | -help
 
 settings (environment; a duration is written like 500ms, 8s or 5m; a day at most):
-` + config.Help(allSettings) + `
+` + config.Help(allSettings()) + `
 init status ends with 0 while init lives and reports, whatever the state of the process: it is a Pod's probe. Without
 NAME it shows every init with this RUN_DIR. --json then has the processes of all, and the status of each in "inits".
 init start, stop and restart end with 0 if what was asked for is so, 75 if it is not yet (standby, or waiting for its

@@ -47,6 +47,9 @@ func find(groups, mounts, name string) controller {
 	}
 	var point1, root1, point2, root2 string   // where they are mounted, and what is the root there
 	for line := range strings.Lines(mounts) { // ID PARENT DEVICE ROOT MOUNTPOINT OPTIONS [FIELDS] - TYPE SOURCE OPTIONS
+		if !strings.Contains(line, " - cgroup") {
+			continue
+		}
 		left, right, _ := strings.Cut(strings.TrimSpace(line), " - ")
 		f, super := strings.Fields(left), strings.Fields(right)
 		switch {

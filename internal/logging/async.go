@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -15,6 +16,7 @@ import (
 // disk or a closed descriptor costs lines, which are counted, and nothing else.
 type Async struct {
 	fd      int
+	started sync.Once
 	lines   chan entry
 	dropped atomic.Int64
 	direct  *slog.Logger // for the writer's own line
@@ -34,7 +36,6 @@ const maxWaitingLines = 256
 func NewAsync(fd int, s Settings, process string) (*slog.Logger, *Async) {
 	a := newAsync(fd)
 	a.direct = newBounded(directWriter{a}, s, process)
-	a.start()
 	return newBounded(a, s, process), a
 }
 
@@ -42,15 +43,20 @@ func newAsync(fd int) *Async {
 	return &Async{fd: fd, lines: make(chan entry, maxWaitingLines), failed: make(chan any, 1)}
 }
 
-func (a *Async) start() {
-	go func() {
-		for a.run() {
-		}
-	}()
+// Start starts the goroutine that writes. The first line does so too. It is not done by NewAsync, because web's start
+// would wait until the goroutine has its thread.
+func (a *Async) Start() {
+	a.started.Do(func() {
+		go func() {
+			for a.run() {
+			}
+		}()
+	})
 }
 
 // Write takes one line. It always succeeds.
 func (a *Async) Write(line []byte) (int, error) {
+	a.Start()
 	select {
 	case a.lines <- entry{line: bytes.Clone(line)}:
 	default:
@@ -108,6 +114,7 @@ func (a *Async) write(line []byte) {
 
 // Flush waits until what was logged is out, but no longer than limit.
 func (a *Async) Flush(limit time.Duration) {
+	a.Start()
 	end := time.After(limit)
 	done := make(chan struct{})
 	select {

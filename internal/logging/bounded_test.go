@@ -145,7 +145,6 @@ func TestTheWriterFails(t *testing.T) {
 	defer w.Close()
 	lines := newAsync(int(w.Fd()))
 	lines.dropped.Store(1) // which has it use direct, of which there is none
-	lines.start()
 	defer close(lines.lines)
 	log := newBounded(lines, Settings{}, "init")
 	log.Info("one")

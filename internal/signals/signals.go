@@ -21,19 +21,26 @@ type Caught struct {
 	All      chan struct{} // closed once all are caught
 }
 
-// Signals that are not caught. KILL and STOP cannot be, and URG and PROF are what Go's runtime sends itself
+// uncaught says whether sig is one that is not caught. KILL and STOP cannot be, and URG and PROF are what Go's runtime sends itself
 // (golang/go#37942). 32 to 34 are not in this list, but belong to C libraries.
-var uncaught = map[syscall.Signal]bool{
-	syscall.SIGKILL: true, syscall.SIGSTOP: true, syscall.SIGURG: true, syscall.SIGPROF: true,
+func uncaught(sig syscall.Signal) bool {
+	switch sig {
+	case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGURG, syscall.SIGPROF:
+		return true
+	}
+	return false
 }
 
-// deadly are the signals that end a Go program which does not catch them. Another signal that comes before it is caught
-// is lost, as it would be on a web that has not begun to listen.
-var deadly = map[syscall.Signal]bool{
-	syscall.SIGHUP: true, syscall.SIGINT: true, syscall.SIGQUIT: true, syscall.SIGILL: true,
-	syscall.SIGTRAP: true, syscall.SIGABRT: true, syscall.SIGBUS: true, syscall.SIGFPE: true,
-	syscall.SIGSEGV: true, syscall.SIGTERM: true, syscall.SIGSTKFLT: true, syscall.SIGSYS: true,
-	syscall.SIGPIPE: true, // where standard output or error is a pipe that nobody reads
+// deadly says whether sig ends a Go program that does not catch it. Another signal that comes before it is caught is
+// lost, as it would be on a web that has not begun to listen.
+func deadly(sig syscall.Signal) bool {
+	switch sig {
+	case syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGABRT,
+		syscall.SIGBUS, syscall.SIGFPE, syscall.SIGSEGV, syscall.SIGTERM, syscall.SIGSTKFLT, syscall.SIGSYS,
+		syscall.SIGPIPE: // where standard output or error is a pipe that nobody reads
+		return true
+	}
+	return false
 }
 
 // The real-time signals that a Go program can catch.
@@ -42,7 +49,7 @@ const firstRealtime, lastRealtime = 35, 64
 // Catchable says whether sig is one that Catch tells of in Stop or Others.
 func Catchable(sig syscall.Signal) bool {
 	known := sig >= 1 && sig <= 31 || sig >= firstRealtime && sig <= lastRealtime
-	return known && sig != syscall.SIGCHLD && !uncaught[sig]
+	return known && sig != syscall.SIGCHLD && !uncaught(sig)
 }
 
 // Catch begins to catch every signal but those in keep, which stay ignored. A panic goes to failed.
@@ -68,13 +75,13 @@ func Catch(keep []os.Signal, failed func(panic any)) *Caught {
 func (c *Caught) catch(keep []os.Signal) {
 	signal.Notify(c.Children, syscall.SIGCHLD)
 	for n := syscall.Signal(1); n <= syscall.SIGSYS; n++ {
-		if deadly[n] {
+		if deadly(n) {
 			c.add(n, keep)
 		}
 	}
 	close(c.Deadly)
 	for n := syscall.Signal(1); n <= lastRealtime; n++ {
-		if !deadly[n] {
+		if !deadly(n) {
 			c.add(n, keep)
 		}
 	}
