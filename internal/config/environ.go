@@ -34,13 +34,13 @@ func Set(environ []string, name, value string) []string {
 // LastOfEach drops lines that are no variables, and of a doubled variable all but the last. Go reads the last one and C
 // the first, and they must not differ about a secret.
 func LastOfEach(environ []string) []string {
-	last := map[string]int{}
+	last := make(map[string]int, len(environ))
 	for i, line := range environ {
 		if name, _, ok := strings.Cut(line, "="); ok && name != "" {
 			last[name] = i
 		}
 	}
-	var kept []string
+	kept := make([]string, 0, len(last))
 	for i, line := range environ {
 		if name, _, ok := strings.Cut(line, "="); ok && name != "" && last[name] == i {
 			kept = append(kept, line)
