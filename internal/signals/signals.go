@@ -21,8 +21,8 @@ type Caught struct {
 	All      chan struct{} // closed once all are caught
 }
 
-// uncaught says whether sig is one that is not caught. KILL and STOP cannot be, and URG and PROF are what Go's runtime sends itself
-// (golang/go#37942). 32 to 34 are not in this list, but belong to C libraries.
+// uncaught says whether sig is one that is not caught. KILL and STOP cannot be, and URG and PROF are what Go's runtime
+// sends itself (golang/go#37942). 32 to 34 are not in this list, but belong to C libraries.
 func uncaught(sig syscall.Signal) bool {
 	switch sig {
 	case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGURG, syscall.SIGPROF:
