@@ -99,7 +99,12 @@ type Update struct {
 	Edit    *IncomingMessage // replaces text and attachments of a stored message, or adds it if it is not there
 	Blocked *BlockedChange
 	Reply   string // an automatic answer, queued in the same transaction; "" for none
+	// Greeting says that Reply is one: it goes out once, and again only where nobody wrote for GreetAgainAfter.
+	Greeting bool
 }
+
+// GreetAgainAfter is how long nobody has written in a conversation in which another greeting is due.
+const GreetAgainAfter = 12 * time.Hour
 
 // IncomingMessage is a customer's message in a private chat.
 type IncomingMessage struct {
@@ -147,5 +152,5 @@ type Outcome struct {
 	Error             string    // in plain words, with Failed, Unknown and Queued
 	RetryAt           time.Time // with Queued: not before
 	PausedUntil       time.Time // with Queued: Telegram asked for a pause until then, which may be long after RetryAt
-	Blocked           bool      // the customer has blocked the bot, or is gone
+	Unreachable       Reach     // with Failed: nothing can be delivered to the customer
 }

@@ -81,12 +81,23 @@ type Conversation struct {
 	ChatID        int64              `json:"-"` // Telegram's, keys the conversation together with BotID
 	Customer      Customer           `json:"customer"`
 	Status        ConversationStatus `json:"status"`
-	Blocked       bool               `json:"blocked"` // the customer has blocked the bot: nothing can be delivered
+	Blocked       bool               `json:"blocked"`     // nothing can be delivered to the customer, as Unreachable says
+	Unreachable   Reach              `json:"unreachable"` // why, with Blocked
 	CreatedAt     time.Time          `json:"created_at"`
 	UpdatedAt     time.Time          `json:"updated_at"`
 	LastMessageID int64              `json:"last_message_id"` // orders the list, newest first; 0 when there is none
 	LastMessage   *Message           `json:"last_message,omitempty"`
 }
+
+// Reach is why nothing can be delivered to a customer.
+type Reach string
+
+const (
+	Reachable    Reach = ""            // with Blocked: an older program found that he is not, and did not say why
+	BlockedBot   Reach = "blocked"     // he has blocked the bot
+	AccountGone  Reach = "gone"        // his account was deleted
+	NeverStarted Reach = "not_started" // he has not written to this bot, or deleted the chat
+)
 
 // Message is one entry of a conversation. ID is its place in the order of all messages.
 type Message struct {

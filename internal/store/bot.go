@@ -337,9 +337,11 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 		var attempt int
 		var state inbox.DeliveryState
 		var telegram *int64
-		err := l.one(to(&message, &conversation, &epoch, &attempt, &held, &state, &telegram),
-			`SELECT message_id, conversation_id, epoch, attempt, not_before, state, telegram_message_id
-			FROM deliveries WHERE id = $1 AND bot_id = $2`, o.DeliveryID, t.BotID)
+		var blocked bool
+		err := l.one(to(&message, &conversation, &epoch, &attempt, &held, &state, &telegram, &blocked),
+			`SELECT d.message_id, d.conversation_id, d.epoch, d.attempt, d.not_before, d.state, d.telegram_message_id, c.blocked
+			FROM deliveries d JOIN conversations c ON c.id = d.conversation_id
+			WHERE d.id = $1 AND d.bot_id = $2`, o.DeliveryID, t.BotID)
 		switch {
 		case err != nil:
 			return err
@@ -369,10 +371,10 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 				return err
 			}
 		}
-		if !o.Blocked {
-			return nil
+		if o.State == inbox.Sent && blocked || o.Unreachable != inbox.Reachable {
+			return l.setReachable(t.BotID, conversation, o.Unreachable)
 		}
-		return l.setBlocked(t.BotID, conversation, true)
+		return nil
 	})
 	if err == nil {
 		s.claims.mu.Lock()
@@ -384,9 +386,12 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 	return err
 }
 
-func (l *ledger) setBlocked(botID, conversationID int64, blocked bool) error {
-	n, err := l.exec(`UPDATE conversations SET blocked = $1, updated_at = $2 WHERE id = $3 AND blocked <> $1`,
-		blocked, l.now, conversationID)
+// setReachable notes why nothing can be delivered to a customer, or that something can. What has just been taken was
+// delivered to one who is there again.
+func (l *ledger) setReachable(botID, conversationID int64, why inbox.Reach) error {
+	n, err := l.exec(`UPDATE conversations SET blocked = $1, unreachable = $2, updated_at = $3
+		WHERE id = $4 AND (blocked <> $1 OR unreachable <> $2)`,
+		why != inbox.Reachable, string(why), l.now, conversationID)
 	if err == nil && n > 0 {
 		l.event(inbox.ConversationUpdated, botID, conversationID, 0)
 	}

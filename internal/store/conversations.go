@@ -24,7 +24,7 @@ const (
 
 const conversationColumns = `c.id, c.bot_id, c.chat_id,
 	c.customer_id, c.customer_name, c.customer_username, c.customer_language,
-	c.status, c.blocked, c.created_at, c.updated_at, c.last_message_id`
+	c.status, c.blocked, c.unreachable, c.created_at, c.updated_at, c.last_message_id`
 
 // lastMessageColumns are messageColumns of a message that may not be there.
 const lastMessageColumns = `COALESCE(m.id, 0), COALESCE(m.bot_id, 0), COALESCE(m.conversation_id, 0),
@@ -155,9 +155,12 @@ func conversations(t tx, columns, where string, args ...any) ([]inbox.Conversati
 		m, err := scanMessage(func(dest ...any) error {
 			return scan(append([]any{&c.ID, &c.BotID, &c.ChatID,
 				&c.Customer.ID, &c.Customer.Name, &c.Customer.Username, &c.Customer.Language,
-				&c.Status, &c.Blocked, &created, &updated, &c.LastMessageID}, dest...)...)
+				&c.Status, &c.Blocked, &c.Unreachable, &created, &updated, &c.LastMessageID}, dest...)...)
 		})
 		c.CreatedAt, c.UpdatedAt = fromMicros(created), fromMicros(updated)
+		if !c.Blocked { // an older program takes back only that
+			c.Unreachable = inbox.Reachable
+		}
 		if m.ID != 0 {
 			last, owner = append(last, m), append(owner, n)
 		}

@@ -119,7 +119,11 @@ func (l *ledger) applyUpdate(botID, row int64, u inbox.Update) error {
 	case u.Blocked != nil:
 		conversationID, err = l.conversationOf(botID, u.Blocked.ChatID, u.Blocked.Customer)
 		if err == nil {
-			err = l.setBlocked(botID, conversationID, u.Blocked.Blocked)
+			why := inbox.Reachable
+			if u.Blocked.Blocked {
+				why = inbox.BlockedBot
+			}
+			err = l.setReachable(botID, conversationID, why)
 		}
 	}
 	if err != nil || conversationID == 0 {
@@ -130,12 +134,31 @@ func (l *ledger) applyUpdate(botID, row int64, u inbox.Update) error {
 	if err != nil || inbox.Blank(reply) {
 		return err
 	}
+	if u.Greeting {
+		if due, err := l.greets(conversationID, messageID); err != nil || !due {
+			return err
+		}
+	}
 	author := inbox.Author{Kind: inbox.ByBot, ID: strconv.FormatInt(botID, 10)}
 	if err := l.one(to(&author.Name), `SELECT name FROM bots WHERE id = $1`, botID); err != nil {
 		return err
 	}
 	_, err = l.addOut(botID, conversationID, author, inbox.CleanText(reply), thread)
 	return err
+}
+
+// greets says whether a greeting is due for the message, and notes that it was given: the first one, and another where
+// nobody has written for long. A bot that was down may be asked for many at once.
+func (l *ledger) greets(conversationID, messageID int64) (bool, error) {
+	var greeted, last int64
+	err := l.one(to(&greeted, &last), `SELECT c.greeted_at, COALESCE((SELECT m.created_at FROM messages m
+			WHERE m.conversation_id = c.id AND m.id < $1 ORDER BY m.id DESC LIMIT 1), 0)
+		FROM conversations c WHERE c.id = $2`, messageID, conversationID)
+	if err != nil || greeted != 0 && l.now-last < inbox.GreetAgainAfter.Microseconds() {
+		return false, err
+	}
+	_, err = l.exec(`UPDATE conversations SET greeted_at = $1 WHERE id = $2`, l.now, conversationID)
+	return true, err
 }
 
 // conversationOf finds or makes the conversation of a chat and keeps what is known of the customer up to date.
@@ -210,7 +233,7 @@ func (l *ledger) addIncoming(botID int64, m inbox.IncomingMessage) (conversation
 	if err := l.addAttachments(botID, id, m.Attachments); err != nil {
 		return 0, 0, false, err
 	}
-	n, err := l.exec(`UPDATE conversations SET status = 'open', blocked = FALSE
+	n, err := l.exec(`UPDATE conversations SET status = 'open', blocked = FALSE, unreachable = ''
 		WHERE id = $1 AND (status <> 'open' OR blocked)`, conversationID)
 	if err != nil {
 		return 0, 0, false, err

@@ -266,7 +266,7 @@ func TestPlans(t *testing.T) {
 	tenure, err := s.TakeOver(ctx, 1, "test")
 	errs := []error{err}
 	do := func(err error) { errs = append(errs, err) }
-	u := inbox.Update{ID: 1, Raw: []byte("x"), Reply: "r",
+	u := inbox.Update{ID: 1, Raw: []byte("x"), Reply: "r", Greeting: true,
 		Message: &inbox.IncomingMessage{ChatID: 1, MessageID: 1, ReplyTo: 5, Text: "t",
 			Attachments: []inbox.Attachment{{Kind: "photo"}}}}
 	do(s.StoreUpdates(ctx, tenure, []inbox.Update{u}, 2))
@@ -282,7 +282,7 @@ func TestPlans(t *testing.T) {
 			break
 		}
 		do(s.RecordOutcome(ctx, tenure, inbox.Outcome{DeliveryID: list[0].ID, Attempt: list[0].Attempt, State: inbox.Failed,
-			Blocked: true}))
+			Unreachable: inbox.BlockedBot}))
 	}
 	_, err = s.RetryAnswer(ctx, m.ID)
 	do(err)
@@ -314,4 +314,60 @@ func TestPlans(t *testing.T) {
 			t.Errorf("%s\n%s", detail, sql)
 		}
 	}
+}
+
+// TestAGreetingAfterASilence : of the customer and of those who answer him.
+func TestAGreetingAfterASilence(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, _ database, address string) {
+		s := running(t, address)
+		ctx := t.Context()
+		tenure, err := s.TakeOver(ctx, 1, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := int64(0)
+		starts := func() (messages int) {
+			t.Helper()
+			id++
+			u := inbox.Update{ID: id, Raw: fmt.Append(nil, id), Reply: "Welcome", Greeting: true,
+				Message: &inbox.IncomingMessage{ChatID: 1, MessageID: id, Text: "/start"}}
+			if err := s.StoreUpdates(ctx, tenure, []inbox.Update{u}, id+1); err != nil {
+				t.Fatal(err)
+			}
+			list, _, err := s.Messages(ctx, 1, 200, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(list)
+		}
+		age := func(by time.Duration) {
+			t.Helper()
+			err := s.write(ctx, "age", func(t tx) error {
+				_, err := t.exec(`UPDATE messages SET created_at = created_at - $1`, by.Microseconds())
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := starts(); n != 2 {
+			t.Errorf("the first: %d messages", n)
+		}
+		age(inbox.GreetAgainAfter - time.Minute)
+		if n := starts(); n != 3 {
+			t.Errorf("after less than the silence: %d messages", n)
+		}
+		if _, _, err := s.AddAnswer(ctx, 1, inbox.Answer{Text: "a", Author: inbox.Author{Kind: inbox.ByAPI}}); err != nil {
+			t.Fatal(err)
+		}
+		age(inbox.GreetAgainAfter - time.Minute)
+		if n := starts(); n != 5 {
+			t.Errorf("after an answer: %d messages", n)
+		}
+		age(inbox.GreetAgainAfter)
+		if n := starts(); n != 7 {
+			t.Errorf("after the silence: %d messages", n)
+		}
+	})
 }

@@ -322,7 +322,7 @@ func outcomeOf(d inbox.Delivery, resp response) inbox.Outcome {
 		o.State, o.Error = inbox.Queued, "Telegram sees a conflict: "+resp.Error()
 	case refused:
 		o.State = inbox.Failed
-		o.Error, o.Blocked = refusal(resp)
+		o.Error, o.Unreachable = refusal(resp)
 	case broken:
 		o.State, o.Error = inbox.Queued, "Telegram cannot be reached: "+resp.Error()
 		if resp.maybeTaken {
@@ -336,24 +336,25 @@ func outcomeOf(d inbox.Delivery, resp response) inbox.Outcome {
 	return o
 }
 
-// refusal says in plain words why Telegram does not deliver, and whether the customer cannot be reached at all.
-func refusal(resp response) (words string, blocked bool) {
+// refusal says in plain words why Telegram does not deliver, and why nothing can be delivered to the customer at all,
+// if that is so.
+func refusal(resp response) (words string, why inbox.Reach) {
 	switch {
-	case resp.has("blocked by the user"):
-		return "the customer has blocked the bot", true
-	case resp.has("user is deactivated"):
-		return "the customer's Telegram account is gone", true
+	case resp.has("blocked by the user", "user_is_blocked", "user is blocked"):
+		return "the customer has blocked the bot", inbox.BlockedBot
+	case resp.has("user is deactivated", "user_deactivated"): // also as INPUT_USER_DEACTIVATED
+		return "the customer's Telegram account is gone", inbox.AccountGone
 	case resp.has("can't initiate conversation"):
-		return "the customer has not written to this bot yet, or deleted the chat; a bot cannot begin", true
-	case resp.has("chat not found", "peer_id_invalid", "user not found", "input_user_deactivated"):
-		return "Telegram knows no such chat of this bot: the customer is gone, or wrote to another bot", false
+		return "the customer has not written to this bot yet, or deleted the chat; a bot cannot begin", inbox.NeverStarted
+	case resp.has("chat not found", "peer_id_invalid", "user not found"):
+		return "Telegram knows no such chat of this bot: the customer is gone, or wrote to another bot", inbox.Reachable
 	case resp.has("can't send messages to bots", "bot was kicked", "not a member", "chat was deleted",
 		"upgraded to a supergroup", "have no rights", "not enough rights"):
-		return "the bot may not write into this chat: " + resp.Error(), false
+		return "the bot may not write into this chat: " + resp.Error(), inbox.Reachable
 	case resp.has("too long"):
-		return "the text is too long for one message of Telegram", false
+		return "the text is too long for one message of Telegram", inbox.Reachable
 	case resp.has("text is empty", "text must be non-empty"):
-		return nothingToSee, false
+		return nothingToSee, inbox.Reachable
 	}
-	return "Telegram refused it: " + resp.Error(), false
+	return "Telegram refused it: " + resp.Error(), inbox.Reachable
 }

@@ -31,44 +31,49 @@ func TestWhatBecomesOfADelivery(t *testing.T) {
 		want     inbox.DeliveryState
 		requests int
 		words    string
-		blocked  bool
+		why      inbox.Reach
 	}{
-		"429":                {once(simulator.Flood(1)), sent, 2, "", false},
-		"429 as a string":    {once(simulator.FloodString(1)), sent, 2, "", false},
-		"429 in the header":  {once(simulator.FloodHeader(1)), sent, 2, "", false},
-		"429 without a time": {once(simulator.FloodMissing()), sent, 2, "", false},
-		"restart":            {once(simulator.Restart()), sent, 2, "", false},
-		"redirect":           {once(simulator.Redirect("/control/elsewhere")), sent, 2, "", false},
-		"403 page":           {once(simulator.Fault{Kind: simulator.Raw, Status: 403, Body: "<html>"}), sent, 2, "", false},
-		"502 page":           {once(simulator.BadGateway()), unknown, 1, "HTTP 502 with a page of HTML", false},
-		"json 502":           {refused(502, "Bad Gateway"), unknown, 1, "Bad Gateway", false},
-		"portal":             {once(simulator.CaptivePortal()), unknown, 1, "HTTP 200 with a page of HTML", false},
-		"empty":              {once(simulator.Empty()), unknown, 1, "empty body", false},
-		"truncated":          {once(simulator.Truncated()), unknown, 1, "damaged JSON", false},
-		"reset before":       {once(simulator.Cut()), unknown, 1, "did not arrive", false},
+		"429":                {once(simulator.Flood(1)), sent, 2, "", ""},
+		"429 as a string":    {once(simulator.FloodString(1)), sent, 2, "", ""},
+		"429 in the header":  {once(simulator.FloodHeader(1)), sent, 2, "", ""},
+		"429 without a time": {once(simulator.FloodMissing()), sent, 2, "", ""},
+		"restart":            {once(simulator.Restart()), sent, 2, "", ""},
+		"redirect":           {once(simulator.Redirect("/control/elsewhere")), sent, 2, "", ""},
+		"403 page":           {once(simulator.Fault{Kind: simulator.Raw, Status: 403, Body: "<html>"}), sent, 2, "", ""},
+		"502 page":           {once(simulator.BadGateway()), unknown, 1, "HTTP 502 with a page of HTML", ""},
+		"json 502":           {refused(502, "Bad Gateway"), unknown, 1, "Bad Gateway", ""},
+		"portal":             {once(simulator.CaptivePortal()), unknown, 1, "HTTP 200 with a page of HTML", ""},
+		"empty":              {once(simulator.Empty()), unknown, 1, "empty body", ""},
+		"truncated":          {once(simulator.Truncated()), unknown, 1, "damaged JSON", ""},
+		"reset before":       {once(simulator.Cut()), unknown, 1, "did not arrive", ""},
 		// The one before is not to be told from this one.
-		"reset after": {once(simulator.CutAfter()), unknown, 1, "did not arrive", false},
-		"hang after":  {once(simulator.StallAfter()), unknown, 1, "no answer in time", false},
+		"reset after": {once(simulator.CutAfter()), unknown, 1, "did not arrive", ""},
+		"hang after":  {once(simulator.StallAfter()), unknown, 1, "no answer in time", ""},
 		"huge": {once(simulator.Fault{Kind: simulator.Raw, Status: 200, Body: strings.Repeat(" ", maxResponseBytes+1)}),
-			unknown, 1, "longer than", false},
+			unknown, 1, "longer than", ""},
 		"deleted at once": {
 			refused(500, "Internal Server Error: sent message was immediately deleted and can't be returned"),
-			unknown, 1, "deleted it at once", false},
+			unknown, 1, "deleted it at once", ""},
 		"blocked": {refused(403, "Forbidden: bot was blocked by the user"), failed, 1,
-			"the customer has blocked the bot", true},
-		"deactivated": {refused(403, "Forbidden: user is deactivated"), failed, 1, "account is gone", true},
+			"the customer has blocked the bot", inbox.BlockedBot},
+		"blocked, raw": {refused(403, "Forbidden: USER_IS_BLOCKED"), failed, 1,
+			"the customer has blocked the bot", inbox.BlockedBot},
+		"deactivated": {refused(403, "Forbidden: user is deactivated"), failed, 1, "account is gone",
+			inbox.AccountGone},
+		"deactivated, raw": {refused(400, "Bad Request: INPUT_USER_DEACTIVATED"), failed, 1, "account is gone",
+			inbox.AccountGone},
 		"not started": {refused(403, "Forbidden: bot can't initiate conversation with a user"), failed, 1,
-			"a bot cannot begin", true},
+			"a bot cannot begin", inbox.NeverStarted},
 		"kicked": {refused(403, "Forbidden: bot was kicked from the group chat"), failed, 1,
-			"may not write", false},
-		"chat not found": {refused(400, "Bad Request: chat not found"), failed, 1, "no such chat", false},
-		"too long":       {refused(400, "Bad Request: message is too long"), failed, 1, "too long", false},
+			"may not write", ""},
+		"chat not found": {refused(400, "Bad Request: chat not found"), failed, 1, "no such chat", ""},
+		"too long":       {refused(400, "Bad Request: message is too long"), failed, 1, "too long", ""},
 		"entities": {refused(400, "Bad Request: can't parse entities: oops"), failed, 1,
-			"can't parse entities", false},
-		"migrated":             {once(simulator.Migrated(-100)), failed, 1, "may not write", false},
-		"413":                  {refused(413, "Request Entity Too Large"), failed, 1, "Telegram refused it", false},
-		"thread gone":          {refused(400, "Bad Request: message thread not found"), sent, 2, "", false},
-		"replied message gone": {refused(400, "Bad Request: message to be replied not found"), sent, 2, "", false},
+			"can't parse entities", ""},
+		"migrated":             {once(simulator.Migrated(-100)), failed, 1, "may not write", ""},
+		"413":                  {refused(413, "Request Entity Too Large"), failed, 1, "Telegram refused it", ""},
+		"thread gone":          {refused(400, "Bad Request: message thread not found"), sent, 2, "", ""},
+		"replied message gone": {refused(400, "Bad Request: message to be replied not found"), sent, 2, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			chat++
@@ -84,12 +89,15 @@ func TestWhatBecomesOfADelivery(t *testing.T) {
 			if !strings.Contains(m.Error, c.words) || (m.Error == "") != (c.want == sent) {
 				t.Errorf("error %q, want %q in it", m.Error, c.words)
 			}
-			if got := r.conversation(chat).Blocked; got != c.blocked {
-				t.Errorf("blocked: %v", got)
+			if got := r.conversation(chat); got.Unreachable != c.why || got.Blocked != (c.why != inbox.Reachable) {
+				t.Errorf("blocked: %v, unreachable: %q, want %q", got.Blocked, got.Unreachable, c.why)
 			}
 			// Neither failed nor unknown holds up what follows.
 			r.tg.ClearFaults()
 			r.delivery(r.answer(chat, "the next one").ID, sent)
+			if got := r.conversation(chat); got.Blocked { // for it was taken
+				t.Errorf("still unreachable: %q", got.Unreachable)
+			}
 		})
 	}
 	r.t = t

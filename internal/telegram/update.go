@@ -50,6 +50,7 @@ const (
 type decoder struct {
 	bot   *tele.Bot
 	reply string // what the command's handler wants to say
+	greet bool   // that is a greeting
 }
 
 // newDecoder makes a decoder for the bot of that username, to whom /start@username is addressed.
@@ -63,8 +64,8 @@ func newDecoder(username string) (*decoder, error) {
 		return nil, fmt.Errorf("make the router of commands: %w", err)
 	}
 	bot.Me = &tele.User{Username: username}
-	bot.Handle("/start", d.say(greeting))
-	bot.Handle("/help", d.say(help))
+	bot.Handle("/start", d.say(greeting, true))
+	bot.Handle("/help", d.say(help, false))
 	d.bot = bot
 	return d, nil
 }
@@ -72,9 +73,9 @@ func newDecoder(username string) (*decoder, error) {
 // named says under which name the bot is known, once that is known.
 func (d *decoder) named(username string) { d.bot.Me.Username = username }
 
-func (d *decoder) say(text string) tele.HandlerFunc {
+func (d *decoder) say(text string, greet bool) tele.HandlerFunc {
 	return func(tele.Context) error {
-		d.reply = text
+		d.reply, d.greet = text, greet
 		return nil
 	}
 }
@@ -99,7 +100,7 @@ func (d *decoder) update(raw json.RawMessage) (u inbox.Update, ok bool) {
 	switch u.Kind {
 	case "message":
 		if u.Message, err = message(fields[u.Kind]); u.Message != nil && err == nil {
-			u.Reply = d.command(fields[u.Kind], u.Message)
+			u.Reply, u.Greeting = d.command(fields[u.Kind], u.Message)
 		}
 	case "edited_message":
 		u.Edit, err = message(fields[u.Kind])
@@ -135,22 +136,22 @@ func updateKind(f fields) string {
 }
 
 // command lets telebot find the handler of a command, and returns what that wants to say.
-func (d *decoder) command(raw json.RawMessage, m *inbox.IncomingMessage) string {
+func (d *decoder) command(raw json.RawMessage, m *inbox.IncomingMessage) (reply string, greeting bool) {
 	f := object(raw)
 	text, ok := get[string](f, "text")
 	if !ok || m.Kind != "text" || !strings.HasPrefix(text, "/") {
-		return ""
+		return "", false
 	}
 	from, _ := get[fields](f, "from")
 	sender := user(from)
 	if sender.IsBot { // two bots that greet each other would never stop
-		return ""
+		return "", false
 	}
-	d.reply = ""
+	d.reply, d.greet = "", false
 	d.bot.ProcessUpdate(tele.Update{Message: &tele.Message{
 		Text: short(text, maxName), Sender: &sender, Chat: &tele.Chat{ID: m.ChatID, Type: tele.ChatPrivate},
 	}})
-	return d.reply
+	return d.reply, d.greet
 }
 
 // message reads a Message of a private chat; nil without an error for one of a group or a channel.

@@ -249,8 +249,9 @@ func TestCommands(t *testing.T) {
 		"/help": help, "/start@other_bot": "", "/starting": "", "start": "", "say /start": "", "\a/start": "", "/other": "",
 	} {
 		encoded, _ := json.Marshal(text)
-		if u := decode(t, private(`"text":`+string(encoded))); u.Reply != want || u.Message == nil {
-			t.Errorf("%q: reply %q", text, u.Reply)
+		if u := decode(t, private(`"text":`+string(encoded))); u.Reply != want || u.Greeting != (want == greeting) ||
+			u.Message == nil {
+			t.Errorf("%q: reply %q, a greeting: %v", text, u.Reply, u.Greeting)
 		}
 	}
 	ofABot := strings.Replace(private(`"text":"/start"`), `"from":{`, `"from":{"is_bot":true,`, 1)

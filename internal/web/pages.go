@@ -359,7 +359,7 @@ func (s *Server) head(r *http.Request, f filter) (*conversationView, error) {
 	here := fmt.Sprintf("/conversations/%d", c.ID)
 	return &conversationView{
 		ID: c.ID, Name: name, Username: c.Customer.Username, Initial: initial(name), Hue: hue(c.Customer.ID),
-		Closed: c.Status == inbox.Closed, Blocked: c.Blocked,
+		Closed: c.Status == inbox.Closed, Unreachable: unreachable(c).long,
 		Back: "/" + f.encode(), Query: f.encode(),
 		HeadSource: "/fragments" + here + f.encode(), MessagesSource: "/fragments" + here + "/messages" + f.encode(),
 	}, nil

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -378,5 +379,49 @@ func TestFragments(t *testing.T) {
 	a := r.call(c, "GET", fmt.Sprintf("%s&id=%d&id=999", source, other), nil)
 	if got := parse(t, a.body); got.words() != messages.words() || len(got.tag("li")) != 9 {
 		t.Errorf("the messages: %s", got.words())
+	}
+}
+
+// TestWhyACustomerCannotBeReached : the true reason is in the list and above the conversation, and goes when he is
+// there again.
+func TestWhyACustomerCannotBeReached(t *testing.T) {
+	r := newRig(t)
+	r.customer(7, "Ana", "hello")
+	c := r.signIn("alice")
+	here := fmt.Sprintf("/conversations/%d", r.conversation(7).ID)
+	for _, x := range []struct {
+		why         inbox.Reach
+		short, long string
+	}{
+		{inbox.BlockedBot, "blocked the bot", "has blocked the bot: nothing can be delivered until they unblock it"},
+		{inbox.AccountGone, "account is gone", "account is gone: nothing can be delivered any more"},
+		{inbox.NeverStarted, "has not started the bot", "has not started the bot, or has deleted the chat"},
+		{"of a later version", "cannot be reached", "has blocked the bot, or their Telegram account is gone"},
+	} {
+		r.answer(r.conversation(7).ID, "are you there?")
+		claimed, _, err := r.store.ClaimDeliveries(t.Context(), r.tenure(), 1)
+		r.ok(err)
+		r.ok(r.store.RecordOutcome(t.Context(), r.tenure(), inbox.Outcome{DeliveryID: claimed[0].ID,
+			Attempt: claimed[0].Attempt, State: inbox.Failed, Error: "no", Unreachable: x.why}))
+		page := r.page(c, here)
+		if w := page.id("head").words(); !strings.Contains(w, x.long) {
+			t.Errorf("%s: above the conversation: %s", x.why, w)
+		}
+		if w := page.class("item")[0].words(); !strings.Contains(w, x.short) {
+			t.Errorf("%s: in the list: %s", x.why, w)
+		}
+		var one struct {
+			Blocked     bool
+			Unreachable inbox.Reach
+		}
+		r.ok(json.Unmarshal([]byte(r.api("GET", here, nil).body), &one))
+		if !one.Blocked || one.Unreachable != x.why {
+			t.Errorf("%s: the API says %+v", x.why, one)
+		}
+	}
+	r.answer(r.conversation(7).ID, "hello?")
+	r.deliver(inbox.Sent, "")
+	if w := r.page(c, here).words(); strings.Contains(w, "nothing can be delivered") {
+		t.Errorf("after an answer was taken: %s", w)
 	}
 }

@@ -48,7 +48,8 @@ type tab struct {
 
 type itemView struct {
 	Link, Name, Username, Initial, Hue string
-	Current, Closed, Blocked           bool
+	Current, Closed                    bool
+	Unreachable                        string   // why nothing can be delivered, in a few words
 	From                               string   // who wrote the last message, "" for the customer
 	Labels                             []string // what is ours to say of it
 	Snippet                            string   // the sender's words and nothing else
@@ -60,7 +61,8 @@ type conversationView struct {
 	ID               int64
 	Name, Username   string
 	Initial, Hue     string
-	Closed, Blocked  bool
+	Closed           bool
+	Unreachable      string // why nothing can be delivered, in a sentence
 	Back             string // address of the list
 	Query            string // keeps the filter of the list: "?status=..."
 	Messages         []messageView
@@ -143,7 +145,7 @@ const unknownExplained = "Telegram may have taken this answer, so it is not sent
 func viewItem(c inbox.Conversation, link string, current bool) itemView {
 	name := customerName(c.Customer)
 	v := itemView{Link: link, Name: name, Username: c.Customer.Username, Initial: initial(name), Hue: hue(c.Customer.ID),
-		Current: current, Closed: c.Status == inbox.Closed, Blocked: c.Blocked, Time: at(c.CreatedAt)}
+		Current: current, Closed: c.Status == inbox.Closed, Unreachable: unreachable(c).short, Time: at(c.CreatedAt)}
 	if m := c.LastMessage; m != nil {
 		v.Time = at(m.CreatedAt)
 		v.Labels, v.Snippet = snippet(*m)
@@ -156,6 +158,30 @@ func viewItem(c inbox.Conversation, link string, current bool) itemView {
 		}
 	}
 	return v
+}
+
+// unreachableWords say why nothing can be delivered to a customer: in the list, and above his conversation.
+type unreachableWords struct{ short, long string }
+
+var whyUnreachable = map[inbox.Reach]unreachableWords{
+	inbox.BlockedBot: {"blocked the bot", "This customer has blocked the bot: nothing can be delivered until they unblock it."},
+	inbox.AccountGone: {"account is gone",
+		"This customer's Telegram account is gone: nothing can be delivered any more."},
+	inbox.NeverStarted: {"has not started the bot",
+		"This customer has not started the bot, or has deleted the chat: nothing can be delivered until they write again."},
+	inbox.Reachable: {"cannot be reached", "This customer has blocked the bot, or their Telegram account is gone: " +
+		"nothing can be delivered until they write again."},
+}
+
+func unreachable(c inbox.Conversation) unreachableWords {
+	if !c.Blocked {
+		return unreachableWords{}
+	}
+	words, ok := whyUnreachable[c.Unreachable]
+	if !ok { // a reason of a later version
+		words = whyUnreachable[inbox.Reachable]
+	}
+	return words
 }
 
 // snippet is what the list shows of a message: what is ours to say of it, and the sender's words.

@@ -279,13 +279,13 @@ func blocked(t *testing.T, open Open) {
 	f.receive(change(false), text(7, 1, "one"))
 	last := f.lastEvent()
 	f.receive(change(true))
-	if !f.conversation(7).Blocked {
-		t.Error("not blocked")
+	if c := f.conversation(7); !c.Blocked || c.Unreachable != inbox.BlockedBot {
+		t.Errorf("blocked: %v, why: %q", c.Blocked, c.Unreachable)
 	}
 	f.receive(change(true))
 	f.receive(text(7, 2, "I am back"))
-	if f.conversation(7).Blocked {
-		t.Error("still blocked after a message")
+	if c := f.conversation(7); c.Blocked || c.Unreachable != inbox.Reachable {
+		t.Errorf("after a message: %v, why: %q", c.Blocked, c.Unreachable)
 	}
 	c := f.conversation(7)
 	same(t, "events", f.events(last), []string{
@@ -351,6 +351,32 @@ func automaticReply(t *testing.T, open Open) {
 	if len(d) != 1 || d[0].ChatID != 7 || d[0].Text != "Welcome!" || d[0].ThreadID != 3 {
 		t.Errorf("its delivery: %+v", d)
 	}
+}
+
+// greetings : the first one always, whatever was written before; another only after a silence. Other replies are given
+// each time. (That a greeting comes again after a silence is tested beside the store, which has the clock.)
+func greetings(t *testing.T, open Open) {
+	f := setUp(t, open)
+	id := int64(0)
+	write := func(s, reply string, greeting bool) {
+		id++
+		u := text(7, id, s)
+		u.Reply, u.Greeting = reply, greeting
+		f.receive(u)
+	}
+	write("hello", "", false)
+	write("/help", "help", false)
+	write("/start", "Welcome", true)
+	write("/start", "Welcome", true)
+	write("/help", "help", false)
+	write("/start", "Welcome", true)
+	same(t, "texts", f.texts(7), []string{"hello", "/help", "help", "/start", "Welcome", "/start", "/help", "help", "/start"})
+	two := []inbox.Update{text(8, 1, "/start"), text(8, 2, "/start")} // in one transaction
+	for i := range two {
+		two[i].Reply, two[i].Greeting = "Welcome", true
+	}
+	f.receive(two...)
+	same(t, "two at once", f.texts(8), []string{"/start", "Welcome", "/start"})
 }
 
 func tenures(t *testing.T, open Open) {

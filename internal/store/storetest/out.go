@@ -171,19 +171,24 @@ func failedDoesNotHoldUp(t *testing.T, open Open) {
 	}
 	a := f.claim(10)[0]
 	f.record(inbox.Outcome{DeliveryID: a.ID, Attempt: a.Attempt, State: inbox.Failed, Error: "chat not found",
-		Blocked: true})
+		Unreachable: inbox.AccountGone})
 	if m := f.message(a.MessageID); m.Delivery != inbox.Failed || m.Error != "chat not found" {
 		t.Errorf("a failed message: %+v", m)
 	}
-	if !f.conversation(7).Blocked {
-		t.Error("not blocked")
+	if c := f.conversation(7); !c.Blocked || c.Unreachable != inbox.AccountGone {
+		t.Errorf("blocked: %v, why: %q", c.Blocked, c.Unreachable)
 	}
 	b := f.claim(10)[0]
 	f.record(inbox.Outcome{DeliveryID: b.ID, Attempt: b.Attempt, State: inbox.Unknown, Error: "the line broke"})
 	if m := f.message(b.MessageID); m.Delivery != inbox.Unknown || m.Error != "the line broke" {
 		t.Errorf("a message of unknown fate: %+v", m)
 	}
-	same(t, "the third", f.claimTexts(10), []string{"c"})
+	c := f.claim(10)
+	same(t, "the third", deliveryTexts(c), []string{"c"})
+	f.record(inbox.Outcome{DeliveryID: c[0].ID, Attempt: c[0].Attempt, State: inbox.Sent, TelegramMessageID: 9})
+	if c := f.conversation(7); c.Blocked || c.Unreachable != inbox.Reachable {
+		t.Errorf("after one was delivered: %v, why: %q", c.Blocked, c.Unreachable)
+	}
 }
 
 func parts(t *testing.T, open Open) {

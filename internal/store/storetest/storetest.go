@@ -42,6 +42,7 @@ func Run(t *testing.T, open Open) {
 		{"in/reply to ours", replyToOurs},
 		{"in/raw only", rawOnly},
 		{"in/automatic reply", automaticReply},
+		{"in/greeting", greetings},
 		{"tenure", tenures},
 		{"tenure/fenced", fenced},
 		{"tenure/report", report},
