@@ -66,8 +66,8 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) error {
 	defer lock.Close()
 	tell := newTeller(cfg.supervisor, log)
 	bot := telegram.New(telegram.Options{
-		Token: cfg.token, APIURL: cfg.apiURL, Instance: instance(), Store: db, Guard: lock.Replaced, Log: log,
-		Changed: tell.changed,
+		Token: cfg.token, APIURL: cfg.apiURL, Proxy: cfg.proxy, Instance: instance(), Store: db, Guard: lock.Replaced,
+		Log: log, Changed: tell.changed,
 	})
 
 	var g run.Group

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/http/httpproxy"
 
 	"tandem/internal/config"
 	"tandem/internal/logging"
@@ -28,6 +29,11 @@ var allSettings = []config.Setting{
 	{Name: "TELEGRAM_BOT_TOKEN", Secret: true, Says: "the token of the bot, from @BotFather"},
 	{Name: "TELEGRAM_API_URL", Default: "https://api.telegram.org",
 		Says: "the Bot API, also on a server of your own (http or https)"},
+	{Name: "HTTPS_PROXY", Says: "a proxy on the way to an https address, like http://HOST:PORT or socks5://HOST:PORT, " +
+		"with USER:PASSWORD@ in front of HOST where it wants them. This and the next three may be lower-case as well"},
+	{Name: "HTTP_PROXY", Says: "the same for an http address"},
+	{Name: "ALL_PROXY", Says: "the same for whichever of the two is not set"},
+	{Name: "NO_PROXY", Says: "hosts that are asked without a proxy, separated by commas; loopback addresses always are"},
 	{Name: "DATABASE_URL", Secret: true, Says: "postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH"},
 	{Name: "BOT_LOCK_DATABASE_URL", Secret: true, Unset: "DATABASE_URL",
 		Says: "the direct address of PostgreSQL for the polling lock, where DATABASE_URL is that of a " +
@@ -68,6 +74,7 @@ Exit codes:
 type settings struct {
 	token      telegram.Token
 	apiURL     string
+	proxy      *url.URL // on the way to it, nil for none
 	database   string
 	lockURL    string // of the database for the polling lock; "" for the same
 	opsAddr    string
@@ -90,6 +97,7 @@ func readSettings(env *config.Env) settings {
 	if rule := badAPIURL(s.apiURL); rule != "" {
 		env.RejectSecret("TELEGRAM_API_URL", rule) // people paste the token along with it
 	}
+	s.readProxy(env)
 	s.database = env.Secret("DATABASE_URL")
 	s.checkDatabase(env)
 	s.readLockURL(env)
@@ -111,6 +119,57 @@ func readSettings(env *config.Env) settings {
 		s.lockFD = fd
 	}
 	return s
+}
+
+// readProxy finds the proxy on the way to the Bot API. One for other addresses may be as wrong as it likes.
+func (s *settings) readProxy(env *config.Env) {
+	api, err := url.Parse(s.apiURL)
+	if err != nil {
+		return // which is said already
+	}
+	for _, name := range []string{strings.ToUpper(api.Scheme) + "_PROXY", "ALL_PROXY"} {
+		given, called := "", ""
+		for _, called = range []string{name, strings.ToLower(name)} {
+			if given = strings.TrimSpace(env.String(called, "")); given != "" {
+				break
+			}
+		}
+		if given == "" {
+			continue
+		}
+		proxy, ok := proxyAddress(given)
+		if !ok {
+			env.RejectSecret(called, "want the address of a proxy, like http://HOST:PORT or socks5://USER:PASSWORD@HOST:PORT, "+
+				"with % and two digits for what is neither letter nor digit in the password")
+			return
+		}
+		if password, ok := proxy.User.Password(); ok {
+			s.secrets = append(s.secrets, given, password, url.QueryEscape(password), url.PathEscape(password))
+		}
+		rules := httpproxy.Config{HTTPProxy: given, HTTPSProxy: given,
+			NoProxy: env.String("NO_PROXY", env.String("no_proxy", ""))}
+		if used, err := rules.ProxyFunc()(api); err == nil && used != nil {
+			s.proxy = proxy
+		}
+		return
+	}
+}
+
+// proxyAddress reads the address of a proxy, which needs no scheme where that is http.
+func proxyAddress(s string) (*url.URL, bool) {
+	if !strings.Contains(s, "://") {
+		s = "http://" + s
+	}
+	u, err := url.Parse(s)
+	// What comes after the host is most often the rest of a password.
+	if err != nil || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, false
+	}
+	switch u.Scheme {
+	case "http", "https", "socks5", "socks5h":
+		return u, true
+	}
+	return nil, false
 }
 
 func (s *settings) readToken(env *config.Env) {

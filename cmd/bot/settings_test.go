@@ -21,6 +21,9 @@ func TestSettingsAreSaidOnce(t *testing.T) {
 			return s, env.Err()
 		},
 		NoSettings: configtest.Reasons{"XDG_RUNTIME_DIR": "the user's: RUN_DIR tells of it"},
+		NotRead: configtest.Reasons{
+			"HTTP_PROXY": "only for an address with http; TestAProxy", "NO_PROXY": "only with a proxy; TestAProxy",
+		},
 		NotInFiles: configtest.Reasons{
 			"DATABASE_URL":          "the compose file is made for its database",
 			"BOT_LOCK_DATABASE_URL": "there is no pooler before the database of the compose file",

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"time"
 
 	"tandem/internal/backoff"
@@ -15,8 +16,9 @@ import (
 // Options say for whom a bot works and with what.
 type Options struct {
 	Token    Token
-	APIURL   string // of the Bot API server, http or https
-	Instance string // who this is, "host:pid", for people
+	APIURL   string   // of the Bot API server, http or https
+	Proxy    *url.URL // by way of which it is asked; nil for none
+	Instance string   // who this is, "host:pid", for people
 	Store    inbox.BotStore
 	// Guard is asked before each poll. An error says that the caller's lock does not guard any more; the bot
 	// then ends with it.
@@ -51,7 +53,7 @@ func New(o Options) *Bot {
 	}
 	h := newHealth(o.Changed)
 	return &Bot{
-		Options: o, endpoint: newEndpoint(o.APIURL, o.Token), health: h, metrics: newMetrics(h), times: usualTiming,
+		Options: o, endpoint: newEndpoint(o.APIURL, o.Token, o.Proxy), health: h, metrics: newMetrics(h), times: usualTiming,
 	}
 }
 

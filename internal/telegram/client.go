@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -37,10 +38,11 @@ const (
 type endpoint struct {
 	base      string // address without a slash at its end
 	token     Token
+	proxy     *url.URL // by way of which; nil for none
 	transport *http.Transport
 }
 
-func newEndpoint(base string, token Token) *endpoint {
+func newEndpoint(base string, token Token, proxy *url.URL) *endpoint {
 	dialer := tcp.Dialer()
 	dialer.Timeout = 10 * time.Second
 	// Over HTTP/1 it is known whether a request had left when its line broke, and one broken connection takes
@@ -50,8 +52,10 @@ func newEndpoint(base string, token Token) *endpoint {
 	return &endpoint{
 		base:  strings.TrimRight(base, "/"),
 		token: token,
+		proxy: proxy,
 		transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment,
+			Proxy:                  http.ProxyURL(proxy),
+			OnProxyConnectResponse: connected,
 			// A bot that was killed has said its last word. What its kernel would still send might arrive after
 			// what its successor sends next.
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -214,7 +218,10 @@ func (c *client) exchange(req *http.Request, maxBytes int64) response {
 			err = cause
 		}
 		at := progress.Load()
-		return response{class: broken, maybeTaken: at == sending || at == sent, description: c.scrub(plain(err))}
+		resp := response{class: broken, maybeTaken: at == sending || at == sent, description: plain(causeOf(err))}
+		resp = c.blame(resp, at == notSent)
+		resp.description = c.scrub(resp.description)
+		return resp
 	}
 	defer httpResp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(httpResp.Body, maxBytes+1))
@@ -227,6 +234,7 @@ func (c *client) exchange(req *http.Request, maxBytes int64) response {
 		resp = response{class: broken, status: httpResp.StatusCode, maybeTaken: true, tooLong: true,
 			description: fmt.Sprintf("the answer is longer than %d bytes", maxBytes)}
 	}
+	resp = c.blame(resp, false)
 	resp.description = c.scrub(resp.description)
 	return resp
 }

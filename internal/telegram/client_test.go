@@ -40,7 +40,7 @@ func TestParseToken(t *testing.T) {
 
 func TestTokenIsNotShownHoweverItIsPrinted(t *testing.T) {
 	token := mustToken(t)
-	c := unfenced(newEndpoint("http://127.0.0.1:1", token))
+	c := unfenced(newEndpoint("http://127.0.0.1:1", token, nil))
 	defer c.close()
 	inStruct := struct{ t Token }{token}
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
@@ -77,7 +77,7 @@ func TestTokenIsInNoError(t *testing.T) {
 			}
 			h(w, r)
 		}))
-		c := unfenced(newEndpoint(server.URL+"/", mustToken(t)))
+		c := unfenced(newEndpoint(server.URL+"/", mustToken(t), nil))
 		for i, resp := range []response{
 			c.call(t.Context(), "getMe", nil, maxResponseBytes),
 			c.send(t.Context(), inbox.Delivery{ChatID: 7, Text: "x", ReplyTo: 3, ThreadID: 4}, true, true),
@@ -89,7 +89,7 @@ func TestTokenIsInNoError(t *testing.T) {
 		c.close()
 		server.Close()
 	}
-	c := unfenced(newEndpoint("http://127.0.0.1:1", mustToken(t)))
+	c := unfenced(newEndpoint("http://127.0.0.1:1", mustToken(t), nil))
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if resp := c.send(ctx, inbox.Delivery{ChatID: 7, Text: "x"}, true, true); resp.class != broken || resp.maybeTaken ||
@@ -101,7 +101,7 @@ func TestTokenIsInNoError(t *testing.T) {
 func TestWhatASendAsksFor(t *testing.T) {
 	tg := simtest.Start(t)
 	tg.Customer(7, "hello")
-	c := unfenced(newEndpoint(tg.URL, mustToken(t)))
+	c := unfenced(newEndpoint(tg.URL, mustToken(t), nil))
 	defer c.close()
 	text := "a*b_c [x]( <b> \U0001F600"
 	resp := c.send(t.Context(), inbox.Delivery{ChatID: 7, Text: text, ThreadID: 1}, true, true)
@@ -188,7 +188,7 @@ func TestALapseWhileConnecting(t *testing.T) {
 	}))
 	defer server.Close()
 	var held atomic.Bool
-	c := newEndpoint(server.URL, mustToken(t)).while(held.Load)
+	c := newEndpoint(server.URL, mustToken(t), nil).while(held.Load)
 	defer c.close()
 	dial, lapses := c.transport.DialContext, true
 	c.transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -222,7 +222,7 @@ func TestALockThatIsLostAfterTheRequestWasWritten(t *testing.T) {
 	defer server.Close()
 	for _, length := range []int{1, 4096} {
 		for heldFor := range 4 {
-			c := newEndpoint(server.URL, mustToken(t))
+			c := newEndpoint(server.URL, mustToken(t), nil)
 			var asked int
 			came.Store(0)
 			held := func() bool { asked++; return asked <= heldFor }

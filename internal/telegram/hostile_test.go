@@ -311,7 +311,7 @@ func TestAHostileServer(t *testing.T) {
 			t.Parallel()
 			server := httptest.NewServer(c.serve)
 			defer server.Close()
-			client := unfenced(newEndpoint(server.URL, mustToken(t)))
+			client := unfenced(newEndpoint(server.URL, mustToken(t), nil))
 			defer client.close()
 			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 			if !strings.Contains(name, "without end") {

@@ -122,7 +122,7 @@ func TestConflictEndsPollingAtOnce(t *testing.T) {
 		"a newer poll": {func(r *rig) {
 			r.eventually("the bot has acknowledged all", func() bool { return r.tg.Polls(0).Pending == 0 })
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			stranger := unfenced(newEndpoint(r.tg.URL, r.bot.Token))
+			stranger := unfenced(newEndpoint(r.tg.URL, r.bot.Token, nil))
 			done := make(chan struct{})
 			go func() {
 				defer close(done)

@@ -107,7 +107,7 @@ func TestWhatBecomesOfADelivery(t *testing.T) {
 }
 
 func TestNothingListensIsNotUnknown(t *testing.T) {
-	c := unfenced(newEndpoint("http://127.0.0.1:1", mustToken(t)))
+	c := unfenced(newEndpoint("http://127.0.0.1:1", mustToken(t), nil))
 	defer c.close()
 	resp := c.send(context.Background(), inbox.Delivery{ChatID: 7, Text: "x"}, true, true)
 	if resp.class != broken || resp.maybeTaken || strings.Contains(resp.Error(), secretHalf) {
