@@ -111,7 +111,8 @@ func (x *tenure) introduce(ctx context.Context) (response, error) {
 		return resp, refusedToken(resp)
 	case resp.class == lapsed:
 		return resp, errLost
-	case resp.class == broken && x.endpoint.proxy == nil && (resp.status == http.StatusNotFound || resp.status == http.StatusUnauthorized):
+	case resp.class == broken && x.endpoint.proxy == nil && // else a proxy may have said it
+		(resp.status == http.StatusNotFound || resp.status == http.StatusUnauthorized):
 		return resp, exitcode.With(exitcode.Config,
 			fmt.Errorf("TELEGRAM_API_URL is not the address of a Bot API server: %s", resp.description))
 	}

@@ -294,7 +294,8 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 			r.answer(r.conversation(8).ID, "to you, too")
 			return nil
 		}},
-		probe, outcome("the customer is gone", inbox.Outcome{State: inbox.Failed, Error: "blocked", Unreachable: inbox.AccountGone}),
+		probe, outcome("the customer is gone",
+			inbox.Outcome{State: inbox.Failed, Error: "gone", Unreachable: inbox.AccountGone}),
 		{"AddAnswer", "an answer to a third one", true, func() error {
 			r.answer(r.conversation(9).ID, "and to you")
 			return nil

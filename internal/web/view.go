@@ -164,7 +164,8 @@ func viewItem(c inbox.Conversation, link string, current bool) itemView {
 type unreachableWords struct{ short, long string }
 
 var whyUnreachable = map[inbox.Reach]unreachableWords{
-	inbox.BlockedBot: {"blocked the bot", "This customer has blocked the bot: nothing can be delivered until they unblock it."},
+	inbox.BlockedBot: {"blocked the bot",
+		"This customer has blocked the bot: nothing can be delivered until they unblock it."},
 	inbox.AccountGone: {"account is gone",
 		"This customer's Telegram account is gone: nothing can be delivered any more."},
 	inbox.NeverStarted: {"has not started the bot",

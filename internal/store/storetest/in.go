@@ -370,7 +370,8 @@ func greetings(t *testing.T, open Open) {
 	write("/start", "Welcome", true)
 	write("/help", "help", false)
 	write("/start", "Welcome", true)
-	same(t, "texts", f.texts(7), []string{"hello", "/help", "help", "/start", "Welcome", "/start", "/help", "help", "/start"})
+	same(t, "texts", f.texts(7),
+		[]string{"hello", "/help", "help", "/start", "Welcome", "/start", "/help", "help", "/start"})
 	two := []inbox.Update{text(8, 1, "/start"), text(8, 2, "/start")} // in one transaction
 	for i := range two {
 		two[i].Reply, two[i].Greeting = "Welcome", true
