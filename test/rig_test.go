@@ -76,7 +76,8 @@ func newRigWith(t *testing.T, tg *simtest.Telegram, database string, extra ...st
 	}
 	r.env = append([]string{
 		"RUN_DIR=" + r.runDir, "DATABASE_URL=" + r.database, "WEB_ADDR=" + r.addr, "WEB_OPS_ADDR=off", "BOT_OPS_ADDR=off",
-		"TELEGRAM_API_URL=" + tg.URL, "TELEGRAM_BOT_TOKEN=" + simtest.Token, "LOG_FORMAT=json", "LOG_LEVEL=debug",
+		"TELEGRAM_API_URL=" + tg.URL, "TELEGRAM_BOT_TOKEN=" + simtest.Token, "BOT_PACE=false",
+		"LOG_FORMAT=json", "LOG_LEVEL=debug",
 		"WEB_COMMAND=" + bin(t, "web"), "BOT_COMMAND=" + bin(t, "bot"), "WEB_NOTIFY=true", "BOT_NOTIFY=true",
 		"BOT_RESTART_DELAY=100ms", "BOT_CONFLICT_DELAY=500ms",
 	}, extra...)

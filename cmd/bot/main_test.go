@@ -357,3 +357,24 @@ func TestCommandLine(t *testing.T) {
 		}
 	}
 }
+
+// TestThePaceOfABot : what waits for it leaves no faster than Telegram allows, and not much slower.
+func TestThePaceOfABot(t *testing.T) {
+	tg := simtest.Start(t, simulator.Options{BotRate: 30, ChatRate: 1})
+	const customers = 90
+	for c := int64(1); c <= customers; c++ {
+		tg.Customer(c, "/start")
+	}
+	bot(t, t.TempDir(), tg.URL)
+	sent := tg.NeedSent(customers, 2*patience)
+	for _, c := range tg.Calls("sendMessage") {
+		if c.Status == http.StatusTooManyRequests {
+			t.Errorf("Telegram had to ask for a pause: %+v", c)
+		}
+	}
+	if took := sent[customers-1].At.Sub(sent[0].At); took < 2*time.Second {
+		t.Errorf("they took %v, want 2 seconds at least", took)
+	} else {
+		t.Logf("%d messages took %v", customers, took)
+	}
+}

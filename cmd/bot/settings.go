@@ -38,6 +38,8 @@ var allSettings = []config.Setting{
 	{Name: "BOT_LOCK_DATABASE_URL", Secret: true, Unset: "DATABASE_URL",
 		Says: "the direct address of PostgreSQL for the polling lock, where DATABASE_URL is that of a " +
 			"connection pooler like PgBouncer"},
+	{Name: "BOT_PACE", Default: "true", Says: "keep below what Telegram lets a bot send: 30 messages a second, " +
+		"and one a second to a customer. false is for a server that has no such limits, like a simulator"},
 	{Name: "BOT_OPS_ADDR", Default: ":9091", Says: "where /healthz, /readyz and /metrics are served; off switches it off"},
 	{Name: "POLL_LOCK_FILE", Unset: "$RUN_DIR/bot.lock",
 		Says: "one bot at a time polls with a lock on this file; others stand by"},
@@ -75,6 +77,7 @@ type settings struct {
 	token      telegram.Token
 	apiURL     string
 	proxy      *url.URL // on the way to it, nil for none
+	limits     telegram.Limits
 	database   string
 	lockURL    string // of the database for the polling lock; "" for the same
 	opsAddr    string
@@ -101,6 +104,9 @@ func readSettings(env *config.Env) settings {
 	s.database = env.Secret("DATABASE_URL")
 	s.checkDatabase(env)
 	s.readLockURL(env)
+	if env.Bool("BOT_PACE", true) {
+		s.limits = telegram.TelegramLimits
+	}
 	s.opsAddr = env.Address("BOT_OPS_ADDR", ":9091", true)
 	s.lockFile, s.runDir = env.String("POLL_LOCK_FILE", ""), env.String("RUN_DIR", "")
 	if s.lockFile == "" {

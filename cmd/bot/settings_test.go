@@ -25,6 +25,7 @@ func TestSettingsAreSaidOnce(t *testing.T) {
 			"HTTP_PROXY": "only for an address with http; TestAProxy", "NO_PROXY": "only with a proxy; TestAProxy",
 		},
 		NotInFiles: configtest.Reasons{
+			"BOT_PACE":              "for a server that is not Telegram",
 			"DATABASE_URL":          "the compose file is made for its database",
 			"BOT_LOCK_DATABASE_URL": "there is no pooler before the database of the compose file",
 			"POLL_LOCK_FILE":        "it has to lie on the volume, where the compose file puts it",

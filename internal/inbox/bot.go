@@ -33,9 +33,11 @@ type BotStore interface {
 	// Those that are stored already change nothing. Only when it returned nil may they be acknowledged.
 	StoreUpdates(ctx context.Context, t Tenure, updates []Update, nextOffset int64) error
 	// ClaimDeliveries marks up to limit queued deliveries as Sending and returns them: for each conversation at most one,
-	// its oldest, and none while one of it is Sending. next is when the earliest that is held back by RetryAt becomes
-	// due, zero when there is none.
-	ClaimDeliveries(ctx context.Context, t Tenure, limit int) (claimed []Delivery, next time.Time, err error)
+	// its oldest, and none while one of it is Sending, or before the time that notYet has for it. Conversations take
+	// turns: one that was served goes behind those that wait. next is when the earliest that is held back, by RetryAt or
+	// by notYet, becomes due, zero when there is none.
+	ClaimDeliveries(ctx context.Context, t Tenure, limit int, notYet map[int64]time.Time) (
+		claimed []Delivery, next time.Time, err error)
 	// ClaimProbe is ClaimDeliveries for one, where one that was not held back goes before those that were.
 	ClaimProbe(ctx context.Context, t Tenure) (claimed []Delivery, next time.Time, err error)
 	// RecordOutcome stores how a claimed delivery went.

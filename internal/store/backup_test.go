@@ -301,7 +301,7 @@ func TestRestoredAnswersAreNotSentByThemselves(t *testing.T) {
 		}
 		claim := func(want int) []inbox.Delivery {
 			t.Helper()
-			list, _, err := s.ClaimDeliveries(t.Context(), f.tenure, 10)
+			list, _, err := s.ClaimDeliveries(t.Context(), f.tenure, 10, nil)
 			if err != nil || len(list) != want {
 				t.Fatalf("%d claimed, want %d: %v", len(list), want, err)
 			}

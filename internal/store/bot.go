@@ -208,20 +208,20 @@ var wrongClock = fmt.Sprintf(`d.not_before > $2 + %d`, beyond)
 // ClaimDeliveries marks queued deliveries as Sending and returns them; see inbox.BotStore. What was held back and is
 // due goes first: it has waited longest.
 func (s *Store) ClaimDeliveries(
-	ctx context.Context, t inbox.Tenure, limit int,
+	ctx context.Context, t inbox.Tenure, limit int, notYet map[int64]time.Time,
 ) (claimed []inbox.Delivery, next time.Time, err error) {
-	return s.claimInOrder(ctx, t, limit, heldBack, unhindered, wrongClock)
+	return s.claimInOrder(ctx, t, limit, notYet, heldBack, unhindered, wrongClock)
 }
 
 // ClaimProbe claims one delivery; see inbox.BotStore. What was held back goes last: its chat may be the one that
 // Telegram keeps waiting.
 func (s *Store) ClaimProbe(ctx context.Context, t inbox.Tenure) (claimed []inbox.Delivery, next time.Time, err error) {
-	return s.claimInOrder(ctx, t, 1, unhindered, heldBack, wrongClock)
+	return s.claimInOrder(ctx, t, 1, nil, unhindered, heldBack, wrongClock)
 }
 
 // claimInOrder claims what the conditions find, and remembers what it handed out.
 func (s *Store) claimInOrder(
-	ctx context.Context, t inbox.Tenure, limit int, order ...string,
+	ctx context.Context, t inbox.Tenure, limit int, notYet map[int64]time.Time, order ...string,
 ) (claimed []inbox.Delivery, next time.Time, err error) {
 	k := &s.claims
 	k.mu.Lock()
@@ -247,7 +247,7 @@ func (s *Store) claimInOrder(
 				}
 			}
 		}
-		fresh, err := l.claim(t, limit-len(lost), order)
+		fresh, soonest, err := l.claim(t, limit-len(lost), notYet, order)
 		if err != nil {
 			return err
 		}
@@ -255,7 +255,7 @@ func (s *Store) claimInOrder(
 		var due *int64
 		err = l.one(to(&due), `SELECT MIN(not_before) FROM deliveries
 			WHERE bot_id = $1 AND turn AND state = 'queued' AND not_before > $2`, t.BotID, l.now)
-		if due != nil {
+		if next = soonest; due != nil && (next.IsZero() || fromMicros(*due).Before(next)) {
 			next = fromMicros(*due)
 		}
 		return err
@@ -271,44 +271,55 @@ func (s *Store) claimInOrder(
 	return claimed, next, nil
 }
 
-// claim takes what the conditions of order find, the first one's first.
-func (l *ledger) claim(t inbox.Tenure, limit int, order []string) ([]inbox.Delivery, error) {
-	var claimed []inbox.Delivery
+// claim takes what the conditions of order find, the first one's first, without the conversations of notYet. soonest is
+// when the first of those that it found may be sent to.
+func (l *ledger) claim(t inbox.Tenure, limit int, notYet map[int64]time.Time, order []string) (
+	claimed []inbox.Delivery, soonest time.Time, err error,
+) {
 	for _, due := range order {
-		if limit -= len(claimed); limit <= 0 {
+		if len(claimed) >= limit {
 			break
 		}
+		// Conversations take turns: updated_at is when a delivery got its turn.
 		list, err := all(l.tx, scanDelivery, `SELECT `+deliveryColumns+deliveryTables+`
 			WHERE d.bot_id = $1 AND d.turn AND d.state = 'queued' AND `+due+`
-			ORDER BY d.not_before, d.id LIMIT $3`, t.BotID, l.now, limit)
+			ORDER BY d.not_before, d.updated_at, d.id LIMIT $3`, t.BotID, l.now, limit-len(claimed)+len(notYet))
 		if err != nil {
-			return nil, err
+			return nil, soonest, err
 		}
-		claimed = append(claimed, list...)
+		for _, d := range list {
+			if at, early := notYet[d.ConversationID]; early {
+				if soonest.IsZero() || at.Before(soonest) {
+					soonest = at
+				}
+			} else if len(claimed) < limit {
+				claimed = append(claimed, d)
+			}
+		}
 	}
 	for i := range claimed {
 		d := &claimed[i]
 		d.Attempt++
 		var paused int64
 		if err := l.one(to(&paused), `SELECT paused_until FROM deliveries WHERE id = $1`, d.ID); err != nil {
-			return nil, err
+			return nil, soonest, err
 		}
 		_, err := l.exec(`UPDATE deliveries SET state = 'sending', attempt = $1, epoch = $2, error = '', paused_until = 0,
 			updated_at = $3 WHERE id = $4`,
 			d.Attempt, t.Epoch, l.now, d.ID)
 		if err != nil {
-			return nil, err
+			return nil, soonest, err
 		}
 		if err := l.sumUp(t.BotID, d.ConversationID, d.MessageID); err != nil {
-			return nil, err
+			return nil, soonest, err
 		}
 		if paused > 0 {
 			if err := l.waitsChanged(`d.conversation_id = $1`, d.ConversationID); err != nil {
-				return nil, err
+				return nil, soonest, err
 			}
 		}
 	}
-	return claimed, nil
+	return claimed, soonest, nil
 }
 
 // RecordOutcome stores how a claimed delivery went; see inbox.BotStore. The same outcome again is no error: a caller
@@ -419,7 +430,7 @@ func (l *ledger) giveTurn(conversationID int64) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.exec(`UPDATE deliveries SET turn = TRUE WHERE id = $1 AND NOT turn`, *turn)
+	_, err = l.exec(`UPDATE deliveries SET turn = TRUE, updated_at = $2 WHERE id = $1 AND NOT turn`, *turn, l.now)
 	return err
 }
 

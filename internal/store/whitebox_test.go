@@ -117,19 +117,19 @@ func TestClaimCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	first, _, err := s.ClaimDeliveries(t.Context(), tenure, 1)
+	first, _, err := s.ClaimDeliveries(t.Context(), tenure, 1, nil)
 	if err != nil || len(first) != 1 {
 		t.Fatal(first, err)
 	}
 	cut := &cutOff{Database: s.db, armed: true}
 	s.db = cut
 	defer func() { s.db = cut.Database }()
-	if list, _, err := s.ClaimDeliveries(t.Context(), tenure, 1); err == nil {
+	if list, _, err := s.ClaimDeliveries(t.Context(), tenure, 1, nil); err == nil {
 		t.Fatalf("the cut was not felt: %v", list)
 	}
 	var texts []string
 	for range 3 {
-		list, _, err := s.ClaimDeliveries(t.Context(), tenure, 10)
+		list, _, err := s.ClaimDeliveries(t.Context(), tenure, 10, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -277,7 +277,7 @@ func TestPlans(t *testing.T) {
 	m, _, err := s.AddAnswer(ctx, 1, inbox.Answer{Text: "a", Key: "k", Author: inbox.Author{Kind: inbox.ByAPI, ID: "1"}})
 	do(err)
 	for {
-		list, _, err := s.ClaimDeliveries(ctx, tenure, 10)
+		list, _, err := s.ClaimDeliveries(ctx, tenure, 10, nil)
 		if do(err); len(list) == 0 {
 			break
 		}

@@ -18,6 +18,7 @@ type Options struct {
 	Token    Token
 	APIURL   string   // of the Bot API server, http or https
 	Proxy    *url.URL // by way of which it is asked; nil for none
+	Limits   Limits   // of what it sends
 	Instance string   // who this is, "host:pid", for people
 	Store    inbox.BotStore
 	// Guard is asked before each poll. An error says that the caller's lock does not guard any more; the bot

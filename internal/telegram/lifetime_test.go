@@ -133,7 +133,9 @@ type slowClaims struct {
 	begun, release chan struct{}
 }
 
-func (s *slowClaims) ClaimDeliveries(ctx context.Context, t inbox.Tenure, n int) ([]inbox.Delivery, time.Time, error) {
+func (s *slowClaims) ClaimDeliveries(
+	ctx context.Context, t inbox.Tenure, n int, notYet map[int64]time.Time,
+) ([]inbox.Delivery, time.Time, error) {
 	select {
 	case <-s.slow:
 		select {
@@ -143,7 +145,7 @@ func (s *slowClaims) ClaimDeliveries(ctx context.Context, t inbox.Tenure, n int)
 		<-s.release
 	default:
 	}
-	return s.BotStore.ClaimDeliveries(ctx, t, n)
+	return s.BotStore.ClaimDeliveries(ctx, t, n, notYet)
 }
 
 // TestAClaimThatAStopMeets : it may have been committed all the same, so what it claimed is sent.

@@ -280,14 +280,16 @@ func (b *brokenStore) count(method string) int {
 	return b.calls[method]
 }
 
-func (b *brokenStore) ClaimDeliveries(ctx context.Context, t inbox.Tenure, n int) ([]inbox.Delivery, time.Time, error) {
+func (b *brokenStore) ClaimDeliveries(
+	ctx context.Context, t inbox.Tenure, n int, notYet map[int64]time.Time,
+) ([]inbox.Delivery, time.Time, error) {
 	b.mu.Lock()
 	b.claims++
 	b.mu.Unlock()
 	if err := b.failing("ClaimDeliveries"); err != nil {
 		return nil, time.Time{}, err
 	}
-	return b.BotStore.ClaimDeliveries(ctx, t, n)
+	return b.BotStore.ClaimDeliveries(ctx, t, n, notYet)
 }
 
 func (b *brokenStore) ClaimProbe(ctx context.Context, t inbox.Tenure) ([]inbox.Delivery, time.Time, error) {

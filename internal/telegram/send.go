@@ -29,6 +29,7 @@ type sender struct {
 	pauseTo time.Time // nothing is sent before
 	limited bool      // Telegram seems to limit the bot as a whole: after pauseTo one delivery tries if it still does
 	floods  []flood
+	pace    *pace
 	backoff *backoff.Backoff
 
 	claimBackoff *backoff.Backoff // used by claim alone
@@ -47,7 +48,7 @@ func (x *tenure) send() error {
 	defer cancel()
 	s := &sender{
 		tenure: x, ended: make(chan struct{}, 1), fatal: make(chan error, 1),
-		backoff: x.times.backoff(), claimBackoff: x.times.storeBackoff(),
+		backoff: x.times.backoff(), claimBackoff: x.times.storeBackoff(), pace: newPace(x.Limits),
 	}
 	defer s.workers.Wait()
 
@@ -80,13 +81,18 @@ func (s *sender) claim(run context.Context) (due time.Duration, err error) {
 		if s.suspect {
 			free = min(free, 1-s.busy)
 		}
-		wait := time.Until(s.pauseTo)
+		now := time.Now()
+		wait := s.pauseTo.Sub(now)
 		limited, idle := s.limited, s.busy == 0
+		free, paceWait := s.pace.allowance(now, free)
+		notYet := s.pace.notYet(now)
 		s.mu.Unlock()
-		if wait > 0 {
+		switch {
+		case wait > 0:
 			return wait, nil
-		}
-		if free <= 0 || s.Store.Ready() != nil {
+		case paceWait > 0:
+			return paceWait, nil
+		case free <= 0 || s.Store.Ready() != nil:
 			return due, nil
 		}
 		// Not cut off when the tenure ends: it could be committed all the same, and nobody would send it.
@@ -95,7 +101,7 @@ func (s *sender) claim(run context.Context) (due time.Duration, err error) {
 		if limited {
 			claimed, next, err = s.Store.ClaimProbe(s.life.work, s.Tenure)
 		} else {
-			claimed, next, err = s.Store.ClaimDeliveries(s.life.work, s.Tenure, free)
+			claimed, next, err = s.Store.ClaimDeliveries(s.life.work, s.Tenure, free, notYet)
 		}
 		switch {
 		case errors.Is(err, inbox.ErrFenced):
@@ -115,6 +121,7 @@ func (s *sender) claim(run context.Context) (due time.Duration, err error) {
 		for _, d := range claimed {
 			s.mu.Lock()
 			s.busy++
+			s.pace.note(time.Now(), d.ConversationID)
 			s.mu.Unlock()
 			s.metrics.inFlight.Inc()
 			s.workers.Go(func() { s.deliver(d) })
@@ -178,6 +185,9 @@ func (s *sender) attempt(d inbox.Delivery) (o inbox.Outcome) {
 		default:
 			return s.outcome(d, resp)
 		}
+		s.mu.Lock()
+		s.pace.note(time.Now(), d.ConversationID)
+		s.mu.Unlock()
 		resp = s.client.send(ctx, d, reply, thread)
 	}
 	return s.outcome(d, resp)
@@ -211,6 +221,7 @@ func (s *sender) outcome(d inbox.Delivery, resp response) inbox.Outcome {
 			"conversation", d.ConversationID, "message", d.MessageID, "retry_after", wait,
 			"until", o.PausedUntil.UTC().Truncate(time.Second), "next_try", o.RetryAt.UTC().Truncate(time.Second),
 			"reason", resp.Error())
+		s.pace.spent(o.RetryAt, d.ConversationID)
 		s.flooded(d, min(wait, s.times.maxHold, s.times.maxHoldAll))
 	case lapsed: // another may have the lock, and this delivery with it
 		select {

@@ -200,7 +200,7 @@ func TestAChangeDuringAFetch(t *testing.T) {
 	is := func(expression string) func() bool {
 		return func() bool { return run(t, tab, chromedp.Evaluate[bool](expression)) }
 	}
-	claimed, _, err := r.store.ClaimDeliveries(t.Context(), r.tenure(), 1)
+	claimed, _, err := r.store.ClaimDeliveries(t.Context(), r.tenure(), 1, nil)
 	r.ok(err)
 	eventually(t, "the page has the answer as it is being sent, and holds it",
 		is(`!!window.release && window.lists === 1`))

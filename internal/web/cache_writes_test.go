@@ -210,7 +210,7 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 	var inHand []inbox.Delivery
 	answered := write{"AddAnswer", "an answer", true, func() error { answer = r.answer(id, "an answer"); return nil }}
 	claim := write{"ClaimDeliveries", "a delivery is begun", true, func() (err error) {
-		inHand, _, err = r.store.ClaimDeliveries(ctx, r.tenure(), 10)
+		inHand, _, err = r.store.ClaimDeliveries(ctx, r.tenure(), 10, nil)
 		if len(inHand) != 1 {
 			err = fmt.Errorf("%d deliveries, want 1: %w", len(inHand), err)
 		}

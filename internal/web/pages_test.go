@@ -399,7 +399,7 @@ func TestWhyACustomerCannotBeReached(t *testing.T) {
 		{"of a later version", "cannot be reached", "has blocked the bot, or their Telegram account is gone"},
 	} {
 		r.answer(r.conversation(7).ID, "are you there?")
-		claimed, _, err := r.store.ClaimDeliveries(t.Context(), r.tenure(), 1)
+		claimed, _, err := r.store.ClaimDeliveries(t.Context(), r.tenure(), 1, nil)
 		r.ok(err)
 		r.ok(r.store.RecordOutcome(t.Context(), r.tenure(), inbox.Outcome{DeliveryID: claimed[0].ID,
 			Attempt: claimed[0].Attempt, State: inbox.Failed, Error: "no", Unreachable: x.why}))

@@ -161,7 +161,7 @@ func (r *rig) conversation(customer int64) inbox.Conversation {
 // deliver claims what is queued and gives all of it the same outcome.
 func (r *rig) deliver(state inbox.DeliveryState, reason string) int {
 	r.t.Helper()
-	claimed, _, err := r.store.ClaimDeliveries(context.Background(), r.tenure(), 100)
+	claimed, _, err := r.store.ClaimDeliveries(context.Background(), r.tenure(), 100, nil)
 	r.ok(err)
 	if state == inbox.Sending {
 		return len(claimed)
@@ -179,7 +179,7 @@ func (r *rig) deliver(state inbox.DeliveryState, reason string) int {
 // pause has Telegram ask for one before what is next.
 func (r *rig) pause(until time.Time) {
 	r.t.Helper()
-	claimed, _, err := r.store.ClaimDeliveries(context.Background(), r.tenure(), 100)
+	claimed, _, err := r.store.ClaimDeliveries(context.Background(), r.tenure(), 100, nil)
 	r.ok(err)
 	for _, d := range claimed {
 		r.ok(r.store.RecordOutcome(context.Background(), r.tenure(), inbox.Outcome{

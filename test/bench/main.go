@@ -150,7 +150,7 @@ func (b *bench) tandem(tg string) (*system, error) {
 	}
 	env := append(os.Environ(), "DATABASE_URL=sqlite:"+dir+"/tandem.db", "RUN_DIR="+dir+"/run",
 		"WEB_ADDR="+addr, "WEB_OPS_ADDR=off", "BOT_OPS_ADDR=off", "LOG_LEVEL=warn", "ENABLE_TELEGRAM_BOT=true",
-		"TELEGRAM_API_URL="+tg, "TELEGRAM_BOT_TOKEN="+token)
+		"BOT_PACE=false", "TELEGRAM_API_URL="+tg, "TELEGRAM_BOT_TOKEN="+token)
 	bearer, err := b.createToken(env)
 	if err != nil {
 		return nil, err

@@ -118,7 +118,7 @@ func (f *fleet) seed() error {
 		return err
 	}
 	env := append(slices.Clone(f.env), "RUN_DIR="+filepath.Join(f.dir, "seed"), "BOT_OPS_ADDR=off",
-		"TELEGRAM_API_URL="+tg.URL, "TELEGRAM_BOT_TOKEN="+token)
+		"BOT_PACE=false", "TELEGRAM_API_URL="+tg.URL, "TELEGRAM_BOT_TOKEN="+token)
 	bot, err := start(exec.Command(filepath.Join(f.bin, "bot")), env, nil, "")
 	if err != nil {
 		return err

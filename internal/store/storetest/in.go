@@ -434,7 +434,7 @@ func fenced(t *testing.T, open Open) {
 			t.Errorf("%s of an old tenure: %v, want ErrFenced", name, err)
 		}
 	}
-	if list, _, err := f.ClaimDeliveries(t.Context(), old, 10); !errors.Is(err, inbox.ErrFenced) || len(list) != 0 {
+	if list, _, err := f.ClaimDeliveries(t.Context(), old, 10, nil); !errors.Is(err, inbox.ErrFenced) || len(list) != 0 {
 		t.Errorf("ClaimDeliveries of an old tenure: %v, %v", list, err)
 	}
 	same(t, "events", f.events(last), nil)

@@ -34,6 +34,45 @@ func claimOrder(t *testing.T, open Open) {
 	}
 }
 
+// turns : a conversation that was served goes behind those that wait, and none is served before its time.
+func turns(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hi"), text(8, 1, "hi"), text(9, 1, "hi"))
+	for _, s := range []string{"7a", "7b", "7c", "8a", "8b", "9a"} {
+		f.answer(int64(s[0]-'0'), s)
+	}
+	sent := func(list []inbox.Delivery) {
+		for _, d := range list {
+			f.record(inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Sent, TelegramMessageID: 100 + d.ID})
+		}
+	}
+	var order []string
+	for range 3 {
+		list := f.claim(1)
+		order = append(order, deliveryTexts(list)...)
+		sent(list)
+	}
+	same(t, "the first three", order, []string{"7a", "8a", "9a"})
+	f.answer(9, "9b")
+	at := time.Now().Add(time.Hour)
+	claim := func(what string, notYet map[int64]time.Time, wantNext time.Time, want ...string) {
+		t.Helper()
+		list, next, err := f.ClaimDeliveries(t.Context(), f.tenure, 1, notYet)
+		must(t, err)
+		same(t, what, deliveryTexts(list), want)
+		if !next.Equal(wantNext) {
+			t.Errorf("%s: next is %v, want %v", what, next, wantNext)
+		}
+		sent(list)
+	}
+	seven, eight, nine := f.conversation(7).ID, f.conversation(8).ID, f.conversation(9).ID
+	claim("all but one have to wait", map[int64]time.Time{seven: at, eight: at.Add(time.Minute)}, at, "9b")
+	claim("all have to wait", map[int64]time.Time{seven: at, eight: at.Add(time.Minute), nine: at}, at)
+	claim("none has to wait", nil, time.Time{}, "7b")
+	claim("the next", map[int64]time.Time{nine: at}, time.Time{}, "8b")
+	claim("the last", nil, time.Time{}, "7c")
+}
+
 func heldBack(t *testing.T, open Open) {
 	f := setUp(t, open)
 	f.receive(text(7, 1, "hi"), text(8, 1, "hi"))
@@ -47,7 +86,7 @@ func heldBack(t *testing.T, open Open) {
 		t.Errorf("a message to be tried again: %+v", m)
 	}
 	f.answer(8, "8a")
-	list, next, err := f.ClaimDeliveries(t.Context(), f.tenure, 10)
+	list, next, err := f.ClaimDeliveries(t.Context(), f.tenure, 10, nil)
 	must(t, err)
 	same(t, "while 7 is held back", deliveryTexts(list), []string{"8a"})
 	if !next.Equal(retryAt) {
@@ -59,7 +98,7 @@ func heldBack(t *testing.T, open Open) {
 		if time.Since(retryAt) > 10*time.Second {
 			t.Fatal("not claimed long after it was due")
 		}
-		list, next, err = f.ClaimDeliveries(t.Context(), f.tenure, 10)
+		list, next, err = f.ClaimDeliveries(t.Context(), f.tenure, 10, nil)
 		must(t, err)
 	}
 	if time.Now().Before(retryAt) || list[0].Text != "8a" || list[0].Attempt != 2 ||
@@ -435,7 +474,7 @@ func claimedByTwo(t *testing.T, open Open) {
 		s := []Store{f.Store, second}[i%2]
 		wg.Go(func() {
 			for {
-				list, _, err := s.ClaimDeliveries(t.Context(), f.tenure, 3)
+				list, _, err := s.ClaimDeliveries(t.Context(), f.tenure, 3, nil)
 				if err != nil {
 					t.Error(err)
 					return

@@ -47,6 +47,7 @@ func Run(t *testing.T, open Open) {
 		{"tenure/fenced", fenced},
 		{"tenure/report", report},
 		{"out/order", claimOrder},
+		{"out/turns", turns},
 		{"out/held back", heldBack},
 		{"out/probes", probes},
 		{"out/what waits", whatWaits},
@@ -190,7 +191,7 @@ func (f *fixture) answer(chat int64, s string) inbox.Message {
 
 func (f *fixture) claim(limit int) []inbox.Delivery {
 	f.t.Helper()
-	list, _, err := f.ClaimDeliveries(f.t.Context(), f.tenure, limit)
+	list, _, err := f.ClaimDeliveries(f.t.Context(), f.tenure, limit, nil)
 	must(f.t, err)
 	return list
 }
