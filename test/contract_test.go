@@ -56,7 +56,7 @@ func TestAMessageHasTheFieldsOfTheContract(t *testing.T) {
 		})
 		always := []string{
 			"attachments", "author", "conversation_id", "created_at", "direction", "edited_at",
-			"forwarded_from", "id", "kind", "reply_to", "text", "waits",
+			"forwarded_from", "id", "kind", "parts", "reply_to", "text", "waits",
 		}
 		customer := raw{"kind": "customer", "id": "7", "name": "Customer 7"}
 		program := raw{"kind": "api", "id": "1", "name": "test"}

@@ -123,6 +123,15 @@ type Message struct {
 	Delivery DeliveryState `json:"delivery,omitempty"`
 	Error    string        `json:"error,omitempty"`
 	Waits    *Waits        `json:"waits"` // nil unless it is held back
+	Parts    []Part        `json:"parts"` // nil for an answer in one
+}
+
+// Part is one of the messages of Telegram that a long answer is sent as. One that is refused, or of which it is not
+// known, stops those behind it: they are Failed, and their Error says which one holds them.
+type Part struct {
+	Part     int           `json:"part"` // from 1
+	Delivery DeliveryState `json:"delivery"`
+	Error    string        `json:"error,omitempty"`
 }
 
 // Waits says what an answer waits for that is Queued.

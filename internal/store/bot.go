@@ -80,10 +80,11 @@ func (s *Store) pollLockOf(botID int64) inbox.PollLock {
 
 // breakOff turns what an older tenure left in Sending to Unknown.
 func (l *ledger) breakOff(botID int64) error {
-	type left struct{ id, message, conversation int64 }
+	type left struct{ id, message, conversation, part int64 }
 	list, err := all(l.tx, func(scan func(...any) error) (d left, err error) {
-		return d, scan(&d.id, &d.message, &d.conversation)
-	}, `SELECT id, message_id, conversation_id FROM deliveries WHERE bot_id = $1 AND state = 'sending' ORDER BY id`, botID)
+		return d, scan(&d.id, &d.message, &d.conversation, &d.part)
+	}, `SELECT id, message_id, conversation_id, part FROM deliveries
+		WHERE bot_id = $1 AND state = 'sending' ORDER BY id`, botID)
 	if err != nil {
 		return err
 	}
@@ -91,6 +92,9 @@ func (l *ledger) breakOff(botID int64) error {
 		_, err := l.exec(`UPDATE deliveries SET state = 'unknown', error = $1, turn = FALSE, updated_at = $2 WHERE id = $3`,
 			brokenOff, l.now, d.id)
 		if err != nil {
+			return err
+		}
+		if err := l.hold(d.message, d.part, inbox.Unknown); err != nil {
 			return err
 		}
 		if err := l.giveTurn(d.conversation); err != nil {
@@ -101,6 +105,18 @@ func (l *ledger) breakOff(botID int64) error {
 		}
 	}
 	return nil
+}
+
+// hold keeps the parts of an answer back that come after one that is failed or unknown: the customer would get the rest
+// of something of which the beginning is missing.
+func (l *ledger) hold(messageID, part int64, because inbox.DeliveryState) error {
+	why := fmt.Sprintf("held: part %d was not delivered", part+1)
+	if because == inbox.Unknown {
+		why = fmt.Sprintf("held: it is not known whether part %d was delivered", part+1)
+	}
+	_, err := l.exec(`UPDATE deliveries SET state = 'failed', error = $1, held = $2, turn = FALSE, updated_at = $2
+		WHERE message_id = $3 AND part > $4 AND operation = 'send' AND state = 'queued'`, why, l.now, messageID, part)
+	return err
 }
 
 // fence is ErrFenced unless the tenure is the bot's newest and has not been signed off.
@@ -344,13 +360,15 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 		if err := l.fence(t); err != nil {
 			return err
 		}
-		var message, conversation, epoch, held int64
+		var message, conversation, epoch, held, part int64
 		var attempt int
 		var state inbox.DeliveryState
 		var telegram *int64
 		var blocked bool
-		err := l.one(to(&message, &conversation, &epoch, &attempt, &held, &state, &telegram, &blocked),
-			`SELECT d.message_id, d.conversation_id, d.epoch, d.attempt, d.not_before, d.state, d.telegram_message_id, c.blocked
+		err := l.one(to(&message, &conversation, &epoch, &attempt, &held, &state, &telegram, &blocked,
+			&part),
+			`SELECT d.message_id, d.conversation_id, d.epoch, d.attempt, d.not_before, d.state, d.telegram_message_id, c.blocked,
+				d.part
 			FROM deliveries d JOIN conversations c ON c.id = d.conversation_id
 			WHERE d.id = $1 AND d.bot_id = $2`, o.DeliveryID, t.BotID)
 		switch {
@@ -370,6 +388,11 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 			string(o.State), sentID, o.Error, notBefore, paused, l.now, o.DeliveryID)
 		if err != nil {
 			return err
+		}
+		if o.State == inbox.Failed || o.State == inbox.Unknown {
+			if err := l.hold(message, part, o.State); err != nil {
+				return err
+			}
 		}
 		if err := l.giveTurn(conversation); err != nil {
 			return err
@@ -434,7 +457,8 @@ func (l *ledger) giveTurn(conversationID int64) error {
 	return err
 }
 
-// sumUp makes a message's delivery that of its worst part. The message is one of that bot and conversation.
+// sumUp makes a message's delivery that of its worst part, of those that are not held because of another. The message
+// is one of that bot and conversation.
 func (l *ledger) sumUp(botID, conversationID, messageID int64) error {
 	worst := map[inbox.DeliveryState]int{
 		inbox.Sent: 0, inbox.Queued: 1, inbox.Sending: 2, inbox.Unknown: 3, inbox.Failed: 4,
@@ -445,7 +469,8 @@ func (l *ledger) sumUp(botID, conversationID, messageID int64) error {
 	}
 	parts, err := all(l.tx, func(scan func(...any) error) (p part, err error) {
 		return p, scan(&p.state, &p.error)
-	}, `SELECT state, error FROM deliveries WHERE message_id = $1 AND operation = 'send' ORDER BY part`, messageID)
+	}, `SELECT state, error FROM deliveries
+		WHERE message_id = $1 AND operation = 'send' AND held <> updated_at ORDER BY part`, messageID)
 	if err != nil || len(parts) == 0 {
 		return err
 	}

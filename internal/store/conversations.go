@@ -175,6 +175,9 @@ func conversations(t tx, columns, where string, args ...any) ([]inbox.Conversati
 	if err == nil {
 		err = addWaits(t, last)
 	}
+	if err == nil {
+		err = addParts(t, last)
+	}
 	for i := range last {
 		list[owner[i]].LastMessage = &last[i]
 	}

@@ -90,6 +90,9 @@ func messages(t tx, where string, args ...any) ([]inbox.Message, error) {
 	if err == nil {
 		err = addWaits(t, list)
 	}
+	if err == nil {
+		err = addParts(t, list)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +119,31 @@ func addAttachmentsOf(t tx, list []inbox.Message, ids string, args ...any) error
 	}, `SELECT message_id, id, kind, name, media_type, size, file_id, file_unique_id FROM attachments
 		WHERE message_id IN (`+ids+`) ORDER BY message_id, id`, args...)
 	return err
+}
+
+// addParts reads the parts of the listed answers that have several.
+func addParts(t tx, list []inbox.Message) error {
+	for i := range list {
+		m := &list[i]
+		if m.Direction != inbox.Out || len(m.Text) <= inbox.MaxPart { // which is bytes, so it may be one part all the same
+			continue
+		}
+		parts, err := all(t, func(scan func(...any) error) (p inbox.Part, err error) {
+			err = scan(&p.Part, &p.Delivery, &p.Error)
+			p.Part++
+			if p.Delivery != inbox.Failed && p.Delivery != inbox.Unknown {
+				p.Error = "" // why it is tried again, which Waits tells
+			}
+			return p, err
+		}, `SELECT part, state, error FROM deliveries WHERE message_id = $1 AND operation = 'send' ORDER BY part`, m.ID)
+		if err != nil {
+			return err
+		}
+		if len(parts) > 1 {
+			m.Parts = parts
+		}
+	}
+	return nil
 }
 
 // AddAnswer stores an answer and queues its parts; see inbox.OperatorStore.
@@ -220,7 +248,7 @@ func (s *Store) RetryAnswer(ctx context.Context, messageID int64) (inbox.Message
 			return err
 		}
 		n, err := l.exec(`UPDATE deliveries
-			SET state = 'queued', error = '', not_before = 0, paused_until = 0, updated_at = $1
+			SET state = 'queued', error = '', not_before = 0, paused_until = 0, held = 0, updated_at = $1
 			WHERE message_id = $2 AND state IN ('failed', 'unknown')`, l.now, messageID)
 		if err != nil {
 			return err

@@ -394,6 +394,48 @@ func TestLongAnswerArrivesInParts(t *testing.T) {
 	}
 }
 
+// TestAPartThatIsRefusedHoldsTheRest : the customer never gets the end of an answer before its beginning.
+func TestAPartThatIsRefusedHoldsTheRest(t *testing.T) {
+	for name, fault := range map[string]simulator.Fault{
+		"refused": simulator.Refused(400, "Bad Request: can't parse entities"), "unknown": simulator.CutAfter(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, rigOptions{})
+			r.tg.Customer(7, "hello")
+			r.conversation(7)
+			r.tg.AddFault(once(fault))
+			text := strings.TrimSpace(strings.Repeat("word and word ", 800))
+			m := r.answer(7, text)
+			next := r.answer(7, "the next answer")
+			r.delivery(next.ID, inbox.Sent)
+			first := 0
+			if name == "unknown" {
+				m, first = r.delivery(m.ID, inbox.Unknown), 1
+			} else {
+				m = r.delivery(m.ID, inbox.Failed)
+			}
+			if len(m.Parts) != 3 || !strings.HasPrefix(m.Parts[1].Error, "held: ") ||
+				m.Parts[1].Delivery != inbox.Failed || m.Parts[2].Error != m.Parts[1].Error {
+				t.Errorf("parts: %+v", m.Parts)
+			}
+			if sent := r.tg.Sent(); len(sent) != first+1 || sent[first].Text != "the next answer" {
+				t.Errorf("%d were sent", len(sent))
+			}
+			if _, err := r.db.RetryAnswer(t.Context(), m.ID); err != nil {
+				t.Fatal(err)
+			}
+			r.delivery(m.ID, inbox.Sent)
+			var got []string
+			for _, s := range r.tg.Sent()[first+1:] {
+				got = append(got, s.Text)
+			}
+			if len(got) != 3 || strings.Join(got, " ") != text {
+				t.Errorf("sent again: %d parts", len(got))
+			}
+		})
+	}
+}
+
 func mustToken(t *testing.T) Token {
 	t.Helper()
 	token, err := ParseToken(simtest.Token)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -423,5 +424,44 @@ func TestWhyACustomerCannotBeReached(t *testing.T) {
 	r.deliver(inbox.Sent, "")
 	if w := r.page(c, here).words(); strings.Contains(w, "nothing can be delivered") {
 		t.Errorf("after an answer was taken: %s", w)
+	}
+}
+
+// TestAnAnswerInParts : while not all of it is delivered each part says how it is, and one press sends the rest.
+func TestAnAnswerInParts(t *testing.T) {
+	r := newRig(t)
+	r.customer(7, "Ana", "hello")
+	c := r.signIn("alice")
+	here := fmt.Sprintf("/conversations/%d", r.conversation(7).ID)
+	m := r.answer(r.conversation(7).ID, strings.Repeat("word and word ", 800))
+	r.deliver(inbox.Failed, "Telegram refused it")
+	var parts []string
+	for _, li := range r.page(c, here).class("parts")[0].tag("li") {
+		parts = append(parts, li.words())
+	}
+	if want := []string{"Part 1 of 3: not delivered. Telegram refused it.",
+		"Part 2 of 3: not delivered. Held: part 1 was not delivered.",
+		"Part 3 of 3: not delivered. Held: part 1 was not delivered."}; !slices.Equal(parts, want) {
+		t.Errorf("the page says %q", parts)
+	}
+	if w := r.page(c, here).words(); !strings.Contains(w, "Try again sends what was not sent, in order.") {
+		t.Errorf("the page does not say what the button does: %s", w)
+	}
+	var one struct {
+		Items []struct{ Parts []inbox.Part }
+	}
+	r.ok(json.Unmarshal([]byte(r.api("GET", here+"/messages", nil).body), &one))
+	if p := one.Items[0].Parts; len(p) != 3 || p[0].Part != 1 || p[0].Delivery != inbox.Failed ||
+		p[2].Error != "held: part 1 was not delivered" {
+		t.Errorf("the API says %+v", p)
+	}
+	if a := r.call(c, "POST", fmt.Sprintf("/messages/%d/retry", m.ID), nil); a.StatusCode != 303 {
+		t.Errorf("try again: %s", a.Status)
+	}
+	for range 3 {
+		r.deliver(inbox.Sent, "")
+	}
+	if page := r.page(c, here); len(page.class("parts")) != 0 {
+		t.Errorf("when all are delivered: %s", page.words())
 	}
 }

@@ -90,9 +90,12 @@ type messageView struct {
 	Error, Explain  string
 	Waits           string // why it is not sent yet, "" for no reason to be told
 	Until           *timeView
-	Retry           string // address, "" when it cannot be sent again
+	Parts           []partView // of an answer in several, while not all are sent
+	Retry           string     // address, "" when it cannot be sent again
 	RetryAPI, Again string
 }
+
+type partView struct{ State, Words string }
 
 type forward struct {
 	Name string // "" when Telegram gives none
@@ -263,6 +266,12 @@ func viewMessage(m inbox.Message, query string) messageView {
 			v.Until = &t
 		}
 	}
+	if m.Delivery != inbox.Sent {
+		for _, p := range m.Parts {
+			words := fmt.Sprintf("Part %d of %d: %s.", p.Part, len(m.Parts), deliveryWords[p.Delivery])
+			v.Parts = append(v.Parts, partView{string(p.Delivery), strings.TrimSpace(words + " " + sentence(capital(p.Error)))})
+		}
+	}
 	if m.Delivery == inbox.Failed || m.Delivery == inbox.Unknown {
 		v.Retry = fmt.Sprintf("/messages/%d/retry%s", m.ID, query)
 		v.RetryAPI = fmt.Sprintf("/api/v1/messages/%d/retry", m.ID)
@@ -270,6 +279,10 @@ func viewMessage(m inbox.Message, query string) messageView {
 	}
 	if m.Delivery == inbox.Unknown {
 		v.Explain, v.Again = unknownExplained, "Send again"
+	}
+	if v.Parts != nil && v.Retry != "" {
+		v.Error = "" // its part says it
+		v.Explain = strings.TrimSpace(v.Explain + " " + v.Again + " sends what was not sent, in order.")
 	}
 	return v
 }

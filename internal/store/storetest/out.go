@@ -230,6 +230,8 @@ func failedDoesNotHoldUp(t *testing.T, open Open) {
 	}
 }
 
+// parts : one that is refused, or of which it is not known, holds the rest of its answer and no other one. What was not
+// sent is sent again in order.
 func parts(t *testing.T, open Open) {
 	f := setUp(t, open)
 	f.receive(text(7, 1, "hi"))
@@ -239,25 +241,65 @@ func parts(t *testing.T, open Open) {
 		t.Error("the text is not what was written")
 	}
 	f.answer(7, "next")
-	states := []inbox.DeliveryState{inbox.Failed, inbox.Unknown, inbox.Sent}
-	for i, state := range states {
-		d := f.claim(10)
-		if len(d) != 1 || d[0].Part != i || d[0].MessageID != m.ID {
-			t.Fatalf("part %d: claimed %+v", i, d)
+	check := func(what string, delivery inbox.DeliveryState, words string, parts ...inbox.Part) {
+		t.Helper()
+		got := f.message(m.ID)
+		if got.Delivery != delivery || got.Error != words {
+			t.Errorf("%s: %s %q", what, got.Delivery, got.Error)
 		}
-		f.record(inbox.Outcome{DeliveryID: d[0].ID, Attempt: d[0].Attempt, State: state, TelegramMessageID: 50,
-			Error: "part " + fmt.Sprint(i)})
+		same(t, what, got.Parts, parts)
 	}
-	if got := f.message(m.ID); got.Delivery != inbox.Failed || got.Error != "part 0" {
-		t.Errorf("of failed, unknown and sent: %s %q", got.Delivery, got.Error)
+	sends := func(part int, state inbox.DeliveryState) {
+		t.Helper()
+		d := f.claim(10)
+		if len(d) != 1 || d[0].Part != part-1 || d[0].MessageID != m.ID {
+			t.Fatalf("part %d: claimed %+v", part, d)
+		}
+		f.record(inbox.Outcome{DeliveryID: d[0].ID, Attempt: d[0].Attempt, State: state,
+			TelegramMessageID: int64(50 + part), Error: "no"})
 	}
-	same(t, "the next message", f.claimTexts(10), []string{"next"})
-	got, err := f.RetryAnswer(t.Context(), m.ID)
-	must(t, err)
-	if got.Delivery != inbox.Queued || got.Error != "" {
-		t.Errorf("after retry: %s %q", got.Delivery, got.Error)
+	retry := func() {
+		t.Helper()
+		got, err := f.RetryAnswer(t.Context(), m.ID)
+		must(t, err)
+		if got.Delivery != inbox.Queued || got.Error != "" {
+			t.Errorf("after retry: %s %q", got.Delivery, got.Error)
+		}
 	}
-	same(t, "while the next message is being sent", f.claimTexts(10), nil)
+	part := func(n int, state inbox.DeliveryState, words string) inbox.Part {
+		return inbox.Part{Part: n, Delivery: state, Error: words}
+	}
+	const failed, unknown, sent, queued = inbox.Failed, inbox.Unknown, inbox.Sent, inbox.Queued
+	const held1, held2 = "held: part 1 was not delivered", "held: it is not known whether part 2 was delivered"
+	check("at first", queued, "", part(1, queued, ""), part(2, queued, ""), part(3, queued, ""))
+	sends(1, failed)
+	check("part 1 is refused", failed, "no",
+		part(1, failed, "no"), part(2, failed, held1), part(3, failed, held1))
+	next := f.claim(10)
+	same(t, "the next message", deliveryTexts(next), []string{"next"})
+	f.record(inbox.Outcome{DeliveryID: next[0].ID, Attempt: next[0].Attempt, State: sent, TelegramMessageID: 40})
+
+	retry()
+	sends(1, failed) // again
+	check("part 1 is refused again", failed, "no",
+		part(1, failed, "no"), part(2, failed, held1), part(3, failed, held1))
+	retry()
+	sends(1, sent)
+	check("part 1 is sent", queued, "", part(1, sent, ""), part(2, queued, ""), part(3, queued, ""))
+	sends(2, unknown)
+	check("of part 2 it is not known", unknown, "no",
+		part(1, sent, ""), part(2, unknown, "no"), part(3, failed, held2))
+	retry()
+	f.claim(1)
+	f.takeOver() // in the middle of part 2
+	got := f.message(m.ID)
+	if got.Delivery != unknown || len(got.Parts) != 3 || got.Parts[2].Error != held2 {
+		t.Errorf("after the bot ended: %s %+v", got.Delivery, got.Parts)
+	}
+	retry()
+	sends(2, sent)
+	sends(3, sent)
+	check("all are sent", sent, "", part(1, sent, ""), part(2, sent, ""), part(3, sent, ""))
 }
 
 func outcomes(t *testing.T, open Open) {
