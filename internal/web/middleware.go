@@ -18,10 +18,7 @@ func (s *Server) protect(next http.Handler) http.Handler {
 			s.log.Warn("WEB_BASE_URL cannot be an origin", "error", err)
 		}
 	}
-	deny := refusal(func(http.ResponseWriter, *http.Request) error {
-		return &problem{Status: http.StatusForbidden,
-			Detail: "this request came from another site and was refused; open the inbox itself and try again"}
-	})
+	deny := refusal(func(_ http.ResponseWriter, r *http.Request) error { return s.refuseOtherSite(r) })
 	// The limits of a form: its text comes back, to be copied.
 	deny.maxBody, deny.maxTime, deny.maxResponse = formBody, usual, listResponse
 	csrf.SetDenyHandler(s.wrap(deny))

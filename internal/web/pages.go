@@ -139,10 +139,12 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	s.probe(w)
 	return render(w, http.StatusOK, "signin", struct {
 		layout
 		Name, Secret string
-	}{layout{Title: "Sign in"}, op.Name, secret})
+		Probed       bool
+	}{layout{Title: "Sign in"}, op.Name, secret, s.https()})
 }
 
 func (s *Server) deadLink(w http.ResponseWriter) error {
@@ -152,6 +154,13 @@ func (s *Server) deadLink(w http.ResponseWriter) error {
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 	if err := readForm(r); err != nil {
 		return err
+	}
+	if secret := r.PostForm.Get("secret"); s.keepsNoCookie(r) {
+		base := s.config.BaseURL.Scheme + "://" + s.config.BaseURL.Host
+		return render(w, http.StatusBadRequest, "elsewhere", struct {
+			layout
+			Base, Link string
+		}{layout{Title: "Sign in elsewhere"}, base, base + "/sign-in/" + url.PathEscape(secret)})
 	}
 	op, err := s.store.RedeemSignIn(r.Context(), hashOf(r.PostForm.Get("secret")), keepsOthers(r.PostForm["others"]))
 	if errors.Is(err, inbox.ErrNotFound) {

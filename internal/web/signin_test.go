@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"net/http"
@@ -171,6 +172,73 @@ func TestOtherSitesCannotWrite(t *testing.T) {
 		a := r.call(c, "POST", path, url.Values{"secret": {r.link("bob")}}, "Sec-Fetch-Site", "cross-site")
 		if a.StatusCode != 403 {
 			t.Errorf("%s from another site: %s", path, a.Status)
+		}
+	}
+}
+
+// TestALinkOpenedOverPlainHTTP : where the inbox is https the browser would keep no session. So the link is not used up,
+// and the page says where the inbox is.
+func TestALinkOpenedOverPlainHTTP(t *testing.T) {
+	base, _ := url.Parse("https://inbox.example.org")
+	r := newRig(t, func(c *web.Config) { c.BaseURL = base })
+	secret := r.link("alice")
+	c := &http.Client{Transport: browser(t).Transport} // it keeps no cookie, as a browser none that is Secure
+	fields := url.Values{}
+	for _, input := range r.page(c, "/sign-in/"+secret).tag("input") {
+		fields.Set(input.attr("name"), input.attr("value"))
+	}
+	for name, a := range map[string]response{
+		"the form":          r.call(c, "POST", "/sign-in", fields),
+		"a browser says so": r.call(c, "POST", "/sign-in", url.Values{"secret": {secret}}, "Origin", r.http.URL),
+	} {
+		page := parse(t, a.body)
+		if w := page.words(); a.StatusCode != 400 || !strings.Contains(w, "Sign in at https://inbox.example.org") ||
+			!strings.Contains(w, "The link is not used up") ||
+			page.class("button")[0].attr("href") != "https://inbox.example.org/sign-in/"+secret {
+			t.Errorf("%s: %s %s", name, a.Status, w)
+		}
+		if len(a.Response.Cookies()) != 0 {
+			t.Errorf("%s: a session was begun", name)
+		}
+	}
+	// Behind a proxy with https: the browser sends the cookie back.
+	for _, header := range [][]string{{"Cookie", "__Host-tandem-probe=1", "Origin", "https://inbox.example.org"}} {
+		a := r.call(browser(t), "POST", "/sign-in", fields, header...)
+		if a.StatusCode != 303 || len(a.Response.Cookies()) != 1 {
+			t.Errorf("over https: %s", a.Status)
+		}
+	}
+}
+
+// TestAProxyThatChangesHost : the refusal names what has to be set, on the page, in the API and in the log.
+func TestAProxyThatChangesHost(t *testing.T) {
+	for _, base := range []string{"", "http://other.lan"} {
+		r := newRig(t, func(c *web.Config) {
+			if base != "" {
+				c.BaseURL, _ = url.Parse(base)
+			}
+		})
+		secret := r.link("alice")
+		host := strings.TrimPrefix(r.http.URL, "http://")
+		page := r.call(browser(t), "POST", "/sign-in", url.Values{"secret": {secret}}, "Origin", "http://inbox.lan")
+		api := r.api("POST", "/conversations/1/messages", `{"text":"x"}`, "Origin", "http://inbox.lan")
+		for _, a := range []response{page, api} {
+			for _, w := range []string{"another site", "from a page at http://inbox.lan", "to an inbox at " + host,
+				"WEB_BASE_URL=http://inbox.lan", cmp.Or(base, "not set"), "pass Host on"} {
+				if a.StatusCode != 403 || !strings.Contains(a.body, w) {
+					t.Errorf("%s: %q is not in %s", a.Status, w, a.body)
+				}
+			}
+		}
+		if log := r.log.String(); strings.Count(log, "set WEB_BASE_URL") != 1 || !strings.Contains(log, "http://inbox.lan") {
+			t.Errorf("the log: %s", log)
+		}
+		long := r.call(browser(t), "POST", "/sign-in", url.Values{}, "Origin", "http://"+strings.Repeat("<b>", 5000))
+		if long.StatusCode != 403 || len(long.body) > 10_000 || strings.Contains(long.body, "<b>") {
+			t.Errorf("a long one: %s, %d bytes", long.Status, len(long.body))
+		}
+		if a := r.call(browser(t), "POST", "/sign-in", url.Values{"secret": {secret}}); a.StatusCode != 303 {
+			t.Errorf("the link: %s", a.Status)
 		}
 	}
 }

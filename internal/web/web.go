@@ -63,6 +63,7 @@ type Server struct {
 	handler  http.Handler
 	started  time.Time
 
+	refusedAt   atomic.Int64 // when a request of another site was last told of in the log
 	draining    atomic.Bool
 	stopping    context.Context
 	stopStreams context.CancelFunc
