@@ -55,7 +55,7 @@ func TestAMessageHasTheFieldsOfTheContract(t *testing.T) {
 			return len(list) == 5 && list[0]["edited_at"] != nil
 		})
 		always := []string{
-			"attachments", "author", "conversation_id", "created_at", "direction", "edited_at",
+			"attachments", "author", "conversation_id", "created_at", "deleted_at", "direction", "edited_at",
 			"forwarded_from", "id", "kind", "parts", "reply_to", "text", "waits",
 		}
 		customer := raw{"kind": "customer", "id": "7", "name": "Customer 7"}

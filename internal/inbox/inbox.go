@@ -114,6 +114,7 @@ type Message struct {
 	CreatedAt      time.Time    `json:"created_at"`              // when it was stored
 	TelegramDate   *time.Time   `json:"telegram_date,omitempty"` // when the customer sent it, by Telegram's clock
 	EditedAt       *time.Time   `json:"edited_at"`
+	DeletedAt      *time.Time   `json:"deleted_at"`  // an answer that was taken back
 	Attachments    []Attachment `json:"attachments"` // never nil
 	ReplyTo        *int64       `json:"reply_to"`    // id of a message of the same conversation
 	ThreadID       int64        `json:"thread_id,omitempty"`
@@ -145,8 +146,9 @@ type Waits struct {
 type WaitReason string
 
 const (
-	WaitsPaused WaitReason = "paused" // Telegram asked for a pause
-	WaitsBehind WaitReason = "behind" // an earlier answer of the conversation waits
+	WaitsPaused  WaitReason = "paused"   // Telegram asked for a pause
+	WaitsBehind  WaitReason = "behind"   // others have to go before it
+	WaitsBotDown WaitReason = "bot_down" // no bot runs, or it cannot reach Telegram
 )
 
 // Forward says whose words a customer passed on. What he types himself never gets here.

@@ -28,6 +28,10 @@ type OperatorStore interface {
 	// RetryAnswer queues the parts of an answer that are failed or unknown again; ErrConflict for any other answer.
 	RetryAnswer(ctx context.Context, messageID int64) (Message, error)
 
+	// TakeBack keeps an answer from being sent of which nothing was. It stays, with DeletedAt. ErrConflict for any other
+	// message. One that was taken back already is no error.
+	TakeBack(ctx context.Context, messageID int64) (Message, error)
+
 	// LastEvent is the number of the newest committed event. Read before the data of a page, it is a number
 	// from which a stream misses nothing.
 	LastEvent(ctx context.Context) (int64, error)

@@ -32,7 +32,7 @@ const lastMessageColumns = `COALESCE(m.id, 0), COALESCE(m.bot_id, 0), COALESCE(m
 	COALESCE(m.author_kind, ''), COALESCE(m.author_id, ''), COALESCE(m.author_name, ''), COALESCE(m.created_at, 0),
 	m.telegram_date, m.edited_at, m.reply_to, COALESCE(m.thread_id, 0), COALESCE(m.album_id, ''),
 	COALESCE(m.delivery, ''), COALESCE(m.error, ''),
-	COALESCE(m.details, ''), COALESCE(m.forward_kind, ''), COALESCE(m.forward_name, '')`
+	COALESCE(m.details, ''), COALESCE(m.forward_kind, ''), COALESCE(m.forward_name, ''), COALESCE(m.deleted_at, 0)`
 
 // briefColumns are lastMessageColumns with the beginning of the text.
 var briefColumns = strings.Replace(lastMessageColumns,

@@ -13,17 +13,21 @@ import (
 const messageColumns = `m.id, m.bot_id, m.conversation_id, m.direction, m.kind, m.text,
 	m.author_kind, m.author_id, m.author_name,
 	m.created_at, m.telegram_date, m.edited_at, m.reply_to, m.thread_id, m.album_id, m.delivery, m.error,
-	m.details, m.forward_kind, m.forward_name`
+	m.details, m.forward_kind, m.forward_name, m.deleted_at`
 
 func scanMessage(scan func(...any) error) (m inbox.Message, err error) {
 	var created int64
 	var date, edited *int64
 	var forward inbox.Forward
+	var deleted int64
 	err = scan(&m.ID, &m.BotID, &m.ConversationID, &m.Direction, &m.Kind, &m.Text,
 		&m.Author.Kind, &m.Author.ID, &m.Author.Name,
 		&created, &date, &edited, &m.ReplyTo, &m.ThreadID, &m.AlbumID, &m.Delivery, &m.Error,
-		&m.Details, &forward.Kind, &forward.Name)
+		&m.Details, &forward.Kind, &forward.Name, &deleted)
 	m.CreatedAt, m.TelegramDate, m.EditedAt = fromMicros(created), fromMicrosPtr(date), fromMicrosPtr(edited)
+	if deleted > 0 {
+		m.DeletedAt = fromMicrosPtr(&deleted)
+	}
 	m.Attachments = []inbox.Attachment{}
 	if forward.Kind != "" {
 		m.Forwarded = &forward
@@ -260,6 +264,54 @@ func (s *Store) RetryAnswer(ctx context.Context, messageID int64) (inbox.Message
 			return err
 		}
 		if err := l.sumUp(m.BotID, m.ConversationID, messageID); err != nil {
+			return err
+		}
+		m, err = message(l.tx, messageID)
+		return err
+	})
+	if err != nil {
+		return inbox.Message{}, err
+	}
+	return m, nil
+}
+
+// TakeBack keeps an answer from being sent; see inbox.OperatorStore. Its deliveries go, so that no program sends one.
+func (s *Store) TakeBack(ctx context.Context, messageID int64) (inbox.Message, error) {
+	var m inbox.Message
+	err := s.change(ctx, "take an answer back", func(l *ledger) (err error) {
+		if m, err = message(l.tx, messageID); err != nil || m.DeletedAt != nil {
+			return err
+		}
+		if m.Direction != inbox.Out {
+			return conflict("only an answer can be taken back")
+		}
+		var sending, unknown, sent int64
+		err = l.one(to(&sending, &unknown, &sent), `SELECT COALESCE(SUM(CASE WHEN state = 'sending' THEN 1 ELSE 0 END), 0),
+			COALESCE(SUM(CASE WHEN state = 'unknown' THEN 1 ELSE 0 END), 0),
+			COALESCE(SUM(CASE WHEN state = 'sent' THEN 1 ELSE 0 END), 0) FROM deliveries WHERE message_id = $1`, messageID)
+		switch {
+		case err != nil:
+			return err
+		case sending > 0:
+			return conflict("it is being sent just now")
+		case unknown > 0:
+			return conflict("it is not known whether the customer has it")
+		case sent > 0:
+			return conflict("the customer has it, or a part of it, already")
+		}
+		if _, err := l.exec(`DELETE FROM deliveries WHERE message_id = $1`, messageID); err != nil {
+			return err
+		}
+		_, err = l.exec(`UPDATE messages SET deleted_at = $1, delivery = 'failed', error = 'it was taken back' WHERE id = $2`,
+			l.now, messageID)
+		if err != nil {
+			return err
+		}
+		if err := l.giveTurn(m.ConversationID); err != nil {
+			return err
+		}
+		l.event(inbox.MessageUpdated, m.BotID, m.ConversationID, messageID)
+		if err := l.waitsChanged(`d.conversation_id = $1`, m.ConversationID); err != nil {
 			return err
 		}
 		m, err = message(l.tx, messageID)

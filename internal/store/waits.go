@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"time"
 
 	"tandem/internal/inbox"
@@ -13,8 +14,10 @@ const beyond = int64((inbox.MaxHold + 10*time.Minute) / time.Microsecond)
 // addWaits says of each listed answer that is queued what it waits for.
 func addWaits(t tx, list []inbox.Message) error {
 	type head struct {
-		message, notBefore, paused, sendsAt int64
-		error                               string
+		message, notBefore, paused, sendsAt, retryAt, beat, before int64
+		error                                                      string
+		state                                                      inbox.BotState
+		ahead                                                      map[int64]int64 // of each other answer in the conversation
 	}
 	heads := map[int64]*head{} // the delivery that is next, by conversation
 	now := time.Now()
@@ -26,8 +29,11 @@ func addWaits(t tx, list []inbox.Message) error {
 		h, known := heads[m.ConversationID]
 		if !known {
 			h = &head{}
-			found, err := t.row(to(&h.message, &h.notBefore, &h.paused, &h.error, &h.sendsAt),
-				`SELECT d.message_id, d.not_before, d.paused_until, d.error, b.sends_at
+			found, err := t.row(to(&h.message, &h.notBefore, &h.paused, &h.error, &h.sendsAt, &h.retryAt, &h.state, &h.beat,
+				&h.before),
+				`SELECT d.message_id, d.not_before, d.paused_until, d.error, b.sends_at, b.retry_at, b.state, b.heartbeat_at,
+					(SELECT COUNT(*) FROM (SELECT 1 FROM deliveries q WHERE q.state = 'queued' AND q.state <> 'sent'
+						AND q.created_at < d.created_at LIMIT `+fmt.Sprint(countAtMost)+`) older)
 				FROM deliveries d JOIN bots b ON b.id = d.bot_id
 				WHERE d.conversation_id = $1 AND d.turn AND d.state = 'queued'`, m.ConversationID)
 			if err != nil {
@@ -41,6 +47,10 @@ func addWaits(t tx, list []inbox.Message) error {
 		if h == nil {
 			continue // the one before it is under way
 		}
+		if words := notSending(h.state, h.beat, h.retryAt, now); words != "" {
+			m.Waits = &inbox.Waits{Reason: inbox.WaitsBotDown, Text: words}
+			continue
+		}
 		why, until := h.error, fromMicros(h.paused)
 		if why == "" {
 			why = "Telegram asks for a pause"
@@ -53,6 +63,17 @@ func addWaits(t tx, list []inbox.Message) error {
 			until = sendsAt
 		}
 		if !until.After(now) {
+			var own int64
+			if h.message != m.ID {
+				if h.ahead == nil {
+					var err error
+					if h.ahead, err = aheadOf(t, m.ConversationID); err != nil {
+						return err
+					}
+				}
+				own = h.ahead[m.ID]
+			}
+			m.Waits = inLine(h.before, own, now)
 			continue
 		}
 		m.Waits = &inbox.Waits{Reason: inbox.WaitsPaused, Text: why, Until: &until}
@@ -61,6 +82,60 @@ func addWaits(t tx, list []inbox.Message) error {
 		}
 	}
 	return nil
+}
+
+// notSending says why a bot sends nothing at all, "" for one that does.
+func notSending(state inbox.BotState, beat, retryAt int64, now time.Time) string {
+	switch b := (inbox.BotStatus{State: state, HeartbeatAt: fromMicros(beat)}); {
+	case !b.Alive(now):
+		return "The bot is not running; this is kept until it is back"
+	case state == inbox.BotUnreachable && retryAt == 0: // else it only polls no more
+		return "The bot cannot reach Telegram; it keeps trying"
+	}
+	return ""
+}
+
+// aheadOf is how many messages of a conversation go before each of its answers that wait.
+func aheadOf(t tx, conversationID int64) (map[int64]int64, error) {
+	ahead, sum := map[int64]int64{}, int64(0)
+	_, err := all(t, func(scan func(...any) error) (message int64, err error) {
+		err = scan(&message)
+		if _, known := ahead[message]; !known { // its first part
+			ahead[message] = sum
+		}
+		sum++
+		return message, err
+	}, `SELECT message_id FROM deliveries WHERE conversation_id = $1 AND state = 'queued'
+		AND state IN ('queued', 'sending') ORDER BY id LIMIT $2`, conversationID, countAtMost)
+	return ahead, err
+}
+
+const (
+	countAtMost = 3000 // of those that go before one
+	// How fast they leave: all, and those of one conversation. See the pace in internal/telegram.
+	ofAll      = time.Second / 29
+	ofOne      = 1020 * time.Millisecond
+	worthAWord = 5 * time.Second // of waiting
+)
+
+// inLine says how many go before an answer that waits for its place alone, if that takes long enough to be told: of all
+// conversations, or of its own, which take turns with the others.
+func inLine(before, own int64, now time.Time) *inbox.Waits {
+	w := inbox.Waits{Reason: inbox.WaitsBehind, Text: fmt.Sprintf("%d messages go before it", before)}
+	wait := time.Duration(before) * ofAll
+	if inOwn := time.Duration(own) * ofOne; inOwn > wait {
+		wait, w.Text = inOwn, fmt.Sprintf("%d messages of this conversation go before it", own)
+	}
+	switch {
+	case wait < worthAWord:
+		return nil
+	case before >= countAtMost && wait == time.Duration(before)*ofAll:
+		w.Text = fmt.Sprintf("More than %d messages go before it", countAtMost)
+		return &w
+	}
+	until := now.Add(wait).UTC().Truncate(time.Second)
+	w.Until = &until
+	return &w
 }
 
 // waitsAtOnce is how many answers are told of at most when what they wait for has changed.

@@ -175,6 +175,19 @@ func (s *Server) retryMessage(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusAccepted, m)
 }
 
+// deleteMessage takes an answer back of which nothing was sent.
+func (s *Server) deleteMessage(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	m, err := s.store.TakeBack(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, m)
+}
+
 // conversation is the one that the path names.
 func (s *Server) conversation(r *http.Request) (inbox.Conversation, error) {
 	id, err := pathID(r)

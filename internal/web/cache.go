@@ -56,6 +56,9 @@ const (
 	maxCacheEntries = 2048
 	// entryBytes is what an entry takes in memory beside its key and its body.
 	entryBytes = 128
+	// waitsAge is how long it counts why an answer waits. A bot that falls silent makes no event, nor does the queue of
+	// others that gets shorter.
+	waitsAge = time.Second
 	// maxBodyBytes bounds what is made whole in memory. A larger list is written item by item.
 	maxBodyBytes = maxCacheBytes / 16
 )
@@ -113,8 +116,15 @@ func (c *responseCache) finish(k pendingKey, p *pendingRead) {
 // is false for a type that it does not know: such a response is not cached, so that nobody finds out late.
 func changesBy(response any) (until time.Time, known bool) {
 	see := func(m *inbox.Message) {
-		if m != nil && m.Waits != nil && m.Waits.Until != nil && (until.IsZero() || m.Waits.Until.Before(until)) {
-			until = *m.Waits.Until
+		if m == nil || m.Delivery != inbox.Queued {
+			return
+		}
+		next := time.Now().Add(waitsAge)
+		if m.Waits != nil && m.Waits.Until != nil && m.Waits.Until.Before(next) {
+			next = *m.Waits.Until
+		}
+		if until.IsZero() || next.Before(until) {
+			until = next
 		}
 	}
 	switch v := response.(type) {

@@ -229,6 +229,7 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 			return r.store.RecordOutcome(ctx, r.tenure(), o)
 		}}
 	}
+	var last int64
 	retry := write{"RetryAnswer", "an answer is sent again", true, func() error {
 		_, err := r.store.RetryAnswer(ctx, answer.ID)
 		return err
@@ -286,10 +287,10 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 		}),
 		report("and not any more", true, func(*inbox.BotReport) {}),
 		report("a heartbeat", false, func(*inbox.BotReport) {}),
-		report("the bot cannot reach Telegram", false, func(b *inbox.BotReport) {
+		report("the bot cannot reach Telegram", true, func(b *inbox.BotReport) {
 			b.State, b.Reason = inbox.BotUnreachable, "no line"
 		}),
-		report("the bot has another name", false, func(b *inbox.BotReport) { b.Username = "other_bot" }),
+		report("the bot is there again, with another name", true, func(b *inbox.BotReport) { b.Username = "other_bot" }),
 		{"AddAnswer", "an answer to another customer", true, func() error {
 			r.answer(r.conversation(8).ID, "to you, too")
 			return nil
@@ -326,9 +327,17 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 		}),
 		hidden("RevokeToken", "it is revoked", func() error { return r.store.RevokeToken(ctx, "another") }),
 		hidden("Prune", "what is old is removed", func() error { return r.store.Prune(ctx) }),
-		hidden("SignOff", "the bot ends", func() error {
+		{"AddAnswer", "an answer that nobody will send", true, func() error {
+			last = r.answer(r.conversation(9).ID, "and this").ID
+			return nil
+		}},
+		{"SignOff", "the bot ends", true, func() error {
 			return r.store.SignOff(ctx, r.tenure(), inbox.BotStopped, "stopped")
-		}),
+		}},
+		{"TakeBack", "an answer is taken back", true, func() error {
+			_, err := r.store.TakeBack(ctx, last)
+			return err
+		}},
 		{"Restored", "the database was put back", true, func() error { _, err := r.store.Restored(ctx); return err }},
 	}
 }

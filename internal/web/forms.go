@@ -76,6 +76,23 @@ func (s *Server) statusForm(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+func (s *Server) takeBackForm(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	m, err := s.store.TakeBack(r.Context(), id)
+	if errors.Is(err, inbox.ErrConflict) {
+		why, _ := problemOf(err)
+		return &problem{http.StatusConflict, "this answer cannot be taken back any more. " + sentence(why.Detail)}
+	}
+	if err != nil {
+		return err
+	}
+	toMessage(w, r, m)
+	return nil
+}
+
 func (s *Server) retryForm(w http.ResponseWriter, r *http.Request) error {
 	id, err := pathID(r)
 	if err != nil {

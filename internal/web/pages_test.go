@@ -465,3 +465,45 @@ func TestAnAnswerInParts(t *testing.T) {
 		t.Errorf("when all are delivered: %s", page.words())
 	}
 }
+
+// TestAnAnswerIsTakenBack : while it waits, on the page and by the API.
+func TestAnAnswerIsTakenBack(t *testing.T) {
+	r := newRig(t)
+	r.customer(7, "Ana", "hello")
+	c := r.signIn("alice")
+	here := fmt.Sprintf("/conversations/%d", r.conversation(7).ID)
+	first := r.answer(r.conversation(7).ID, "first")
+	second := r.answer(r.conversation(7).ID, "second")
+	r.ok(r.store.SignOff(t.Context(), r.tenure(), inbox.BotStopped, ""))
+	page := r.page(c, here)
+	if w := page.id(fmt.Sprintf("m%d", first.ID)).words(); !strings.Contains(w, "The bot is not running") {
+		t.Errorf("it does not say why it waits: %s", w)
+	}
+	action := fmt.Sprintf("/messages/%d/take-back", first.ID)
+	if a := r.call(c, "POST", action, nil); a.StatusCode != 303 {
+		t.Errorf("take back: %s", a.Status)
+	}
+	a := r.api("DELETE", fmt.Sprintf("/messages/%d", second.ID), nil)
+	var m struct {
+		Text      string
+		DeletedAt *time.Time `json:"deleted_at"`
+	}
+	if r.ok(json.Unmarshal([]byte(a.body), &m)); a.StatusCode != 200 || m.DeletedAt == nil || m.Text != "second" {
+		t.Errorf("by the API: %s %s", a.Status, a.body)
+	}
+	page = r.page(c, here)
+	for _, id := range []int64{first.ID, second.ID} {
+		li := page.id(fmt.Sprintf("m%d", id))
+		if w := li.words(); !strings.Contains(w, "taken back") || len(li.tag("form")) != 0 {
+			t.Errorf("afterwards: %s", w)
+		}
+	}
+	if w := page.class("item")[0].words(); !strings.Contains(w, "Taken back") {
+		t.Errorf("in the list: %s", w)
+	}
+	mustBeProblem(t, r.api("DELETE", "/messages/1", nil), 409, "only an answer")
+	mustBeProblem(t, r.api("DELETE", "/messages/999", nil), 404)
+	if a := r.call(c, "POST", "/messages/1/take-back", nil); a.StatusCode != 409 {
+		t.Errorf("a customer's: %s", a.Status)
+	}
+}

@@ -80,6 +80,7 @@ func (s *Server) routes() []route {
 		{"GET", "/conversations/{id:[0-9]+}", operator, page, smallBody, usual, listResponse, fresh, s.conversationPage},
 		{"POST", "/conversations/{id:[0-9]+}/answers", operator, page, formBody, usual, listResponse, fresh, s.answerForm},
 		{"POST", "/conversations/{id:[0-9]+}/status", operator, page, smallBody, usual, smallResponse, fresh, s.statusForm},
+		{"POST", "/messages/{id:[0-9]+}/take-back", operator, page, smallBody, usual, smallResponse, fresh, s.takeBackForm},
 		{"POST", "/messages/{id:[0-9]+}/retry", operator, page, smallBody, usual, smallResponse, fresh, s.retryForm},
 
 		{"GET", "/fragments/banner", operator, fragment, smallBody, usual, smallResponse, fresh, s.bannerFragment},
@@ -99,6 +100,7 @@ func (s *Server) routes() []route {
 			s.serveRead(s.listMessages)},
 		{"POST", "/api/v1/conversations/{id:[0-9]+}/messages", reader, api, jsonBody, usual, messageResponse, fresh,
 			s.postMessage},
+		{"DELETE", "/api/v1/messages/{id:[0-9]+}", reader, api, smallBody, usual, messageResponse, fresh, s.deleteMessage},
 		{"POST", "/api/v1/messages/{id:[0-9]+}/retry", reader, api, smallBody, usual, messageResponse, fresh, s.retryMessage},
 		{"GET", "/api/v1/events", reader, stream, smallBody, noLimit, noLimit, fresh, s.events},
 	}
@@ -138,7 +140,7 @@ func (s *Server) newRouter() *mux.Router {
 
 func allowedMethods(m *mux.Router, r *http.Request) []string {
 	var allowed []string
-	for _, method := range []string{"GET", "HEAD", "POST", "PATCH"} {
+	for _, method := range []string{"GET", "HEAD", "POST", "PATCH", "DELETE"} {
 		try := r.Clone(r.Context())
 		try.Method = method
 		var match mux.RouteMatch

@@ -50,6 +50,8 @@ var expectations = map[string]expectation{
 	"GET /conversations/{id:[0-9]+}": {toHelp, 1 * kB, 30 * time.Second, 8 * mB},
 	"POST /conversations/{id:[0-9]+}/answers":           {refused, 1 * mB, 30 * time.Second, 8 * mB},
 	"POST /conversations/{id:[0-9]+}/status":            {refused, 1 * kB, 30 * time.Second, 64 * kB},
+	"POST /messages/{id:[0-9]+}/take-back":              {refused, 1 * kB, 30 * time.Second, 64 * kB},
+	"DELETE /api/v1/messages/{id:[0-9]+}":               {challenge, 1 * kB, 30 * time.Second, 1 * mB},
 	"POST /messages/{id:[0-9]+}/retry":                  {refused, 1 * kB, 30 * time.Second, 64 * kB},
 	"GET /fragments/banner":                             {noPiece, 1 * kB, 30 * time.Second, 64 * kB},
 	"GET /fragments/list":                               {noPiece, 1 * kB, 30 * time.Second, 8 * mB},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,11 +46,15 @@ func TestScreens(t *testing.T) {
 		m.Attachments = []inbox.Attachment{{Kind: "voice", MediaType: "audio/ogg", Size: 9_000}}
 	})
 	ours := r.conversation(107).ID
+	r.customer(109, "Cem", "Please send me the terms.")
+	parts := r.conversation(109).ID
+	r.answer(parts, strings.Repeat("These are the terms. ", 500))
+	r.deliver(inbox.Failed, "Telegram refused it: Bad Request: can't parse entities (400)")
 	r.customer(108, "Bea", "When will it come?")
 	held := r.conversation(108).ID
 	r.answer(held, "Tomorrow.")
 	r.pause(time.Now().Add(4000 * time.Second))
-	r.answer(held, "Before noon.")
+	last := r.answer(held, "Before noon.")
 	down := newRigOn(t, r.store, func(c *web.Config) { c.Store = downStore{c.Store} })
 	link := "/sign-in/" + r.link("bob")
 
@@ -71,6 +76,12 @@ func TestScreens(t *testing.T) {
 			r.ok(r.store.ReportBot(context.Background(), r.tenure(), inbox.BotReport{State: inbox.BotUnreachable, RetryAt: next,
 				Reason: "Telegram asks for a pause in polling until 29 Dec 2026 12:00:00 UTC: " +
 					"Too Many Requests: retry after 2592000 (429). It is asked again before that, every hour"}))
+		}},
+		{"parts", fmt.Sprintf("%s/conversations/%d", r.http.URL, parts), true, nil},
+		{"takenback", fmt.Sprintf("%s/conversations/%d", r.http.URL, held), true, func() {
+			_, err := r.store.TakeBack(context.Background(), last.ID)
+			r.ok(err)
+			r.says(inbox.BotStopped, "")
 		}},
 		{"none", r.http.URL + "/?q=zzz", true, nil},
 		{"database", down.http.URL + "/", true, nil},
@@ -100,6 +111,11 @@ func TestScreens(t *testing.T) {
 				do(t, tab, chromedp.Navigate(shot.url))
 				// Not innerWidth: that of a phone grows along.
 				wide := run(t, tab, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`)) > int64(size[0])
+				const zone = `document.querySelector(".flow .zone")?.innerText ?? ""`
+				if says := run(t, tab, chromedp.Evaluate[string](zone)); says != "" &&
+					says != "Times are in your time zone, Europe/Lisbon." {
+					t.Errorf("%s: %s", shot.name, says)
+				}
 				picture := run(t, tab, chromedp.CaptureScreenshot())
 				name := fmt.Sprintf("%s-%d-%s", shot.name, size[0], scheme)
 				if wide {

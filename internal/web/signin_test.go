@@ -176,7 +176,7 @@ func TestOtherSitesCannotWrite(t *testing.T) {
 	}
 }
 
-// TestALinkOpenedOverPlainHTTP : where the inbox is https the browser would keep no session. So the link is not used up,
+// TestALinkOpenedOverPlainHTTP : where the inbox is https the browser would keep no session. So the link stays unused,
 // and the page says where the inbox is.
 func TestALinkOpenedOverPlainHTTP(t *testing.T) {
 	base, _ := url.Parse("https://inbox.example.org")

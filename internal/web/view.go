@@ -91,7 +91,10 @@ type messageView struct {
 	Waits           string // why it is not sent yet, "" for no reason to be told
 	Until           *timeView
 	Parts           []partView // of an answer in several, while not all are sent
-	Retry           string     // address, "" when it cannot be sent again
+	TakeBack        string     // address, "" when it does not wait
+	TakeBackAPI     string
+	Deleted         bool
+	Retry           string // address, "" when it cannot be sent again
 	RetryAPI, Again string
 }
 
@@ -158,6 +161,9 @@ func viewItem(c inbox.Conversation, link string, current bool) itemView {
 				v.Labels = append([]string{label}, v.Labels...)
 			}
 			v.State, v.StateWords = string(m.Delivery), deliveryWords[m.Delivery]
+			if m.DeletedAt != nil {
+				v.State, v.Labels = "", append(v.Labels, "Taken back")
+			}
 		}
 	}
 	return v
@@ -258,9 +264,15 @@ func viewMessage(m inbox.Message, query string) messageView {
 	if !v.Out {
 		return v
 	}
+	if m.DeletedAt != nil {
+		v.StateWords, v.Deleted = "taken back", true
+		return v
+	}
 	v.State, v.StateWords, v.Error = string(m.Delivery), deliveryWords[m.Delivery], sentence(m.Error)
 	if w := m.Waits; w != nil {
 		v.Waits = sentence(w.Text)
+		v.TakeBack = fmt.Sprintf("/messages/%d/take-back%s", m.ID, query)
+		v.TakeBackAPI = fmt.Sprintf("/api/v1/messages/%d", m.ID)
 		if w.Until != nil {
 			t := at(*w.Until)
 			v.Until = &t

@@ -202,6 +202,120 @@ func whatWaits(t *testing.T, open Open) {
 	}
 }
 
+// waitsForTheBot : an answer says that no bot is there to send it, or that the bot cannot reach Telegram.
+func waitsForTheBot(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hi"))
+	first, second := f.answer(7, "a"), f.answer(7, "b")
+	check := func(what, words string) {
+		t.Helper()
+		for _, m := range []inbox.Message{f.message(first.ID), f.message(second.ID), *f.conversation(7).LastMessage} {
+			switch w := m.Waits; {
+			case words == "" && w == nil:
+			case words == "" || w == nil || w.Reason != inbox.WaitsBotDown || !strings.Contains(w.Text, words) || w.Until != nil:
+				t.Errorf("%s: %q waits for %+v", what, m.Text, w)
+			}
+		}
+	}
+	report := func(state inbox.BotState, retryAt time.Time) {
+		t.Helper()
+		must(t, f.ReportBot(t.Context(), f.tenure, inbox.BotReport{State: state, Instance: "x", RetryAt: retryAt}))
+	}
+	check("while it starts", "")
+	report(inbox.BotPolling, time.Time{})
+	check("while it polls", "")
+	report(inbox.BotUnreachable, time.Time{})
+	check("while Telegram is away", "cannot reach Telegram")
+	report(inbox.BotUnreachable, time.Now().Add(time.Hour))
+	check("while only polls pause", "")
+	for _, state := range []inbox.BotState{inbox.BotStopped, inbox.BotConflict, inbox.BotFailed} {
+		must(t, f.SignOff(t.Context(), f.tenure, state, ""))
+		check(string(state), "not running")
+		f.takeOver()
+		check("the next one", "")
+	}
+}
+
+// waitsInLine : one before which many go says how many, and about until when.
+func waitsInLine(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hi"), text(8, 1, "hi"))
+	var last inbox.Message
+	for range 8 {
+		last = f.answer(7, "a")
+	}
+	w := f.message(last.ID).Waits
+	if w == nil || w.Reason != inbox.WaitsBehind || w.Text != "7 messages of this conversation go before it" ||
+		w.Until == nil || time.Until(*w.Until) > 10*time.Second {
+		t.Errorf("behind seven: %+v", w)
+	}
+	if w := f.messages(7)[2].Waits; w != nil {
+		t.Errorf("behind one: %+v", w)
+	}
+	long := strings.Repeat(strings.Repeat("x", inbox.MaxPart)+"\n", 6)
+	for range 27 {
+		f.answer(7, long)
+	}
+	w = f.message(f.answer(8, "b").ID).Waits
+	if w == nil || w.Reason != inbox.WaitsBehind || w.Text != "197 messages go before it" || w.Until == nil ||
+		time.Until(*w.Until) > 10*time.Second {
+		t.Errorf("in another conversation: %+v", w)
+	}
+}
+
+// takenBack : an answer of which nothing was sent is never sent, and stays with its text.
+func takenBack(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hi"))
+	first, second := f.answer(7, "a"), f.answer(7, strings.Repeat("x", inbox.MaxPart)+"\nb")
+	third := f.answer(7, "c")
+	back := func(id int64) (inbox.Message, error) { return f.TakeBack(t.Context(), id) }
+	last := f.lastEvent()
+	for range 2 { // a repeat changes nothing
+		m, err := back(second.ID)
+		must(t, err)
+		if m.DeletedAt == nil || m.Text != second.Text || m.Delivery == inbox.Queued || m.Waits != nil {
+			t.Errorf("taken back: %+v", m)
+		}
+	}
+	if events := f.events(last); len(events) != 3 { // of that one, and of two whose place in the line has changed
+		t.Errorf("events: %v", events)
+	}
+	d := f.claim(9)
+	same(t, "claimed", deliveryTexts(d), []string{"a"})
+	if _, err := back(first.ID); !errors.Is(err, inbox.ErrConflict) {
+		t.Errorf("while it is being sent: %v", err)
+	}
+	f.record(inbox.Outcome{DeliveryID: d[0].ID, Attempt: 1, State: inbox.Sent, TelegramMessageID: 9})
+	if _, err := back(first.ID); !errors.Is(err, inbox.ErrConflict) {
+		t.Errorf("after it was sent: %v", err)
+	}
+	f.recordNext(inbox.Outcome{State: inbox.Unknown, Error: "e"})
+	if _, err := back(third.ID); !errors.Is(err, inbox.ErrConflict) {
+		t.Errorf("when it is not known: %v", err)
+	}
+	fourth := f.answer(7, "d")
+	f.recordNext(inbox.Outcome{State: inbox.Failed, Error: "e"})
+	if m, err := back(fourth.ID); err != nil || m.DeletedAt == nil {
+		t.Errorf("one that was refused: %+v, %v", m, err)
+	}
+	for _, id := range []int64{second.ID, fourth.ID} {
+		if _, err := f.RetryAnswer(t.Context(), id); !errors.Is(err, inbox.ErrConflict) {
+			t.Errorf("sent again: %v", err)
+		}
+	}
+	if _, err := back(f.messages(7)[0].ID); !errors.Is(err, inbox.ErrConflict) {
+		t.Errorf("a customer's: %v", err)
+	}
+	if _, err := back(999); !errors.Is(err, inbox.ErrNotFound) {
+		t.Errorf("none: %v", err)
+	}
+	same(t, "nothing is left", f.claimTexts(9), nil)
+	q, err := f.Queue(t.Context())
+	must(t, err)
+	same(t, "the queue", q, inbox.QueueStats{Unknown: 1})
+}
+
 func failedDoesNotHoldUp(t *testing.T, open Open) {
 	f := setUp(t, open)
 	f.receive(text(7, 1, "hi"))

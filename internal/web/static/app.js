@@ -12,7 +12,9 @@
   const exact = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
   const day = new Intl.DateTimeFormat([], { day: "numeric", month: "short" });
   const year = new Intl.DateTimeFormat([], { day: "numeric", month: "short", year: "numeric" });
+  const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone;
   const full = new Intl.DateTimeFormat([], { dateStyle: "full", timeStyle: "medium" });
+  for (const p of document.querySelectorAll(".zone")) p.textContent = "Times are in your time zone, " + zone.replaceAll("_", " ") + ".";
   function localTimes(root) {
     const now = new Date();
     for (const t of root.querySelectorAll("time")) {
@@ -21,7 +23,7 @@
       const date = at.getFullYear() === now.getFullYear() ? day.format(at) : year.format(at);
       const short = "clock" in t.dataset ? exact.format(at) : clock.format(at);
       t.textContent = today ? short : t.closest(".item") ? date : date + ", " + short;
-      t.title = full.format(at);
+      t.title = full.format(at) + " (" + zone + ")";
     }
   }
 
@@ -152,7 +154,7 @@
     on("message.created", (e) => { message(e); if (document.hidden) document.title = "● " + title; });
     on("message.updated", message);
     on("conversation.updated", (e) => { refresh(list); if (e.conversation_id === conversation) refresh(head); });
-    on("bot.updated", () => refresh(banner));
+    on("bot.updated", () => { refresh(banner); waiting(); });
     on("reset", () => location.reload());
   }
   function message(e) {
@@ -160,13 +162,17 @@
     if (e.conversation_id === conversation && messages) want(e.message_id);
     if (one(".banner")) refresh(banner); // it counts what waits
   }
+  // Why an answer waits can change without an event: a bot that falls silent makes none.
+  function waiting() {
+    for (const m of document.querySelectorAll(".message.queued")) want(Number(m.dataset.id));
+  }
   // A line can be dead without an error; then the page falls behind the number that the banner comes with.
   let behind = 0;
   function noticeGap(newest) {
     if (newest > last && behind === last) connect();
     behind = newest > last ? last : 0;
   }
-  setInterval(() => { if (!document.hidden) { refresh(banner); again(); } }, 10000);
+  setInterval(() => { if (!document.hidden) { refresh(banner); again(); waiting(); } }, 10000);
   addEventListener("online", connect);
   let leaving = 0;
   document.addEventListener("visibilitychange", () => {
