@@ -51,7 +51,7 @@ func TestHostileRunDir(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, name := range []string{
-				"status.json", "status.json.new", "bot.words", "bot.words.new", "init.sock", "notify.sock",
+				"status.json", "status.json.new", "bot.words", "bot.words.new", "init.sock", "notify-bot.sock",
 			} {
 				put(name)
 			}

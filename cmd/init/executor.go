@@ -36,8 +36,8 @@ type executor struct {
 	startGroup func()
 	status     *status.Writer
 	control    *control.Server
-	notices    *sdnotify.Listener // nil for nobody to be listened to
-	lock       *lockKeeper        // nil where no bot is supervised
+	notices    *sdnotify.Listener
+	lock       *lockKeeper // nil where no bot is supervised
 
 	owned   *rundir.Owned // nil for none
 	tty     *tty.Terminal // nil but for `init -- COMMAND` on a terminal
@@ -66,6 +66,7 @@ func newExecutor(s settings, log *slog.Logger, lines *logging.Async) *executor {
 		Do: x.askLoop, Turn: x.turnLoop, Status: x.status.JSON, DoTimeout: s.policy.StopTimeout + time.Minute,
 		Failed: func(r any) { x.reportPanic("control", r) },
 	}
+	x.notices = sdnotify.NewListener(func(r any) { x.reportPanic("notices", r) })
 	if s.policy.Names[supervise.Bot] != "" && s.lockFile != "" {
 		tell := func(e supervise.Event) { x.post(supervise.Request{Event: e}) }
 		x.lock = newLockKeeper(s.lockFile, s.reserved, log, tell)

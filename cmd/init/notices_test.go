@@ -19,15 +19,26 @@ import (
 )
 
 // speaker is a program of somebody else's that speaks sd_notify(3) with nothing but a socket: it says, and prints, each
-// line that comes through the pipe in its first argument, with "|" for a new line in a datagram. "!CODE" ends it,
-// "@line" has a process say the line that is not of its group.
+// line that comes through the pipe in its first argument, with "|" for a new line in a datagram. "!CODE" ends it. "@N"
+// has N helpers in sessions of their own say STATUS=1, STATUS=2 and so on, each of which has ended when the next is made
+// and what it said is in the status.
 const speaker = `
-import os, signal, socket, subprocess, sys
+import os, signal, socket, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-if sys.argv[1] == "once":
-    s.sendto(sys.argv[2].encode(), os.environ["NOTIFY_SOCKET"])
-    sys.exit()
+def helper(n):
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        s.sendto(b"STATUS=%d" % n, os.environ["NOTIFY_SOCKET"])
+        os._exit(0)
+    os.waitpid(pid, 0)
+    until = time.monotonic() + 20
+    while '"status_text":"%d"' % n not in open(os.environ["RUN_DIR"] + "/status.json").read():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.005)
+    return True
 print("speaker ready", os.environ.get("NOTIFY_SOCKET"), os.environ.get("WATCHDOG_USEC"),
     os.environ.get("WATCHDOG_PID"), flush=True)
 pipe = open(sys.argv[1], encoding="latin-1")
@@ -36,7 +47,8 @@ for line in pipe:
     if line.startswith("!"):
         os._exit(int(line[1:]))
     if line.startswith("@"):
-        subprocess.run([sys.executable, __file__, "once", line[1:]], start_new_session=True)
+        heard = sum(helper(n + 1) for n in range(int(line[1:])))
+        print("speaker: %d helpers were heard" % heard, flush=True)
     else:
         s.sendto(line.replace("|", "\n").encode("latin-1"), os.environ["NOTIFY_SOCKET"])
     os.write(1, b"speaker said it\n")
@@ -82,7 +94,7 @@ func TestForeignSpeaker(t *testing.T) {
 		bot, say := speaks(t)
 		i := start(t, under, goodWeb, bot, "BOT_NOTIFY=true", "BOT_START_TIMEOUT=off", "BOT_RESTART_DELAY=1h",
 			"BOT_RESTART_DELAY_MAX=1h", "NOTIFY_SOCKET=/nobody", "WATCHDOG_USEC=1", "WATCHDOG_PID=1")
-		i.WaitLine(soon, "speaker ready "+i.dir+"/notify.sock None None") // what init was given is not handed down
+		i.WaitLine(soon, "speaker ready "+i.dir+"/notify-bot.sock None None") // what init was given is not handed down
 		i.awaitState("bot", status.Starting)
 		i.awaitState("web", status.Running) // which is not listened to
 		say("STATUS=reads the book")
@@ -108,20 +120,20 @@ func TestForeignSpeaker(t *testing.T) {
 		}
 		i.Signal(syscall.SIGTERM)
 		i.ends(0)
-		if _, err := os.Stat(filepath.Join(i.dir, "notify.sock")); !os.IsNotExist(err) {
-			t.Errorf("the socket is left: %v", err)
+		if left, err := filepath.Glob(filepath.Join(i.dir, "notify*")); err != nil || len(left) > 0 {
+			t.Errorf("sockets are left: %v %v", left, err)
 		}
 	})
 }
 
-// What is no message, or is not the process's own, changes nothing: neither the states nor init.
+// What is no message changes nothing, neither the states nor init, and nor does what another user says.
 func TestForeignSendersAndGarbage(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		bot, say := speaks(t)
 		i := start(t, under, goodWeb, bot, "BOT_NOTIFY=true", "WEB_NOTIFY=true")
 		i.WaitLine(soon, "speaker ready")
-		for n, line := range []string{"@READY=1", "@STATUS=a lie", "READY", "READY=0", "READY=yes", "=", "|||",
+		for n, line := range []string{"READY", "READY=0", "READY=yes", "=", "|||",
 			"MAINPID=1", "EXTEND_TIMEOUT_USEC=-1",
 			"EXTEND_TIMEOUT_USEC=99999999999999999999999", "FDSTORE=1|FDNAME=x", "\x00\xff\xfe",
 			"STATUS=" + strings.Repeat("x", 5000)} {
@@ -145,9 +157,22 @@ func TestForeignSendersAndGarbage(t *testing.T) {
 		before := descriptors()
 		for range 100 { // with a descriptor each, which init must not keep
 			rights := syscall.UnixRights(int(null.Fd()))
-			to := &syscall.SockaddrUnix{Name: filepath.Join(i.dir, "notify.sock")}
-			if err := syscall.Sendmsg(foreign, []byte("READY=1\nSTATUS=a lie\nFDSTORE=1"), rights, to, 0); err != nil {
+			to := &syscall.SockaddrUnix{Name: filepath.Join(i.dir, "notify-bot.sock")}
+			if err := syscall.Sendmsg(foreign, []byte("FDSTORE=1\nFDNAME=x"), rights, to, 0); err != nil {
 				t.Fatal(err)
+			}
+		}
+		if os.Getuid() == 0 { // only root can send as another user
+			if err := os.Chmod(i.dir, 0o711); err != nil {
+				t.Fatal(err)
+			}
+			stranger := exec.Command("/usr/bin/python3", "-c", "import socket, sys\n"+
+				"for name in sys.argv[1:]: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'READY=1\\nSTATUS=a lie', name)",
+				filepath.Join(i.dir, "notify-bot.sock"), filepath.Join(i.dir, "notify-web.sock"))
+			stranger.Dir = "/"
+			stranger.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
+			if out, err := stranger.CombinedOutput(); err != nil {
+				t.Errorf("%v %s", err, out)
 			}
 		}
 		say("STATUS=\x1b[31mred\x07 and\xff so on")
@@ -165,6 +190,59 @@ func TestForeignSendersAndGarbage(t *testing.T) {
 	})
 }
 
+// Helpers that are gone by the time init reads what they said, and that left their process's session, are heard: each
+// one, also while both processors are busy.
+func TestHelpersThatAreGone(t *testing.T) {
+	t.Parallel()
+	for range 2 {
+		busy := exec.Command("sh", "-c", "while :; do :; done")
+		if err := busy.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			_ = busy.Process.Kill()
+			_ = busy.Wait()
+		}()
+	}
+	const pairs, each = 5, 100 // 1,000 helpers
+	var all []*tandem
+	for range pairs {
+		web, sayWeb := speaks(t)
+		bot, sayBot := speaks(t)
+		i := start(t, proctest.PID1, web, bot, "BOT_NOTIFY=true", "WEB_NOTIFY=true")
+		for _, say := range []func(string){sayWeb, sayBot} {
+			say("READY=1")
+			say(fmt.Sprintf("@%d", each))
+		}
+		all = append(all, i)
+	}
+	for _, i := range all {
+		proctest.Eventually(t, 2*time.Minute, "all helpers have spoken", func() bool { return i.Count("helpers were heard") == 2 })
+		if n := i.Count(fmt.Sprintf("speaker: %d helpers were heard", each)); n != 2 {
+			t.Errorf("have %q", i.Lines())
+		}
+		i.Signal(syscall.SIGKILL)
+	}
+}
+
+// The one-shot sender that people have in their scripts.
+func TestSystemdNotify(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("systemd-notify"); err != nil {
+		testenv.Missing(t, "systemd-notify is not installed")
+	}
+	i := start(t, proctest.PID1, goodWeb, `sh -c 'systemd-notify --no-block --ready; exec sleep 1000'`, "BOT_NOTIFY=true",
+		"BOT_START_TIMEOUT=off")
+	for n := range 10 {
+		i.await("bot", "is ready", func(p status.Process) bool { return p.State == status.Running && p.Restarts == n })
+		if out, err := i.init("restart", "bot"); err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+	}
+	i.Signal(syscall.SIGTERM)
+	i.ends(0)
+}
+
 // A bot that hangs is ended and started again, as a crash, with the reason; web does not notice.
 func TestHungBot(t *testing.T) {
 	t.Parallel()
@@ -172,7 +250,7 @@ func TestHungBot(t *testing.T) {
 		bot, say := speaks(t)
 		i := start(t, under, goodWeb, bot, "BOT_NOTIFY=true", "BOT_WATCHDOG=5s", "STOP_TIMEOUT=500ms",
 			"BOT_RESTART_DELAY=50ms")
-		i.WaitLine(soon, "speaker ready "+i.dir+"/notify.sock 5000000 None")
+		i.WaitLine(soon, "speaker ready "+i.dir+"/notify-bot.sock 5000000 None")
 		say("READY=1")
 		p := i.awaitState("bot", status.Running)
 		host, ok := i.Find(p.PID)
@@ -253,8 +331,8 @@ func TestNobodyListens(t *testing.T) {
 	i := start(t, proctest.PID1, goodWeb, show, inherited...)
 	i.WaitLine(soon, "bot ready <>")
 	i.awaitState("bot", status.Running)
-	if _, err := os.Stat(filepath.Join(i.dir, "notify.sock")); !os.IsNotExist(err) {
-		t.Errorf("a socket that nobody needs: %v", err)
+	if have, err := filepath.Glob(filepath.Join(i.dir, "notify*")); err != nil || len(have) > 0 {
+		t.Errorf("sockets that nobody needs: %v %v", have, err)
 	}
 	i.Signal(syscall.SIGTERM)
 	i.ends(0)

@@ -49,30 +49,31 @@ func (x *executor) claimRunDir() {
 	if err := x.control.Listen(x.owned.Path(files.Socket)); err != nil {
 		x.log.Warn("init runs without control socket", "reason", err.Error())
 	}
-	x.listenToProcesses(x.owned.Path(files.Notify))
+	for id := range s.listens {
+		x.listenTo(supervise.ID(id))
+	}
 }
 
-// listenToProcesses opens the socket on which processes speak, and tells its path to those that are to be listened to.
-// Without the socket nobody is listened to.
-func (x *executor) listenToProcesses(path string) {
+// listenTo opens the socket on which a process speaks, if it is to be listened to. Without the socket it is not.
+func (x *executor) listenTo(id supervise.ID) {
 	s := &x.settings
-	if s.listens == [2]bool{} {
+	if !s.listens[id] {
 		return
 	}
-	listener, err := sdnotify.Listen(path)
-	if err != nil {
-		x.log.Warn("init cannot hear whether its processes are ready and alive", "reason", err.Error())
+	user := os.Getuid()
+	if uid, _, other := s.otherUser(id); other {
+		user = uid
+	}
+	path := x.owned.Path(s.mode.files().Notify[id])
+	if err := x.notices.Listen(int(id), path, user); err != nil {
+		x.log.Warn("init cannot hear whether a process is ready and alive",
+			"name", s.policy.Names[id], "reason", err.Error())
 		return
 	}
-	x.notices = listener
-	for id, wanted := range s.listens {
-		if wanted {
-			s.policy.Notify[id] = true
-			s.env[id] = config.Set(s.env[id], sdnotify.SocketVariable, path)
-		}
-	}
-	if s.listens[supervise.Bot] && s.policy.Watchdog > 0 {
+	s.policy.Notify[id] = true
+	s.env[id] = config.Set(s.env[id], sdnotify.SocketVariable, path)
+	if id == supervise.Bot && s.policy.Watchdog > 0 {
 		interval := strconv.FormatInt(s.policy.Watchdog.Microseconds(), 10)
-		s.env[supervise.Bot] = config.Set(s.env[supervise.Bot], sdnotify.WatchdogVariable, interval)
+		s.env[id] = config.Set(s.env[id], sdnotify.WatchdogVariable, interval)
 	}
 }

@@ -168,7 +168,7 @@ func TestPlantedRunDir(t *testing.T) {
 			"status.json":     func(p string) error { return syscall.Mkfifo(p, 0o600) },
 			"status.json.new": func(p string) error { return os.Symlink(victim, p) },
 			"init.sock":       func(p string) error { return os.Symlink(victim, p) },
-			"notify.sock":     func(p string) error { return syscall.Mkfifo(p, 0o600) },
+			"notify-bot.sock": func(p string) error { return syscall.Mkfifo(p, 0o600) },
 			"bot.words":       func(p string) error { return os.Symlink("/dev/zero", p) },
 			"web.json":        func(p string) error { return os.Symlink("/dev/zero", p) },
 			"bot.json":        func(p string) error { return syscall.Mkfifo(p, 0o600) },

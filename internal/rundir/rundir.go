@@ -110,8 +110,11 @@ func (o *Owned) share() error {
 func (o *Owned) Path(name string) string { return filepath.Join(o.want.Path, name) }
 
 func (o *Owned) clear() {
-	for _, name := range []string{o.want.Files.Status, o.want.Files.Socket, o.want.Files.Notify} {
-		_ = o.Remove(name)
+	f := &o.want.Files
+	for _, name := range []string{f.Status, f.Socket, f.Notify[0], f.Notify[1]} {
+		if name != "" {
+			_ = o.Remove(name)
+		}
 	}
 }
 

@@ -10,16 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Files are the names of what one init has in RUN_DIR: the control socket, the socket on which its processes speak, its
-// status, and the lock that says who owns these.
-type Files struct{ Socket, Notify, Status, Lock string }
+// Files are the names of what one init has in RUN_DIR: the control socket, the sockets on which web and the bot speak,
+// its status, and the lock that says who owns these.
+type Files struct {
+	Socket, Status, Lock string
+	Notify               [2]string
+}
 
 // The files of an init that runs both processes, of one that runs only web, and of one that runs only the bot. The last
 // two may share a directory.
 var (
-	OfPair = Files{"init.sock", "notify.sock", "status.json", "init.lock"}
-	OfWeb  = Files{"web.sock", "web-notify.sock", "web.json", "init-web.lock"}
-	OfBot  = Files{"bot.sock", "bot-notify.sock", "bot.json", "init-bot.lock"}
+	OfPair = Files{"init.sock", "status.json", "init.lock", [2]string{"notify-web.sock", "notify-bot.sock"}}
+	OfWeb  = Files{"web.sock", "web.json", "init-web.lock", [2]string{"web-notify.sock"}}
+	OfBot  = Files{"bot.sock", "bot.json", "init-bot.lock", [2]string{1: "bot-notify.sock"}}
 )
 
 // PollLock is the name of the polling lock, where POLL_LOCK_FILE names no other file.
@@ -32,8 +35,12 @@ func WordsOf(process string) string { return process + ".words" }
 func Names() (names []string) {
 	replaced := []string{WordsOf("web"), WordsOf("bot")}
 	for _, f := range []Files{OfPair, OfWeb, OfBot} {
-		names = append(names, f.Socket, f.Notify, f.Lock)
 		replaced = append(replaced, f.Status)
+		for _, name := range []string{f.Socket, f.Lock, f.Notify[0], f.Notify[1]} {
+			if name != "" {
+				names = append(names, name)
+			}
+		}
 	}
 	for _, name := range replaced {
 		names = append(names, name, nextOf(name))

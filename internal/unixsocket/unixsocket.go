@@ -1,7 +1,7 @@
 // Package unixsocket makes the sockets of PID 1 in RUN_DIR.
 //
-// It promises that the file of a socket has its mode from the first moment on, that a stale one is replaced, and that
-// no thread waits for a client, but Go's poller. What is said on the socket is left to its callers.
+// It promises that the file of a socket has its mode whatever the umask is, and at no moment a wider one, that a stale
+// one is replaced, and that no thread waits for a client, but Go's poller. What is said on the socket is left to its callers.
 //
 // It is made of system calls. Package net was tried: it adds 438 kB to PID 1, with a resolver in it that nobody calls.
 // And where net writes to a client that has left it raises SIGPIPE, which PID 1 catches and would pass on to web.
@@ -10,6 +10,7 @@ package unixsocket
 import (
 	"errors"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,9 +40,12 @@ func bind(path string, kind int, mode uint32, then func(fd int) error) (*os.File
 		return nil, err
 	}
 	_ = os.Remove(path)
-	err = unix.Fchmod(fd, mode) // bind makes the file with the socket's mode: there is no moment with another
+	err = unix.Fchmod(fd, mode) // bind makes the file with the socket's mode, less what the umask takes away
 	if err == nil {
 		err = unix.Bind(fd, &unix.SockaddrUnix{Name: path})
+	}
+	if err == nil {
+		err = setMode(path, mode)
 	}
 	if err == nil {
 		err = then(fd)
@@ -51,4 +55,25 @@ func bind(path string, kind int, mode uint32, then func(fd int) error) (*os.File
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), path), nil
+}
+
+// setMode gives the socket at path the bits that the umask took away. Whoever can write the directory may have put
+// something else there: only a socket without a second name is touched.
+func setMode(path string, mode uint32) error {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&0o7777 == mode {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || st.Nlink != 1 {
+		return errors.New("somebody has put something else in its place")
+	}
+	if unix.Fchmodat(fd, "", mode, unix.AT_EMPTY_PATH) == nil {
+		return nil
+	}
+	return os.Chmod("/proc/self/fd/"+strconv.Itoa(fd), os.FileMode(mode)) // kernels before 6.6
 }
