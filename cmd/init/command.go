@@ -144,7 +144,7 @@ func runCommand(words []string) int {
 	}
 	x := newExecutor(s, log, lines)
 	x.tty = tty.Open()
-	leaveDirectory(log)
+	s.leaveDirectory(log)
 	<-caught.All // from the command's first moment on every signal is the command's
 	return runLoop(x, caught)
 }
@@ -161,7 +161,7 @@ func (p *commandFlags) adopt() error {
 func (p *commandFlags) settings(environ []string) (settings, error) {
 	env := config.New(environ)
 	s := settings{mode: commandOnly, log: logging.Read(env), warnOnReap: p.warnOnReap}
-	s.dir, _ = os.Getwd()
+	s.dir = workingDirectory()
 	s.policy = supervise.Config{
 		StopTimeout: stopTimeout(env),
 		SuccessExit: p.success,

@@ -70,7 +70,7 @@ func newExecutor(s settings, log *slog.Logger, lines *logging.Async) *executor {
 	if s.policy.Names[supervise.Bot] != "" && s.lockFile != "" {
 		tell := func(e supervise.Event) { x.post(supervise.Request{Event: e}) }
 		x.lock = newLockKeeper(s.lockFile, s.reserved, log, tell)
-		_, x.lock.botGroup, _ = s.otherUser(supervise.Bot)
+		x.lock.botGroup = s.botGroup()
 	}
 	// By system call: package os would start Go's poller for it, and web's start waits for this.
 	if fd, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0); err == nil {

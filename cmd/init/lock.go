@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tandem/internal/lockfile"
+	"tandem/internal/rundir"
 	"tandem/internal/supervise"
 )
 
@@ -22,7 +23,7 @@ const lockFD = 3
 type lockKeeper struct {
 	path     string
 	reserved func() []lockfile.Reserved // files that must not become the lock
-	botGroup int                        // of a bot that runs as another user, 0 for none
+	botGroup int                        // that may open the lock, too; 0 for none
 	log      *slog.Logger
 	tell     func(supervise.Event)
 	wake     chan struct{}
@@ -205,7 +206,7 @@ func (k *lockKeeper) release(lock *lockfile.Lock) {
 }
 
 // shareLock lets a bot of another user open the file and lock it anew, in case its launcher closes the one that it
-// inherits. Web has another group and must not: whoever can open the file can keep every bot off.
+// inherits. Web must not: whoever can open the file can keep every bot off.
 func (k *lockKeeper) shareLock(f *os.File) {
 	var st syscall.Stat_t
 	if k.botGroup == 0 || f == nil || syscall.Fstat(int(f.Fd()), &st) != nil {
@@ -214,7 +215,9 @@ func (k *lockKeeper) shareLock(f *os.File) {
 	if int(st.Uid) != os.Getuid() || int(st.Gid) == k.botGroup {
 		return
 	}
-	if f.Chown(-1, k.botGroup) == nil {
-		_ = f.Chmod(0o660)
-	}
+	rundir.InGroup(k.botGroup, func() {
+		if f.Chown(-1, k.botGroup) == nil {
+			_ = f.Chmod(0o660)
+		}
+	})
 }

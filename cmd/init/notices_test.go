@@ -20,8 +20,8 @@ import (
 
 // speaker is a program of somebody else's that speaks sd_notify(3) with nothing but a socket: it says, and prints, each
 // line that comes through the pipe in its first argument, with "|" for a new line in a datagram. "!CODE" ends it. "@N"
-// has N helpers in sessions of their own say STATUS=1, STATUS=2 and so on, each of which has ended when the next is made
-// and what it said is in the status.
+// has N helpers in sessions of their own say STATUS=1, STATUS=2 and so on, each of which has ended when the next is
+// made and what it said is in the status.
 const speaker = `
 import os, signal, socket, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -167,7 +167,8 @@ func TestForeignSendersAndGarbage(t *testing.T) {
 				t.Fatal(err)
 			}
 			stranger := exec.Command("/usr/bin/python3", "-c", "import socket, sys\n"+
-				"for name in sys.argv[1:]: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'READY=1\\nSTATUS=a lie', name)",
+				"s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"+
+				"for name in sys.argv[1:]: s.sendto(b'READY=1\\nSTATUS=a lie', name)",
 				filepath.Join(i.dir, "notify-bot.sock"), filepath.Join(i.dir, "notify-web.sock"))
 			stranger.Dir = "/"
 			stranger.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
@@ -217,7 +218,8 @@ func TestHelpersThatAreGone(t *testing.T) {
 		all = append(all, i)
 	}
 	for _, i := range all {
-		proctest.Eventually(t, 2*time.Minute, "all helpers have spoken", func() bool { return i.Count("helpers were heard") == 2 })
+		proctest.Eventually(t, 2*time.Minute, "all helpers have spoken",
+			func() bool { return i.Count("helpers were heard") == 2 })
 		if n := i.Count(fmt.Sprintf("speaker: %d helpers were heard", each)); n != 2 {
 			t.Errorf("have %q", i.Lines())
 		}

@@ -55,7 +55,8 @@ func runSupervised(m mode) int {
 	s.shareMemory(memory.Limit())
 	x := newExecutor(s, log, logWriter)
 	x.oomWatch, x.oomScore, x.processesLeft = cgroup.NewOOMWatch(memory.OOMKills), oomScore, processes.Left
-	leaveDirectory(log)
+	s.leaveDirectory(log)
+	s.shareOutput()
 	x.claimRunDir()
 	return runLoop(x, caught)
 }
@@ -72,8 +73,12 @@ func settingsAreWrong(s settings, err error, log *slog.Logger) int {
 	return exitcode.Usage
 }
 
-// leaveDirectory goes to /, so that init pins no mount.
-func leaveDirectory(log *slog.Logger) {
+// leaveDirectory goes to /, so that init pins no mount. A directory that was deleted it keeps: there is no other way to
+// hand it to a process.
+func (s *settings) leaveDirectory(log *slog.Logger) {
+	if s.dir == "" {
+		return
+	}
 	if err := os.Chdir("/"); err != nil {
 		log.Warn("init cannot leave its working directory", "reason", err.Error())
 	}

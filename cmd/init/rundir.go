@@ -34,7 +34,8 @@ func (x *executor) claimRunDir() {
 	}
 	err := s.runDirProblem
 	if err == nil {
-		want := rundir.Want{Path: s.runDir, Files: files, Named: s.runDirNamed, Shared: web || bot, BotUser: botUser}
+		want := rundir.Want{Path: s.runDir, Files: files, Named: s.runDirNamed, Shared: web || bot, BotUser: botUser,
+			BotGroup: s.botGroup()}
 		x.owned, err = rundir.Claim(want, x.log)
 	}
 	if err != nil {

@@ -47,7 +47,7 @@ type settings struct {
 	args           [2][]string // of web, or the one command, and of the bot
 	env            [2][]string
 	limits         [2]*reap.Limits // nil for none
-	dir            string          // where the processes run: the directory init was started in
+	dir            string          // where the processes run: the directory init was started in, "" for one deleted
 	runDir         string          // "" where there is none
 	runDirNamed    bool            // by a person, who may have one that others can write
 	runDirProblem  error
@@ -78,7 +78,7 @@ func readSettings(m mode, environ []string) (settings, error) {
 	environ = config.LastOfEach(environ)
 	env := config.New(environ)
 	s := settings{mode: m, log: logging.Read(env), terminationLog: env.String("TERMINATION_LOG", "/dev/termination-log")}
-	s.dir, _ = os.Getwd()
+	s.dir = workingDirectory()
 	s.policy = supervise.Config{
 		StopTimeout: stopTimeout(env),
 		Jitter:      rand.Float64,
@@ -183,19 +183,20 @@ func (s *settings) readNotify(env *config.Env) {
 // confine reads what a process is confined to, and what stops it, from the settings that begin with prefix.
 func (s *settings) confine(env *config.Env, id supervise.ID, prefix string) {
 	s.policy.StopSignal[id] = stopSignal(env, prefix+"STOP_SIGNAL")
-	var home string
-	if s.limits[id], home = confine.Read(env, prefix); home != "" {
-		s.env[id] = config.Set(s.env[id], "HOME", home)
+	var user map[string]string
+	s.limits[id], user = confine.Read(env, prefix)
+	for name, value := range user {
+		s.env[id] = config.Set(s.env[id], name, value)
 	}
 }
 
-// otherUser is the user that a process runs as; other is false where that is init's own.
-func (s *settings) otherUser(id supervise.ID) (uid, gid int, other bool) {
-	l := s.limits[id]
-	if l == nil || l.User == nil || l.User.UID == os.Getuid() {
-		return 0, 0, false
+// workingDirectory is where init was started, "" if that was deleted.
+func workingDirectory() string {
+	dir, err := os.Getwd()
+	if err != nil { // init may have no right to look at it
+		dir, _ = syscall.Getwd()
 	}
-	return l.User.UID, l.User.GID, true
+	return dir
 }
 
 // absolute is path seen from where init was started. init itself leaves that directory.

@@ -42,8 +42,12 @@ func firstOf(candidates []string) (string, error) {
 			_ = os.Mkdir(dir, 0o700) // if something is wrong with it, ours says so
 		}
 		// Nobody but root can make what lies in /run. So root trusts that one, whoever it was made for.
-		err := ours(dir, i == 0 && os.Getuid() == 0)
+		root := i == 0 && os.Getuid() == 0
+		err := ours(dir, root)
 		if err == nil {
+			err = writable(dir)
+		}
+		if root && errors.Is(err, fs.ErrPermission) && remade(dir) {
 			err = writable(dir)
 		}
 		if err == nil {
@@ -85,6 +89,12 @@ func ours(dir string, anyOwner bool) error {
 		return fmt.Errorf("%s: others may write there, and that cannot be taken from them: %w", dir, err)
 	}
 	return nil
+}
+
+// remade puts a directory of ours in the place of an empty one of another user's, such as the image has for its own. It
+// is for a root without the privilege to write there or to take it over.
+func remade(dir string) bool {
+	return syscall.Rmdir(dir) == nil && os.Mkdir(dir, 0o700) == nil
 }
 
 // writable says why this user cannot write dir.

@@ -35,11 +35,12 @@ func ownPrivileges() privileges {
 func (p privileges) may(capability uint) bool { return p.effective&(1<<capability) != 0 }
 
 // Read reads what a process is confined to from the settings that begin with prefix, like "WEB_". l is nil where it is
-// confined to nothing. home is its user's, "" where it runs as init does.
-func Read(env *config.Env, prefix string) (l *reap.Limits, home string) {
+// confined to nothing. user is what the environment of a process with a user of its own says of that user, nil where it
+// runs as init does.
+func Read(env *config.Env, prefix string) (l *reap.Limits, user map[string]string) {
 	p := ownPrivileges()
 	var want reap.Limits
-	home = readUser(env, prefix+"USER", p, &want)
+	user = readUser(env, prefix+"USER", p, &want)
 	readCapabilities(env, prefix+"CAPABILITIES", p, &want)
 	noNewPrivs := prefix + "NO_NEW_PRIVS"
 	want.NoNewPrivs = env.Bool(noNewPrivs, want.Capabilities != nil)
@@ -49,16 +50,16 @@ func Read(env *config.Env, prefix string) (l *reap.Limits, home string) {
 	}
 	readNoFile(env, prefix+"NOFILE", p, &want)
 	if want.User == nil && want.NoFile == 0 && !want.NoNewPrivs && want.Capabilities == nil {
-		return nil, home
+		return nil, user
 	}
-	return &want, home
+	return &want, user
 }
 
-// readUser returns where the user is at home, "" without one.
-func readUser(env *config.Env, name string, p privileges, l *reap.Limits) (home string) {
+// readUser returns what the environment says of the user, nil without one.
+func readUser(env *config.Env, name string, p privileges, l *reap.Limits) (variables map[string]string) {
 	spec := env.String(name, "")
 	if spec == "" {
-		return ""
+		return nil
 	}
 	passwd, group := readAccounts()
 	a, err := findUser(spec, passwd, group)
@@ -73,7 +74,7 @@ func readUser(env *config.Env, name string, p privileges, l *reap.Limits) (home 
 	default:
 		l.User, l.Capabilities = &a.User, new(uint64) // a user has no privileges but those that are listed
 	}
-	return a.home
+	return map[string]string{"HOME": a.home, "USER": a.name, "LOGNAME": a.name}
 }
 
 func readCapabilities(env *config.Env, name string, p privileges, l *reap.Limits) {

@@ -13,14 +13,14 @@ func TestFindUser(t *testing.T) {
 	const group = "root:x:0:\nusers:x:100:alice\nwheel:x:10:bob,alice\naudio:x:29:alice\nbad:x:x:alice\n"
 	user := func(uid, gid int, groups ...int) reap.User { return reap.User{UID: uid, GID: gid, Groups: groups} }
 	for spec, want := range map[string]account{
-		"alice":       {user(1000, 100, 100, 10, 29), "/home/alice"},
-		"1000":        {user(1000, 100, 100, 10, 29), "/home/alice"},
-		"alice:wheel": {user(1000, 10, 10), "/home/alice"},
-		"alice:77":    {user(1000, 77, 77), "/home/alice"},
-		"65532":       {user(65532, 65532, 65532), "/"},
-		"65532:0":     {user(65532, 0, 0), "/"},
-		"nohome":      {user(7, 7, 7), "/"},
-		"1001":        {user(2000, 2000, 2000), "/odd"}, // a name first, as everywhere
+		"alice":       {user(1000, 100, 100, 10, 29), "alice", "/home/alice"},
+		"1000":        {user(1000, 100, 100, 10, 29), "alice", "/home/alice"},
+		"alice:wheel": {user(1000, 10, 10), "alice", "/home/alice"},
+		"alice:77":    {user(1000, 77, 77), "alice", "/home/alice"},
+		"65532":       {user(65532, 65532, 65532), "65532", "/"},
+		"65532:0":     {user(65532, 0, 0), "65532", "/"},
+		"nohome":      {user(7, 7, 7), "nohome", "/"},
+		"1001":        {user(2000, 2000, 2000), "1001", "/odd"}, // a name first, as everywhere
 	} {
 		have, err := findUser(spec, passwd, group)
 		if err != nil || fmt.Sprint(have) != fmt.Sprint(want) {

@@ -14,6 +14,7 @@ import (
 // account is a user as /etc/passwd and /etc/group have it.
 type account struct {
 	reap.User
+	name string // its number where it has none
 	home string
 }
 
@@ -47,7 +48,7 @@ func findUser(spec, passwd, group string) (account, error) {
 	if a.UID < 0 {
 		return a, fmt.Errorf("there is no user %.80q in /etc/passwd: give the number", name)
 	}
-	if a.home == "" {
+	if a.name = name; a.home == "" {
 		a.home = "/"
 	}
 	if hasGroup {

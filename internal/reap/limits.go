@@ -31,6 +31,8 @@ type call struct {
 	number  uintptr
 	args    [5]uintptr
 	want    uintptr // what it must return, if not 0
+	unless  int     // the call before it with this number, from 1 on, makes it needless by its success; 0 for none
+	done    bool    // with success
 	mayFail bool    // its failure does not matter
 	what    string  // for people
 }
@@ -83,14 +85,20 @@ func newScript(path string, c Command) (_ *script, err error) {
 	if err := s.descriptors(append([]uintptr{c.Stdin, 1, 2}, c.Extra...)); err != nil {
 		return nil, err
 	}
+	user := c.Limits != nil && c.Limits.User != nil
+	entered := 0
 	if c.Dir != "" {
-		s.add("working directory "+c.Dir, syscall.SYS_CHDIR, s.text(c.Dir))
+		s.add("working directory "+c.Dir, syscall.SYS_CHDIR, s.text(c.Dir)).mayFail = user
+		entered = len(s.calls)
 	}
 	if c.Foreground { // while every signal is blocked, or SIGTTOU would stop it; a terminal may have gone
 		s.add("terminal", syscall.SYS_IOCTL, 0, unix.TIOCSPGRP, uintptr(unsafe.Pointer(&s.child))).mayFail = true
 	}
 	if c.Limits != nil {
 		s.limits(c.Limits)
+	}
+	if c.Dir != "" && user { // who may enter a directory that init, as root without privileges, may not
+		s.add("working directory "+c.Dir, syscall.SYS_CHDIR, s.text(c.Dir)).unless = entered
 	}
 	if c.DieWithParent { // after the change of user, which clears it
 		s.add("parent-death signal", syscall.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL))
@@ -277,6 +285,9 @@ func fork(calls []call, failed *[2]int32, failedAt, report, childAt uintptr) (pi
 	}
 	for i := range calls {
 		c := &calls[i]
+		if c.unless > 0 && calls[c.unless-1].done {
+			continue
+		}
 		r, _, errno := syscall.RawSyscall6(c.number, c.args[0], c.args[1], c.args[2], c.args[3], c.args[4], 0)
 		if errno == 0 && c.want != 0 && r != c.want {
 			errno = syscall.ESRCH
@@ -286,6 +297,7 @@ func fork(calls []call, failed *[2]int32, failedAt, report, childAt uintptr) (pi
 			_, _, _ = syscall.RawSyscall6(syscall.SYS_WRITE, report, failedAt, 8, 0, 0, 0)
 			break
 		}
+		c.done = errno == 0
 	}
 	for {
 		_, _, _ = syscall.RawSyscall6(syscall.SYS_EXIT_GROUP, 253, 0, 0, 0, 0, 0)

@@ -10,7 +10,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tandem/internal/lockfile"
 	"tandem/internal/status"
@@ -21,8 +24,11 @@ type Want struct {
 	Path    string
 	Files   status.Files
 	Named   bool // by a person: it may be one that others can write
-	Shared  bool // with processes of other users, which needs the capability CHOWN
+	Shared  bool // with processes of other users
 	BotUser int  // who is to leave the bot's last words, where that is not init's user; -1 for nobody
+	// BotGroup is that user's, 0 where web has it, too. What the bot may write without the capability CHOWN is its
+	// group's.
+	BotGroup int
 }
 
 // Owned is RUN_DIR, where this init owns its files.
@@ -97,13 +103,35 @@ func (o *Owned) share() error {
 		return fmt.Errorf("%s belongs to user %d: with WEB_USER or BOT_USER init wants a RUN_DIR of its own",
 			o.want.Path, owner)
 	}
-	if err := o.LetThrough(os.Getuid(), os.Getgid()); err != nil {
+	if err := o.LetThrough(os.Getuid(), os.Getgid(), o.want.Named); err != nil {
 		return err
 	}
 	if o.want.BotUser >= 0 {
-		_ = o.Give(status.WordsOf("bot"), o.want.BotUser) // without it the bot's exit code has to do
+		o.giveWords()
 	}
 	return nil
+}
+
+// giveWords makes the file for the bot's last words. Without it the bot's exit code has to do.
+func (o *Owned) giveWords() {
+	name := status.WordsOf("bot")
+	if o.Give(name, o.want.BotUser) != nil && o.want.BotGroup > 0 {
+		InGroup(o.want.BotGroup, func() { _ = o.GiveGroup(name, o.want.BotGroup) })
+	}
+}
+
+// InGroup runs f, which may give files of ours to the group gid. The capability SETGID, which it takes to start a
+// process of another user, is enough for that: the owner of a file may give it to a group that he is in.
+func InGroup(gid int, f func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	before, _ := unix.SetfsgidRetGid(gid) // of this thread
+	f()
+	_, _ = unix.SetfsgidRetGid(before)
+	if err == nil { // the kernel has set this anew
+		_ = unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(dumpable), 0, 0, 0)
+	}
 }
 
 // Path is where name is in the directory.

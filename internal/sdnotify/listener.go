@@ -70,7 +70,8 @@ func (l *Listener) Listen(id int, path string, user int) error {
 	return nil
 }
 
-// closeAll ends the reading of sockets. mu must not be locked: a reader may wait for it, and Close waits for the reader.
+// closeAll ends the reading of sockets. mu must not be locked: a reader may wait for it, and Close waits for the
+// reader.
 func closeAll(sockets []*os.File) {
 	for _, socket := range sockets {
 		socket.Close()

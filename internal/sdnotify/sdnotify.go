@@ -3,8 +3,8 @@
 //
 // It promises that a Sender never fails its process: without NOTIFY_SOCKET every call does nothing, and a supervisor
 // that does not listen holds a call up for a second at most. Whatever bytes Parse is given, what comes out is small and
-// printable, and is what the sender wrote last. A Listener hears on a process's socket nobody but root and that process's
-// user. What a notice makes of a process is left to package supervise.
+// printable, and is what the sender wrote last. A Listener hears on a process's socket nobody but root and that
+// process's user. What a notice makes of a process is left to package supervise.
 //
 // By hand. github.com/coreos/go-systemd/v22/daemon was tried: it only sends, and without a time limit, so that a
 // supervisor whose queue is full would hang the process.

@@ -86,16 +86,21 @@ func (d *Dir) OwnedBy() (uid int, othersWrite bool, err error) {
 	return int(st.Uid), st.Mode&0o022 != 0, nil
 }
 
-// LetThrough lets everybody pass through the directory to what is open to them in it. If it belongs to another user, it
-// gets the user and group given.
-func (d *Dir) LetThrough(uid, gid int) error {
+// LetThrough lets everybody pass through the directory to what is open to them in it. One that a person named keeps
+// what else others may do there; any other may not be listed or written by them. If it belongs to another user, it gets
+// the user and group given.
+func (d *Dir) LetThrough(uid, gid int, named bool) error {
 	var st unix.Stat_t
 	err := unix.Fstat(d.fd, &st)
 	if err == nil && int(st.Uid) != uid {
 		err = unix.Fchown(d.fd, uid, gid)
 	}
+	mode := uint32(0o711)
+	if named {
+		mode = st.Mode&0o7777 | 0o111
+	}
 	if err == nil {
-		err = unix.Fchmod(d.fd, st.Mode&0o777|0o111)
+		err = unix.Fchmod(d.fd, mode)
 	}
 	if err != nil {
 		return d.failed("share", "", err)
@@ -162,7 +167,7 @@ func (d *Dir) Write(name string, content []byte, mode os.FileMode) error {
 		return d.failed("write", name, fmt.Errorf("%d bytes are more than are read of it", len(content)))
 	}
 	next := nextOf(name)
-	if err := d.make(next, content, mode, -1); err != nil {
+	if err := d.make(next, content, mode, -1, -1); err != nil {
 		return err
 	}
 	if err := unix.Renameat(d.fd, next, d.fd, name); err != nil {
@@ -174,10 +179,13 @@ func (d *Dir) Write(name string, content []byte, mode os.FileMode) error {
 
 // Give makes an empty file called name, in place of what is there. It belongs to the user uid, and everybody may read
 // it.
-func (d *Dir) Give(name string, uid int) error { return d.make(name, nil, 0o644, uid) }
+func (d *Dir) Give(name string, uid int) error { return d.make(name, nil, 0o644, uid, -1) }
+
+// GiveGroup makes one that is ours and that the group gid may write.
+func (d *Dir) GiveGroup(name string, gid int) error { return d.make(name, nil, 0o664, -1, gid) }
 
 // make makes a new file called name. What has that name is removed, and never opened.
-func (d *Dir) make(name string, content []byte, mode os.FileMode, uid int) error {
+func (d *Dir) make(name string, content []byte, mode os.FileMode, uid, gid int) error {
 	var fd int
 	var err error
 	for range 10 { // somebody may put one there again
@@ -198,8 +206,8 @@ func (d *Dir) make(name string, content []byte, mode os.FileMode, uid int) error
 	if mode != 0o600 && err == nil {
 		err = unix.Fchmod(fd, uint32(mode))
 	}
-	if uid >= 0 && err == nil {
-		err = unix.Fchown(fd, uid, -1)
+	if (uid >= 0 || gid >= 0) && err == nil {
+		err = unix.Fchown(fd, uid, gid)
 	}
 	if e := unix.Close(fd); err == nil {
 		err = e
@@ -211,8 +219,8 @@ func (d *Dir) make(name string, content []byte, mode os.FileMode, uid int) error
 	return nil
 }
 
-// Overwrite writes into a file that is there and is our own. It is for a directory in which we cannot make a file,
-// whose owner made the file for us.
+// Overwrite writes into a file that is there and is our own, or the owner's of a directory that nobody else can write.
+// It is for a directory in which we cannot make a file, whose owner made the file for us.
 func (d *Dir) Overwrite(name string, content []byte) error {
 	fd, err := d.open(name, unix.O_WRONLY)
 	if err != nil {
@@ -221,8 +229,14 @@ func (d *Dir) Overwrite(name string, content []byte) error {
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	err = unix.Fstat(fd, &st)
-	if err == nil && (int(st.Uid) != os.Geteuid() || st.Nlink != 1) {
-		err = errors.New("it is not ours, or it has another name, too")
+	if err == nil && int(st.Uid) != os.Geteuid() {
+		owner, othersWrite, e := d.OwnedBy()
+		if err = e; err == nil && (owner != int(st.Uid) || othersWrite) {
+			err = errors.New("it is not ours")
+		}
+	}
+	if err == nil && st.Nlink != 1 {
+		err = errors.New("it has another name, too")
 	}
 	if err == nil {
 		err = unix.Ftruncate(fd, 0)

@@ -1,7 +1,8 @@
 // Package unixsocket makes the sockets of PID 1 in RUN_DIR.
 //
 // It promises that the file of a socket has its mode whatever the umask is, and at no moment a wider one, that a stale
-// one is replaced, and that no thread waits for a client, but Go's poller. What is said on the socket is left to its callers.
+// one is replaced, and that no thread waits for a client, but Go's poller. What is said on the socket is left to its
+// callers.
 //
 // It is made of system calls. Package net was tried: it adds 438 kB to PID 1, with a resolver in it that nobody calls.
 // And where net writes to a client that has left it raises SIGPIPE, which PID 1 catches and would pass on to web.
