@@ -17,8 +17,8 @@ func TestImportsGoDownwards(t *testing.T) {
 	// nothing else of ours.
 	floor := map[string]int{}
 	for n, floorOf := range [][]string{
-		{"backoff", "buildinfo", "cgroup", "config", "door", "exitcode", "lockfile", "signals", "status", "tcp",
-			"unixsocket"},
+		{"backoff", "buildinfo", "cgroup", "config", "door", "exitcode", "lockfile", "signals", "status", "stdio",
+			"tcp", "unixsocket"},
 		{"control", "logging", "ops", "reap", "rundir", "sdnotify"},
 		{"confine", "supervise", "tty"},
 	} {

@@ -18,6 +18,7 @@ import (
 	"tandem/internal/rundir"
 	"tandem/internal/sdnotify"
 	"tandem/internal/status"
+	"tandem/internal/stdio"
 	"tandem/internal/supervise"
 	"tandem/internal/tty"
 )
@@ -45,6 +46,7 @@ type executor struct {
 
 	startedAt  time.Time
 	leaders    [2]int // numbers of web and bot, for Emergency
+	saidShared string // why standard output or error is handed on, as the log has it
 	lastKilled int    // what init itself sent SIGKILL last: a process, -n for a group, -1 for all
 	failure    string // why init itself failed, if it did
 
@@ -88,7 +90,10 @@ func (x *executor) Start(id supervise.ID) supervise.Event {
 		Foreground: x.tty.Foreground(), Ignored: x.settings.ignored,
 	}
 	if x.settings.mode != commandOnly {
-		c.Stdin = uintptr(x.devNull)
+		out := stdio.Anew()
+		defer out.Close()
+		x.sayShared(out.Shared)
+		c.Stdin, c.Out = uintptr(x.devNull), out.FDs
 	}
 	if id == supervise.Bot {
 		file := x.lock.file()
@@ -113,6 +118,15 @@ func (x *executor) Start(id supervise.ID) supervise.Event {
 	}
 	x.leaders[id], x.lastKilled = pid, 0
 	return supervise.Started{ID: id, PID: pid}
+}
+
+// sayShared says, when there is something new to say, why a process shares its standard output or error.
+func (x *executor) sayShared(reason string) {
+	if reason != "" && reason != x.saidShared {
+		x.saidShared = reason
+		x.log.Info("init's own standard output or error is handed on, and what one process sets on it holds for all",
+			"reason", reason)
+	}
 }
 
 // dieWithParent says whether the kernel is to end what init starts when init ends. PID 1 needs no such thing: the

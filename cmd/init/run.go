@@ -18,6 +18,7 @@ import (
 	"tandem/internal/reap"
 	"tandem/internal/signals"
 	"tandem/internal/status"
+	"tandem/internal/stdio"
 	"tandem/internal/supervise"
 )
 
@@ -34,6 +35,8 @@ func runSupervised(m mode) int {
 	// which has the same user, can read.
 	procErr := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	reap.DropInherited()
+
+	stdio.Append(2)
 
 	s, err := readSettings(m, os.Environ())
 	log, logWriter := logging.NewAsync(2, s.log, "init")

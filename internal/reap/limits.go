@@ -82,7 +82,7 @@ func newScript(path string, c Command) (_ *script, err error) {
 		return nil, errno
 	}
 	s.add("process group", syscall.SYS_SETPGID, 0, 0)
-	if err := s.descriptors(append([]uintptr{c.Stdin, 1, 2}, c.Extra...)); err != nil {
+	if err := s.descriptors(c.files()); err != nil {
 		return nil, err
 	}
 	user := c.Limits != nil && c.Limits.User != nil

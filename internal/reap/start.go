@@ -15,19 +15,27 @@ import (
 	"tandem/internal/exitcode"
 )
 
-// Command is a program to start. Its standard output and error are this process's own, so that no line of it passes
-// through init.
+// Command is a program to start.
 type Command struct {
 	Args  []string // Args[0] is looked up in Env's PATH unless it has a slash
 	Env   []string
 	Dir   string
 	Stdin uintptr
+	Out   [2]uintptr // standard output and error, through which no line of it passes init; zero for this process's own
 	Extra []uintptr // descriptors 3 and on
 	// DieWithParent has the kernel kill the process when this one ends: for an init that is not PID 1.
 	DieWithParent bool
 	Foreground    bool             // its group becomes the foreground of the terminal that Stdin is
 	Ignored       []syscall.Signal // that are ignored here, and stay so
 	Limits        *Limits          // nil for none
+}
+
+// files are its descriptors, from 0 on.
+func (c Command) files() []uintptr {
+	if c.Out == [2]uintptr{} {
+		c.Out = [2]uintptr{1, 2}
+	}
+	return append([]uintptr{c.Stdin, c.Out[0], c.Out[1]}, c.Extra...)
 }
 
 // StartError says why a program could not be started.
@@ -56,7 +64,7 @@ func Start(c Command) (int, error) {
 		return pid, nil
 	}
 	attr := &syscall.ProcAttr{
-		Dir: c.Dir, Env: c.Env, Files: append([]uintptr{c.Stdin, 1, 2}, c.Extra...),
+		Dir: c.Dir, Env: c.Env, Files: c.files(),
 		Sys: &syscall.SysProcAttr{Setpgid: true},
 	}
 	if c.DieWithParent {
