@@ -87,7 +87,7 @@ func (x *executor) Start(id supervise.ID) supervise.Event {
 	c := reap.Command{
 		Args: x.settings.args[id], Env: x.settings.env[id], Dir: x.settings.dir,
 		DieWithParent: dieWithParent(x.settings.mode), Limits: x.settings.limits[id],
-		Foreground: x.tty.Foreground(), Ignored: x.settings.ignored,
+		Foreground: x.tty.Foreground(), Ignored: x.settings.ignored, Shell: x.settings.mode == commandOnly,
 	}
 	if x.settings.mode != commandOnly {
 		out := stdio.Anew()

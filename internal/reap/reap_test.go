@@ -125,8 +125,63 @@ func TestStartErrors(t *testing.T) {
 			t.Errorf("%s: have %+v (%v), want %+v", c.path, e, err, c)
 		}
 	}
-	found, err := lookPath("plain", []string{"PATH=" + dir})
-	if err != syscall.EACCES || found != "" {
-		t.Errorf("a file in PATH that is not executable: %q, %v", found, err)
+}
+
+// A command without a slash is looked up as execvp(3) does, in the process's directory.
+func TestLookUp(t *testing.T) {
+	dir := t.TempDir()
+	for name, mode := range map[string]os.FileMode{
+		"here": 0o755, "bin/there": 0o755, "bin/twice": 0o644, "more/twice": 0o755, "bin/denied": 0o644,
+		"bin/odd": 0o755, "more/odd": 0o755, "bin/lost": 0o755, "more/lost": 0o755, "bin/alone": 0o755,
+	} {
+		path := filepath.Join(dir, name)
+		content := "#!/bin/sh\nexit 7\n"
+		switch name {
+		case "bin/odd":
+			content = "[ \"$*\" = \"1 2\" ] && exit 8\n"
+		case "bin/lost", "bin/alone":
+			content = "#!/no/such/interpreter\n"
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "bin", "folder"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		path, name string
+		shell      bool
+		code       int // of the program, or why it could not be started
+	}{
+		{"./bin:more", "there", false, 7}, {"bin:more", "there", false, 7}, {dir + "/bin", "there", false, 7},
+		{"", "here", false, 7}, {":/nowhere", "here", false, 7}, {"/nowhere:", "here", false, 7},
+		{"/nowhere::bin", "here", false, 7}, {"/nowhere", "./here", false, 7}, {"/nowhere", "bin/there", false, 7},
+		{"bin:more", "here", false, 127}, {"bin:more", "missing", false, 127}, {"bin:more", "", false, 127},
+		{"bin:more", "twice", false, 7}, {"more:bin", "twice", false, 7}, {"bin:more", "denied", false, 126},
+		{"bin", "folder", false, 126}, {"here:here/x:bin", "there", false, 7}, {"bin:more", "lost", false, 7},
+		{"bin", "alone", false, 127}, {"bin:more", "odd", false, 126}, {"bin:more", "odd", true, 8},
+		{"/nowhere", "bin/odd", true, 8}, {"more:bin", "odd", true, 7},
+	} {
+		for _, limits := range []*Limits{nil, {NoNewPrivs: true}} {
+			pid, err := Start(Command{
+				Args: []string{c.name, "1", "2"}, Env: []string{"PATH=" + c.path, "PATH=/bin"}, Dir: dir,
+				Shell: c.shell, Limits: limits,
+			})
+			var e *StartError
+			have := 0
+			if errors.As(err, &e) {
+				have = e.Code
+			} else if err == nil {
+				have = peek(t).Code
+				Collect(pid)
+			}
+			if have != c.code {
+				t.Errorf("%+v: have %d (%v)", c, have, err)
+			}
+		}
 	}
 }

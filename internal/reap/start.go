@@ -17,17 +17,18 @@ import (
 
 // Command is a program to start.
 type Command struct {
-	Args  []string // Args[0] is looked up in Env's PATH unless it has a slash
+	Args  []string // Args[0] is looked up as execvp(3) does, in Env's PATH, in Dir and as the process's user
 	Env   []string
 	Dir   string
 	Stdin uintptr
 	Out   [2]uintptr // standard output and error, through which no line of it passes init; zero for this process's own
-	Extra []uintptr // descriptors 3 and on
+	Extra []uintptr  // descriptors 3 and on
 	// DieWithParent has the kernel kill the process when this one ends: for an init that is not PID 1.
 	DieWithParent bool
 	Foreground    bool             // its group becomes the foreground of the terminal that Stdin is
 	Ignored       []syscall.Signal // that are ignored here, and stay so
 	Limits        *Limits          // nil for none
+	Shell         bool             // /bin/sh gets a file whose format the kernel does not know, as execvp(3) has it
 }
 
 // files are its descriptors, from 0 on.
@@ -52,29 +53,90 @@ func (e *StartError) Unwrap() error { return e.Err }
 // returns the number of the process. An error is a *StartError.
 func Start(c Command) (int, error) {
 	defer unblockSignals()()
-	path, err := lookPath(c.Args[0], c.Env)
-	if err != nil {
-		return 0, explain(c, path, err)
-	}
-	if c.Limits != nil || c.Foreground {
-		pid, err := startLimited(path, c)
-		if err != nil {
-			return 0, explain(c, path, err)
-		}
-		return pid, nil
-	}
-	attr := &syscall.ProcAttr{
-		Dir: c.Dir, Env: c.Env, Files: c.files(),
-		Sys: &syscall.SysProcAttr{Setpgid: true},
-	}
-	if c.DieWithParent {
-		attr.Sys.Pdeathsig = syscall.SIGKILL
-	}
-	pid, err := syscall.ForkExec(path, c.Args, attr)
+	pid, path, err := c.execute()
 	if err != nil {
 		return 0, explain(c, path, err)
 	}
 	return pid, nil
+}
+
+// execute starts the program and returns its path. Without a slash in its name each place in PATH is tried in turn. The
+// child tries it, because only there are the process's directory and user; so it is one fork for each place. The order
+// of errors is that of execvp(3): the first that is not about a place counts, and else a place that may not be used.
+func (c Command) execute() (pid int, path string, err error) {
+	name := c.Args[0]
+	if strings.Contains(name, "/") {
+		pid, err = c.try(name)
+		return pid, name, err
+	}
+	if name == "" {
+		return 0, "", syscall.ENOENT
+	}
+	err = syscall.ENOENT
+	for _, dir := range strings.Split(searchPath(c.Env), ":") {
+		place := name // an empty entry is the process's directory
+		if dir != "" {
+			place = dir + "/" + name
+		}
+		there := c.there(place)
+		if !there && c.Limits == nil { // most places have no such program, and this process sees what the child would
+			continue
+		}
+		var limit *limitError
+		pid, e := c.try(place)
+		switch {
+		case errors.As(e, &limit):
+			return 0, place, e
+		case errors.Is(e, syscall.EACCES):
+			path, err = place, e
+		case errors.Is(e, syscall.ENOENT), errors.Is(e, syscall.ENOTDIR), errors.Is(e, syscall.ESTALE),
+			errors.Is(e, syscall.ENODEV), errors.Is(e, syscall.ETIMEDOUT):
+			if there && path == "" { // but not its interpreter
+				path = place
+			}
+		default:
+			return pid, place, e
+		}
+	}
+	return 0, path, err
+}
+
+// there says whether there is something at place, seen by this process from the other one's directory.
+func (c Command) there(place string) bool {
+	if !strings.HasPrefix(place, "/") && c.Dir != "" {
+		place = c.Dir + "/" + place
+	}
+	var st syscall.Stat_t
+	err := syscall.Stat(place, &st)
+	return err != syscall.ENOENT && err != syscall.ENOTDIR
+}
+
+// try starts the program at path.
+func (c Command) try(path string) (int, error) {
+	pid, err := c.fork(path)
+	if !c.Shell || !errors.Is(err, syscall.ENOEXEC) {
+		return pid, err
+	}
+	c.Args = append([]string{shell, path}, c.Args[1:]...)
+	if pid, e := c.fork(shell); !errors.Is(e, syscall.ENOENT) {
+		return pid, e
+	}
+	return 0, err // an image without a shell
+}
+
+const shell = "/bin/sh"
+
+func (c Command) fork(path string) (int, error) {
+	if c.Limits != nil || c.Foreground {
+		return startLimited(path, c)
+	}
+	attr := &syscall.ProcAttr{
+		Dir: c.Dir, Env: c.Env, Files: c.files(), Sys: &syscall.SysProcAttr{Setpgid: true},
+	}
+	if c.DieWithParent {
+		attr.Sys.Pdeathsig = syscall.SIGKILL
+	}
+	return syscall.ForkExec(path, c.Args, attr)
 }
 
 // unblockSignals unblocks all signals on this thread, and so in what is started from it. back blocks them again.
@@ -88,40 +150,14 @@ func unblockSignals() (back func()) {
 	}
 }
 
-// lookPath finds name as execvp(3) does.
-func lookPath(name string, env []string) (string, error) {
-	if strings.Contains(name, "/") {
-		return name, nil
-	}
-	path := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+// searchPath is where programs are, as getenv(3) has it: the first PATH counts.
+func searchPath(env []string) string {
 	for _, line := range env {
 		if v, ok := strings.CutPrefix(line, "PATH="); ok {
-			path = v
+			return v
 		}
 	}
-	err := error(syscall.ENOENT)
-	for _, dir := range filepath.SplitList(path) {
-		if dir == "" {
-			dir = "."
-		}
-		file := filepath.Join(dir, name)
-		info, e := os.Stat(file)
-		switch {
-		case e != nil:
-			if errors.Is(e, fs.ErrPermission) {
-				err = syscall.EACCES
-			}
-		case info.IsDir():
-		case unix.Access(file, unix.X_OK) != nil:
-			err = syscall.EACCES
-		default:
-			if !filepath.IsAbs(file) {
-				file = "./" + file
-			}
-			return file, nil
-		}
-	}
-	return "", err
+	return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 }
 
 // explain says why c, of which path was found, could not be started, and what to do about it.
