@@ -32,6 +32,11 @@ type BotStore interface {
 	// StoreUpdates stores the updates, what they mean for the inbox and the next offset in one transaction.
 	// Those that are stored already change nothing. Only when it returned nil may they be acknowledged.
 	StoreUpdates(ctx context.Context, t Tenure, updates []Update, nextOffset int64) error
+	// UnreadMessages gives up to limit messages, newest first, that a version has stored or edited which knows less of
+	// them than this one, with their raw updates.
+	UnreadMessages(ctx context.Context, t Tenure, limit int) ([]UnreadMessage, error)
+	// ReadAnew stores what was read of them. One that was edited meanwhile is left alone.
+	ReadAnew(ctx context.Context, t Tenure, list []UnreadMessage) error
 	// ClaimDeliveries marks up to limit queued deliveries as Sending and returns them: for each conversation at most one,
 	// its oldest, and none while one of it is Sending, or before the time that notYet has for it. Conversations take
 	// turns: one that was served goes behind those that wait. next is when the earliest that is held back, by RetryAt or
@@ -100,9 +105,11 @@ type Update struct {
 	Message *IncomingMessage
 	Edit    *IncomingMessage // replaces text and attachments of a stored message, or adds it if it is not there
 	Blocked *BlockedChange
+	Reacted *ReactionChange
 	Reply   string // an automatic answer, queued in the same transaction; "" for none
 	// Greeting says that Reply is one: it goes out once, and again only where nobody wrote for GreetAgainAfter.
 	Greeting bool
+	Press    string // the callback query that Telegram wants answered once this is stored; "" for none
 }
 
 // GreetAgainAfter is how long nobody has written in a conversation in which another greeting is due.
@@ -111,7 +118,7 @@ const GreetAgainAfter = 12 * time.Hour
 // IncomingMessage is a customer's message in a private chat.
 type IncomingMessage struct {
 	ChatID      int64
-	MessageID   int64 // Telegram's, unique in the chat
+	MessageID   int64 // Telegram's, unique in the chat; 0 for a button that was pressed
 	Customer    Customer
 	Kind        string
 	Text        string // "" where the customer wrote nothing
@@ -123,6 +130,24 @@ type IncomingMessage struct {
 	ThreadID    int64
 	AlbumID     string
 	Attachments []Attachment
+	Content     Content
+}
+
+// UnreadMessage is a message that is to be read anew.
+type UnreadMessage struct {
+	ID       int64
+	EditSeen int64            // tells the update that is shown: its edit date in microseconds, 0 for none
+	Raws     [][]byte         // its updates, newest first, not all where there are many
+	Message  *IncomingMessage // what was read; nil where no update is left from which it can be
+}
+
+// ReactionChange is all that a customer has put to a message now, in place of what was there (message_reaction).
+type ReactionChange struct {
+	ChatID    int64
+	Customer  Customer
+	MessageID int64 // Telegram's; the message may not be stored, or not yet
+	Date      time.Time
+	Reactions []Reaction
 }
 
 // BlockedChange is a customer who blocked the bot or took it back (my_chat_member).

@@ -72,6 +72,7 @@ type Customer struct {
 	Name     string `json:"name"`
 	Username string `json:"username,omitempty"` // without @
 	Language string `json:"language,omitempty"` // IETF tag of his client
+	Nameless bool   `json:"-"`                  // Telegram gives no first name: Name is what else there is
 }
 
 // Conversation is all that one customer and one bot ever wrote to each other: one per private chat, for ever.
@@ -80,6 +81,7 @@ type Conversation struct {
 	BotID         int64              `json:"bot_id"`
 	ChatID        int64              `json:"-"` // Telegram's, keys the conversation together with BotID
 	Customer      Customer           `json:"customer"`
+	FormerNames   []string           `json:"former_names"` // of the customer, latest first; usernames with their @
 	Status        ConversationStatus `json:"status"`
 	Blocked       bool               `json:"blocked"`     // nothing can be delivered to the customer, as Unreachable says
 	Unreachable   Reach              `json:"unreachable"` // why, with Blocked
@@ -119,6 +121,20 @@ type Message struct {
 	ReplyTo        *int64       `json:"reply_to"`    // id of a message of the same conversation
 	ThreadID       int64        `json:"thread_id,omitempty"`
 	AlbumID        string       `json:"album_id,omitempty"`
+
+	Entities []Entity `json:"entities"` // of Text, never nil
+	Reply    *Reply   `json:"reply"`    // nil for none
+	TopicID  *int64   `json:"topic_id"` // nil for the main chat
+	Topic    string   `json:"topic,omitempty"`
+	ViaBot   string   `json:"via_bot,omitempty"`
+	Title    string   `json:"title,omitempty"` // of the items
+	Items    []Item   `json:"items,omitempty"`
+	Place    *Place   `json:"place,omitempty"`
+	Pressed  *string  `json:"pressed"`          // the data of a button that the customer pressed
+	Button   string   `json:"button,omitempty"` // what stands on it
+	// Reactions of the customer, never nil. They are told where a message is asked for, not of the last one in a list.
+	Reactions []Reaction `json:"reactions"`
+	Service   bool       `json:"service"` // nobody wrote it; see Quiet
 
 	// Delivery is set for Out only. Error is set with Failed and Unknown only, in plain words.
 	Delivery DeliveryState `json:"delivery,omitempty"`

@@ -25,6 +25,8 @@ type OperatorStore interface {
 	// AddAnswer stores an answer and queues its parts in one transaction. With a key that the same author used before it
 	// returns the first message and created=false, also when both arrive at once.
 	AddAnswer(ctx context.Context, conversationID int64, a Answer) (m Message, created bool, err error)
+	// ToMainChat takes an answer that is failed or unknown out of its topic, which may be gone; ErrConflict for any other.
+	ToMainChat(ctx context.Context, messageID int64) error
 	// RetryAnswer queues the parts of an answer that are failed or unknown again; ErrConflict for any other answer.
 	RetryAnswer(ctx context.Context, messageID int64) (Message, error)
 
@@ -42,6 +44,8 @@ type OperatorStore interface {
 	// Bots lists those that ever ran, the one with the latest heartbeat first.
 	Bots(ctx context.Context) ([]BotStatus, error)
 	Queue(ctx context.Context) (QueueStats, error)
+	// Unread counts the messages that a bot has yet to read anew; see BotStore.
+	Unread(ctx context.Context) (left int64, err error)
 
 	// IssueSignIn makes the operator if there is none of that name, and a one-time sign-in link known by the
 	// hash of its secret; older links of that operator are void from then on.
@@ -99,5 +103,9 @@ type ConversationFilter struct {
 type Answer struct {
 	Text   string // cleaned by CleanText, not blank, at most MaxAnswer characters
 	Author Author
-	Key    string // idempotency key, "" for none; unique per author
+	// ReplyTo is a message of the same conversation to which it replies, 0 for none. It goes to the topic of that.
+	ReplyTo int64
+	// Topic is where it goes otherwise, 0 for the main chat. Nil is where the customer wrote last.
+	Topic *int64
+	Key   string // idempotency key, "" for none; unique per author
 }

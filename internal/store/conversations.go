@@ -24,7 +24,7 @@ const (
 
 const conversationColumns = `c.id, c.bot_id, c.chat_id,
 	c.customer_id, c.customer_name, c.customer_username, c.customer_language,
-	c.status, c.blocked, c.unreachable, c.created_at, c.updated_at, c.last_message_id`
+	c.status, c.blocked, c.unreachable, c.created_at, c.updated_at, c.last_message_id, c.former_names`
 
 // lastMessageColumns are messageColumns of a message that may not be there.
 const lastMessageColumns = `COALESCE(m.id, 0), COALESCE(m.bot_id, 0), COALESCE(m.conversation_id, 0),
@@ -32,16 +32,21 @@ const lastMessageColumns = `COALESCE(m.id, 0), COALESCE(m.bot_id, 0), COALESCE(m
 	COALESCE(m.author_kind, ''), COALESCE(m.author_id, ''), COALESCE(m.author_name, ''), COALESCE(m.created_at, 0),
 	m.telegram_date, m.edited_at, m.reply_to, COALESCE(m.thread_id, 0), COALESCE(m.album_id, ''),
 	COALESCE(m.delivery, ''), COALESCE(m.error, ''),
-	COALESCE(m.details, ''), COALESCE(m.forward_kind, ''), COALESCE(m.forward_name, ''), COALESCE(m.deleted_at, 0)`
+	COALESCE(m.details, ''), COALESCE(m.forward_kind, ''), COALESCE(m.forward_name, ''), COALESCE(m.deleted_at, 0),
+	COALESCE(` + contentColumn + `, '')`
 
-// briefColumns are lastMessageColumns with the beginning of the text.
-var briefColumns = strings.Replace(lastMessageColumns,
-	`COALESCE(m.text, '')`, fmt.Sprintf(`COALESCE(SUBSTR(m.text, 1, %d), '')`, brief), 1)
+// briefColumns are lastMessageColumns with the beginning of the text, and with no content that is long.
+var briefColumns = strings.NewReplacer(
+	`COALESCE(m.text, '')`, fmt.Sprintf(`COALESCE(SUBSTR(m.text, 1, %d), '')`, brief),
+	contentColumn, fmt.Sprintf(`CASE WHEN m.content_of = m.edit_seen AND OCTET_LENGTH(m.content) <= %d
+		THEN m.content ELSE '' END`, 4*brief),
+).Replace(lastMessageColumns)
 
 // conversationSize is about how many bytes a conversation has in memory, and its last message if that is wanted whole.
 const (
-	conversationSize = `(1500 + OCTET_LENGTH(c.customer_name) + OCTET_LENGTH(c.customer_username))`
-	withLastSize     = `(` + conversationSize + ` + COALESCE(` + messageSize + `, 0))`
+	conversationSize = `(1500 + OCTET_LENGTH(c.customer_name) + OCTET_LENGTH(c.customer_username) +
+		OCTET_LENGTH(c.former_names))`
+	withLastSize = `(` + conversationSize + ` + COALESCE(` + messageSize + `, 0))`
 )
 
 // Conversations lists newest first those in which anything was written; see inbox.OperatorStore.
@@ -152,11 +157,13 @@ func conversations(t tx, columns, where string, args ...any) ([]inbox.Conversati
 	n := 0
 	list, err := all(t, func(scan func(...any) error) (c inbox.Conversation, err error) {
 		var created, updated int64
+		var former string
 		m, err := scanMessage(func(dest ...any) error {
 			return scan(append([]any{&c.ID, &c.BotID, &c.ChatID,
 				&c.Customer.ID, &c.Customer.Name, &c.Customer.Username, &c.Customer.Language,
-				&c.Status, &c.Blocked, &c.Unreachable, &created, &updated, &c.LastMessageID}, dest...)...)
+				&c.Status, &c.Blocked, &c.Unreachable, &created, &updated, &c.LastMessageID, &former}, dest...)...)
 		})
+		c.FormerNames = inbox.DecodeNames(former)
 		c.CreatedAt, c.UpdatedAt = fromMicros(created), fromMicros(updated)
 		if !c.Blocked { // an older program takes back only that
 			c.Unreachable = inbox.Reachable
@@ -177,6 +184,9 @@ func conversations(t tx, columns, where string, args ...any) ([]inbox.Conversati
 	}
 	if err == nil {
 		err = addParts(t, last)
+	}
+	if err == nil {
+		err = addTopics(t, last)
 	}
 	for i := range last {
 		list[owner[i]].LastMessage = &last[i]

@@ -13,17 +13,21 @@ import (
 const messageColumns = `m.id, m.bot_id, m.conversation_id, m.direction, m.kind, m.text,
 	m.author_kind, m.author_id, m.author_name,
 	m.created_at, m.telegram_date, m.edited_at, m.reply_to, m.thread_id, m.album_id, m.delivery, m.error,
-	m.details, m.forward_kind, m.forward_name, m.deleted_at`
+	m.details, m.forward_kind, m.forward_name, m.deleted_at, ` + contentColumn
+
+// contentColumn is what was stored of an inbox.Content, "" where it belongs to another wording.
+const contentColumn = `CASE WHEN m.content_of = m.edit_seen THEN m.content ELSE '' END`
 
 func scanMessage(scan func(...any) error) (m inbox.Message, err error) {
 	var created int64
 	var date, edited *int64
 	var forward inbox.Forward
+	var content string
 	var deleted int64
 	err = scan(&m.ID, &m.BotID, &m.ConversationID, &m.Direction, &m.Kind, &m.Text,
 		&m.Author.Kind, &m.Author.ID, &m.Author.Name,
 		&created, &date, &edited, &m.ReplyTo, &m.ThreadID, &m.AlbumID, &m.Delivery, &m.Error,
-		&m.Details, &forward.Kind, &forward.Name, &deleted)
+		&m.Details, &forward.Kind, &forward.Name, &deleted, &content)
 	m.CreatedAt, m.TelegramDate, m.EditedAt = fromMicros(created), fromMicrosPtr(date), fromMicrosPtr(edited)
 	if deleted > 0 {
 		m.DeletedAt = fromMicrosPtr(&deleted)
@@ -32,6 +36,7 @@ func scanMessage(scan func(...any) error) (m inbox.Message, err error) {
 	if forward.Kind != "" {
 		m.Forwarded = &forward
 	}
+	m.SetContent(content)
 	m.Say()
 	return m, err
 }
@@ -55,6 +60,9 @@ func (s *Store) Messages(
 		found, next = cut(found, limit)
 		items, err = messages(t, `WHERE m.conversation_id = $1 AND m.id < $2 AND m.id >= $3 ORDER BY m.id DESC`,
 			conversationID, before(from), found[len(found)-1].id)
+		if err == nil {
+			err = addReactions(t, items)
+		}
 		return err
 	})
 	if err != nil {
@@ -65,13 +73,22 @@ func (s *Store) Messages(
 
 // messageSize is about how many bytes a message has in memory, learnt without reading it.
 const messageSize = `(500 + OCTET_LENGTH(m.text) + OCTET_LENGTH(m.author_name) + OCTET_LENGTH(m.error) +
-	OCTET_LENGTH(m.details) + OCTET_LENGTH(m.forward_name))`
+	OCTET_LENGTH(m.details) + OCTET_LENGTH(m.forward_name) + 3 * OCTET_LENGTH(m.content))`
 
 // Message is the one with that id.
 func (s *Store) Message(ctx context.Context, id int64) (inbox.Message, error) {
 	var m inbox.Message
-	err := s.read(ctx, "read a message", func(t tx) (err error) {
-		m, err = message(t, id)
+	err := s.read(ctx, "read a message", func(t tx) error {
+		list, err := messages(t, `WHERE m.id = $1`, id)
+		if err == nil && len(list) == 0 {
+			err = inbox.ErrNotFound
+		}
+		if err == nil {
+			err = addReactions(t, list)
+		}
+		if err == nil {
+			m = list[0]
+		}
 		return err
 	})
 	return m, err
@@ -96,6 +113,9 @@ func messages(t tx, where string, args ...any) ([]inbox.Message, error) {
 	}
 	if err == nil {
 		err = addParts(t, list)
+	}
+	if err == nil {
+		err = addTopics(t, list)
 	}
 	if err != nil {
 		return nil, err
@@ -159,7 +179,7 @@ func (s *Store) AddAnswer(
 	if inbox.Blank(a.Text) {
 		return m, false, fmt.Errorf("add an answer: %w", conflict("it is empty"))
 	}
-	hash := sha256.Sum256(fmt.Appendf(nil, "%d\n%s", conversationID, a.Text))
+	hash := sha256.Sum256(answerBytes(conversationID, a))
 	err = s.change(ctx, "add an answer", func(l *ledger) error {
 		if a.Key != "" {
 			var first int64
@@ -180,14 +200,11 @@ func (s *Store) AddAnswer(
 		if err != nil {
 			return err
 		}
-		var thread int64
-		// It goes into the topic in which the customer wrote last, if his chat with the bot has topics.
-		_, err = l.row(to(&thread), `SELECT thread_id FROM messages
-			WHERE conversation_id = $1 AND direction = 'in' ORDER BY id DESC LIMIT 1`, c.ID)
+		to, err := l.placeOf(c.ID, a)
 		if err != nil {
 			return err
 		}
-		id, err := l.addOut(c.BotID, c.ID, a.Author, a.Text, thread)
+		id, err := l.addOut(c.BotID, c.ID, a.Author, a.Text, to)
 		if err != nil {
 			return err
 		}
@@ -210,13 +227,16 @@ func (s *Store) AddAnswer(
 }
 
 // addOut stores a message to the customer with its deliveries.
-func (l *ledger) addOut(botID, conversationID int64, author inbox.Author, text string, thread int64) (int64, error) {
+func (l *ledger) addOut(
+	botID, conversationID int64, author inbox.Author, text string, to destination,
+) (int64, error) {
 	id := l.nextMessage()
 	_, err := l.exec(`INSERT INTO messages
 		(id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id, author_name,
-			created_at, edit_seen, thread_id, album_id, delivery, error)
-		VALUES ($1, $2, $3, 'out', 'text', $4, $5, $6, $7, $8, $9, 0, $10, '', 'queued', '')`,
-		id, botID, conversationID, text, fold(text), string(author.Kind), author.ID, author.Name, l.now, thread)
+			created_at, edit_seen, thread_id, album_id, delivery, error, reply_to, content, content_of)
+		VALUES ($1, $2, $3, 'out', 'text', $4, $5, $6, $7, $8, $9, 0, $10, '', 'queued', '', $11, $12, 0)`,
+		id, botID, conversationID, text, fold(text), string(author.Kind), author.ID, author.Name, l.now, to.thread,
+		orNull(to.reply), to.content.Encode())
 	if err != nil {
 		return 0, err
 	}

@@ -116,6 +116,8 @@ func (l *ledger) applyUpdate(botID, row int64, u inbox.Update) error {
 		if !added {
 			reply = ""
 		}
+	case u.Reacted != nil:
+		conversationID, err = l.react(botID, *u.Reacted)
 	case u.Blocked != nil:
 		conversationID, err = l.conversationOf(botID, u.Blocked.ChatID, u.Blocked.Customer)
 		if err == nil {
@@ -143,7 +145,7 @@ func (l *ledger) applyUpdate(botID, row int64, u inbox.Update) error {
 	if err := l.one(to(&author.Name), `SELECT name FROM bots WHERE id = $1`, botID); err != nil {
 		return err
 	}
-	_, err = l.addOut(botID, conversationID, author, inbox.CleanText(reply), thread)
+	_, err = l.addOut(botID, conversationID, author, inbox.CleanText(reply), destination{thread: thread})
 	return err
 }
 
@@ -165,15 +167,22 @@ func (l *ledger) greets(conversationID, messageID int64) (bool, error) {
 func (l *ledger) conversationOf(botID, chatID int64, customer inbox.Customer) (int64, error) {
 	customer.Name, customer.Username = inbox.CleanText(customer.Name), inbox.CleanText(customer.Username)
 	customer.Language = inbox.CleanText(customer.Language)
-	search := fold(customer.Name + "\n" + customer.Username)
 	var id int64
 	var was inbox.Customer
-	found, err := l.row(to(&id, &was.ID, &was.Name, &was.Username, &was.Language),
-		`SELECT id, customer_id, customer_name, customer_username, customer_language FROM conversations
+	var names string
+	found, err := l.row(to(&id, &was.ID, &was.Name, &was.Username, &was.Language, &names),
+		`SELECT id, customer_id, customer_name, customer_username, customer_language, former_names FROM conversations
 		WHERE bot_id = $1 AND chat_id = $2`, botID, chatID)
-	switch {
-	case err != nil:
+	if err != nil {
 		return 0, err
+	}
+	var former []string
+	if found {
+		customer, former = customer.Known(was, inbox.DecodeNames(names))
+	}
+	customer.Nameless = false
+	search := fold(customer.SearchText(former))
+	switch {
 	case !found:
 		id, err = l.insert(`INSERT INTO conversations
 			(bot_id, chat_id, customer_id, customer_name, customer_username, customer_language,
@@ -184,8 +193,9 @@ func (l *ledger) conversationOf(botID, chatID int64, customer inbox.Customer) (i
 		return id, nil
 	default:
 		_, err = l.exec(`UPDATE conversations SET customer_id = $1, customer_name = $2, customer_username = $3,
-			customer_language = $4, search = $5, updated_at = $6 WHERE id = $7`,
-			customer.ID, customer.Name, customer.Username, customer.Language, search, l.now, id)
+			customer_language = $4, search = $5, updated_at = $6, former_names = $7 WHERE id = $8`,
+			customer.ID, customer.Name, customer.Username, customer.Language, search, l.now,
+			inbox.EncodeNames(former), id)
 	}
 	if err != nil {
 		return 0, err
@@ -201,12 +211,17 @@ func (l *ledger) addIncoming(botID int64, m inbox.IncomingMessage) (conversation
 	if err != nil {
 		return 0, 0, false, err
 	}
-	found, err := l.row(to(&id), `SELECT id FROM messages WHERE conversation_id = $1 AND telegram_message_id = $2`,
-		conversationID, m.MessageID)
-	if err != nil || found {
-		return conversationID, id, false, err
+	if m.MessageID != 0 {
+		found, err := l.row(to(&id), `SELECT id FROM messages WHERE conversation_id = $1 AND telegram_message_id = $2`,
+			conversationID, m.MessageID)
+		if err != nil || found {
+			return conversationID, id, false, err
+		}
 	}
 	replyTo, err := l.resolve(conversationID, m.ReplyTo)
+	if err == nil && replyTo != 0 {
+		err = l.wordReply(m.Content.Reply, replyTo)
+	}
 	if err != nil {
 		return 0, 0, false, err
 	}
@@ -220,18 +235,24 @@ func (l *ledger) addIncoming(botID int64, m inbox.IncomingMessage) (conversation
 	_, err = l.exec(`INSERT INTO messages
 		(id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id, author_name,
 			created_at, telegram_date, telegram_message_id, edited_at, edit_seen, reply_to, thread_id, album_id, delivery, error,
-			details, forward_kind, forward_name)
+			details, forward_kind, forward_name, content, content_of)
 		VALUES ($1, $2, $3, 'in', $4, $5, $6, 'customer', $7, $8,
-			$9, $10, $11, $12, $13, $14, $15, $16, '', '', $17, $18, $19)`,
+			$9, $10, $11, $12, $13, $14, $15, $16, '', '', $17, $18, $19, $20, $13)`,
 		id, botID, conversationID, m.Kind, m.Text, fold(m.SearchText()),
 		strconv.FormatInt(m.Customer.ID, 10), inbox.CleanText(m.Customer.Name),
-		l.now, microsPtr(&m.Date), m.MessageID, edited, seen, orNull(replyTo), m.ThreadID, inbox.CleanText(m.AlbumID),
-		m.Details, forward.Kind, forward.Name)
+		l.now, microsPtr(&m.Date), orNull(m.MessageID), edited, seen, orNull(replyTo), m.ThreadID, inbox.CleanText(m.AlbumID),
+		m.Details, forward.Kind, forward.Name, m.Content.Encode())
 	if err != nil {
 		return 0, 0, false, err
 	}
 	if err := l.addAttachments(botID, id, m.Attachments); err != nil {
 		return 0, 0, false, err
+	}
+	if err := l.nameTopic(conversationID, m); err != nil {
+		return 0, 0, false, err
+	}
+	if inbox.Quiet(m.Kind) {
+		return conversationID, id, true, l.aside(botID, conversationID, id)
 	}
 	n, err := l.exec(`UPDATE conversations SET status = 'open', blocked = FALSE, unreachable = ''
 		WHERE id = $1 AND (status <> 'open' OR blocked)`, conversationID)
@@ -255,10 +276,10 @@ func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id 
 	if err != nil {
 		return 0, 0, false, err
 	}
-	var seen int64
-	found, err := l.row(to(&id, &seen),
-		`SELECT id, edit_seen FROM messages WHERE conversation_id = $1 AND telegram_message_id = $2`,
-		conversationID, m.MessageID)
+	var seen, wasOf int64
+	var wasContent string
+	found, err := l.row(to(&id, &seen, &wasContent, &wasOf), `SELECT id, edit_seen, content, content_of FROM messages
+		WHERE conversation_id = $1 AND telegram_message_id = $2`, conversationID, m.MessageID)
 	if err != nil {
 		return 0, 0, false, err
 	}
@@ -269,12 +290,16 @@ func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id 
 	if at < seen {
 		return conversationID, id, false, nil
 	}
-	if _, err := l.exec(`UPDATE messages SET edit_seen = $1 WHERE id = $2`, at, id); err != nil {
+	was, err := message(l.tx, id)
+	if err != nil {
 		return 0, 0, false, err
 	}
 	m = cleanMessage(m)
-	forward := forwardOf(m)
-	was, err := message(l.tx, id)
+	if r := m.Content.Reply; r != nil && r.Text == "" && was.Reply != nil {
+		m.Content.Reply = was.Reply // in the words of the message that is stored
+	}
+	content, forward := m.Content.Encode(), forwardOf(m)
+	_, err = l.exec(`UPDATE messages SET edit_seen = $1, content = $2, content_of = $1 WHERE id = $3`, at, content, id)
 	if err != nil {
 		return 0, 0, false, err
 	}
@@ -282,9 +307,13 @@ func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id 
 		// file_id is another at each update, file_unique_id is the file's.
 		return a.Kind == b.Kind && a.Name == b.Name && a.FileUniqueID == b.FileUniqueID
 	})
-	same := m.Text == was.Text && m.Kind == was.Kind && m.Details == was.Details &&
+	sameContent := content == wasContent || wasOf != seen // what nobody has read is not known to be another
+	same := m.Text == was.Text && m.Kind == was.Kind && m.Details == was.Details && sameContent &&
 		forward == forwardOf(inbox.IncomingMessage{Forwarded: was.Forwarded})
 	if same && sameFiles {
+		if wasOf != seen && content != "" {
+			l.event(inbox.MessageUpdated, botID, conversationID, id)
+		}
 		return conversationID, id, false, nil
 	}
 	_, err = l.exec(`UPDATE messages SET kind = $1, text = $2, search = $3, edited_at = $4, details = $5,
@@ -303,6 +332,14 @@ func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id 
 	}
 	l.event(inbox.MessageUpdated, botID, conversationID, id)
 	return conversationID, id, false, nil
+}
+
+// aside puts a quiet message into its conversation: it moves nothing, but shows a conversation that had none.
+func (l *ledger) aside(botID, conversationID, id int64) error {
+	l.event(inbox.MessageCreated, botID, conversationID, id)
+	_, err := l.exec(`UPDATE conversations SET last_message_id = $1, updated_at = $2
+		WHERE id = $3 AND last_message_id = 0`, id, l.now, conversationID)
+	return err
 }
 
 // cleanMessage is m with all that is stored of it fit for that.
@@ -365,6 +402,18 @@ func (l *ledger) resolve(conversationID, telegramID int64) (int64, error) {
 		return 0, err
 	}
 	return *id, nil
+}
+
+// wordReply gives a reply the words of the message that is stored, where Telegram gave none.
+func (l *ledger) wordReply(r *inbox.Reply, to int64) error {
+	if r == nil || r.Text != "" || r.Notice != "" {
+		return nil
+	}
+	m, err := message(l.tx, to)
+	if err == nil {
+		*r = inbox.ReplyTo(m)
+	}
+	return err
 }
 
 // orNull is NULL for 0.

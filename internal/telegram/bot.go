@@ -100,7 +100,7 @@ func (b *Bot) hold(ctx context.Context) error {
 
 	x := &tenure{
 		Bot: b, Tenure: t, life: life, client: b.endpoint.while(lock.Held), breaker: newBreaker(),
-		began: time.Now(), resumed: make(chan struct{}, 1),
+		began: time.Now(), resumed: make(chan struct{}, 1), pressed: make(chan string, maxPresses),
 	}
 	defer b.vitals.within(thePoll, 0)
 	defer b.vitals.within(theProbe, 0)

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf16"
 
 	tele "gopkg.in/telebot.v3"
 
@@ -22,6 +21,8 @@ type kind struct {
 	field string                           // of Message, that holds it
 	words func(raw json.RawMessage) string // what the sender put into it, in a line; nil where the name says it all
 	file  bool                             // the field describes a file
+	// more fills in what else is known of it; nil for nothing.
+	more func(raw json.RawMessage, m *inbox.IncomingMessage)
 }
 
 // kinds are in the order in which they are looked for. An animation also has a document, a venue a location, and a
@@ -30,46 +31,51 @@ var kinds = []kind{
 	{field: "animation", file: true},
 	{field: "audio", words: audio, file: true},
 	{field: "document", file: true},
-	{field: "paid_media"},
+	{field: "paid_media", words: paidMedia, more: filesWithin("paid_media")},
 	{field: "live_photo", file: true},
 	{field: "photo", file: true},
 	{field: "sticker", words: stringField("emoji"), file: true},
 	{field: "video", words: duration, file: true},
 	{field: "video_note", words: duration, file: true},
 	{field: "voice", words: duration, file: true},
-	{field: "checklist", words: checklist},
+	{field: "checklist", words: checklist, more: tasks},
 	{field: "contact", words: contact},
 	{field: "dice", words: dice},
 	{field: "game", words: stringField("title")},
-	{field: "poll", words: poll},
-	{field: "venue", words: venue},
-	{field: "location", words: location},
-	{field: "story"},
-	{field: "invoice", words: stringField("title")},
-	{field: "gift"},
-	{field: "unique_gift"},
-	{field: "giveaway"},
-	{field: "giveaway_winners"},
+	{field: "poll", words: poll, more: options},
+	{field: "venue", words: venue, more: placeIn("location")},
+	{field: "location", words: location, more: placeIn("")},
+	{field: "story", words: story},
+	{field: "invoice", words: stringField("title", "description")},
+	{field: "gift", words: gift},
+	{field: "unique_gift", words: uniqueGift},
+	{field: "giveaway", words: giveaway},
+	{field: "giveaway_winners", words: giveaway},
+	{field: "giveaway_created"},
+	{field: "giveaway_completed"},
 	{field: "web_app_data", words: stringField("data")},
-	{field: "users_shared"},
-	{field: "chat_shared"},
+	{field: "users_shared", words: sharedUsers},
+	{field: "chat_shared", words: stringField("title", "username")},
 	{field: "successful_payment", words: payment},
 	{field: "refunded_payment", words: payment},
 	{field: "pinned_message"},
-	{field: "write_access_allowed"},
-	{field: "message_auto_delete_timer_changed"},
-	{field: "proximity_alert_triggered"},
-	{field: "connected_website"},
+	{field: "write_access_allowed", words: stringField("web_app_name")},
+	{field: "message_auto_delete_timer_changed", words: autoDelete},
+	{field: "proximity_alert_triggered", words: proximity},
+	{field: "connected_website", words: plainString},
 	{field: "passport_data"},
 	{field: "chat_background_set"},
 	{field: "forum_topic_created", words: stringField("name")},
 	{field: "forum_topic_edited", words: stringField("name")},
 	{field: "forum_topic_closed"},
 	{field: "forum_topic_reopened"},
+	{field: "checklist_tasks_done", words: tasksDone},
+	{field: "checklist_tasks_added", words: tasksAdded},
 }
 
-// around are the Message fields that say something about a message, but are not what was sent.
-var around = map[string]bool{}
+// known are the Message fields that are no unknown content: those of kinds, and those that say something about a
+// message, but are not what was sent.
+var known = map[string]bool{"rich_message": true}
 
 func init() {
 	for _, name := range strings.Fields(`
@@ -82,53 +88,85 @@ func init() {
 		caption_entities show_caption_above_media has_media_spoiler reply_markup guest_bot_caller_user
 		guest_bot_caller_chat
 	`) {
-		around[name] = true
+		known[name] = true
+	}
+	for i := range kinds {
+		known[kinds[i].field] = true
+		if kinds[i].field == "pinned_message" {
+			kinds[i].words = pinned // which reads a message by this very list
+		}
 	}
 }
 
 // fieldName is what names in the Bot API look like. What has another name is no content.
 var fieldName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 
-// content says what was sent: the kind by the name of its field, the words that the customer wrote with it and nothing
-// else, the details that he put into it beside them, and the file.
-func content(f fields) (kindName, text, details string, attachments []inbox.Attachment) {
-	if s, ok := get[string](f, "text"); ok {
-		if text := links(s, f, "entities"); !inbox.Blank(text) {
-			return inbox.KindText, text, "", nil
-		}
+// content fills in what was sent: the kind by the name of its field, the words that the customer wrote with it and
+// nothing else, the details that he put into it beside them, and the files.
+func content(f fields, m *inbox.IncomingMessage) {
+	c := &m.Content
+	if rich, ok := get[any](f, "rich_message"); ok && !f.has("text") {
+		m.Kind = "rich_message"
+		flat := flatten(rich)
+		m.Text, c.Entities, m.Attachments, c.Place = flat.result()
+		return
 	}
-	caption, _ := get[string](f, "caption")
-	text = links(caption, f, "caption_entities")
-	if inbox.Blank(text) {
-		text = ""
+	if text, entities := formatted(f, "text", "entities"); !inbox.Blank(text) {
+		m.Kind, m.Text, c.Entities = inbox.KindText, text, entities
+		if _, found := unknownContent(f); len(found.words) > 0 {
+			m.Details, m.Attachments = found.text(), found.attachments
+		}
+		return
+	}
+	m.Text, c.Entities = formatted(f, "caption", "caption_entities")
+	if inbox.Blank(m.Text) {
+		m.Text, c.Entities = "", nil
 	}
 	for _, k := range kinds {
 		if !f.has(k.field) {
 			continue
 		}
-		if k.file {
+		m.Kind, m.Details = k.field, k.details(f[k.field])
+		switch {
+		case k.file:
 			if a, ok := attachment(k.field, f[k.field]); ok {
-				attachments = append(attachments, a)
+				m.Attachments = append(m.Attachments, a)
 			}
+		case k.more != nil:
+			k.enrich(f[k.field], m)
 		}
-		return k.field, text, k.details(f[k.field]), attachments
-	}
-	if text != "" {
-		return inbox.KindText, text, "", nil
+		return
 	}
 	// Something that came to Telegram after this was written.
-	for _, name := range slices.Sorted(maps.Keys(f)) {
-		if !around[name] && fieldName.MatchString(name) && f.has(name) {
-			if a, ok := attachment(name, f[name]); ok {
-				attachments = append(attachments, a)
-			}
-			return name, "", "", attachments
+	name, found := unknownContent(f)
+	switch {
+	case name != "" && (m.Text == "" || len(found.words)+len(found.attachments) > 0):
+		m.Kind, m.Details, m.Attachments = name, found.text(), found.attachments
+	case m.Text != "" || f.has("text"):
+		m.Kind = inbox.KindText
+	default:
+		m.Kind = inbox.KindUnknown
+	}
+}
+
+// unknownContent is the first field that nobody here has met, and what is found in all such fields.
+func unknownContent(f fields) (name string, found *finds) {
+	found = &finds{}
+	for _, field := range slices.Sorted(maps.Keys(f)) {
+		if known[field] || !fieldName.MatchString(field) || !f.has(field) {
+			continue
+		}
+		name = cmp.Or(name, field)
+		if v, ok := get[any](f, field); ok {
+			found.look(field, v, 0)
 		}
 	}
-	if f.has("text") {
-		return inbox.KindText, "", "", nil
-	}
-	return inbox.KindUnknown, "", "", nil
+	return name, found
+}
+
+func (k kind) enrich(raw json.RawMessage, m *inbox.IncomingMessage) {
+	defer func() { _ = recover() }() // as in details
+	k.more(raw, m)
 }
 
 func (k kind) details(raw json.RawMessage) (words string) {
@@ -191,62 +229,17 @@ func attachment(field string, raw json.RawMessage) (a inbox.Attachment, ok bool)
 	}, true
 }
 
-// entity is what is read of a MessageEntity. Its offset and length count UTF-16 units (Bot API: MessageEntity).
-type entity struct {
-	Type   string `json:"type"`
-	Offset int    `json:"offset"`
-	Length int    `json:"length"`
-	URL    string `json:"url"`
-}
-
-// links is the text with the address of each link behind the words that hide it. It goes through the text once,
-// however many entities there are and whatever they cover.
-func links(text string, f fields, name string) string {
-	text = short(text, maxText)
-	entities, ok := get[[]entity](f, name)
-	if !ok || text == "" {
-		return text
-	}
-	entities = slices.DeleteFunc(entities, func(e entity) bool {
-		return e.Type != "text_link" || e.URL == "" || e.Offset < 0 || e.Length <= 0 || e.Offset > math.MaxInt-e.Length
-	})
-	if len(entities) == 0 {
-		return text
-	}
-	ends := func(e entity) int { return e.Offset + e.Length }
-	slices.SortStableFunc(entities, func(a, b entity) int { return cmp.Compare(ends(a), ends(b)) })
-	var out strings.Builder
-	units := utf16.Encode([]rune(text))
-	next, added := 0, 0
-	put := func(at int) { // the addresses that stand after so many units
-		for ; next < len(entities) && ends(entities[next]) <= at; next++ {
-			e := entities[next]
-			bare := strings.TrimSuffix(e.URL, "/")
-			// Only words of about the address's length can be the address: nothing else is looked at.
-			if e.Length <= len(e.URL)+1 && strings.TrimSuffix(string(utf16.Decode(units[e.Offset:ends(e)])), "/") == bare {
-				continue
-			}
-			if words := " (" + oneLine(e.URL) + ")"; added+len(words) <= maxText {
-				added += len(words)
-				out.WriteString(words)
-			}
-		}
-	}
-	at := 0
-	for _, r := range text {
-		at += max(utf16.RuneLen(r), 1)
-		out.WriteRune(r)
-		put(at)
-	}
-	return out.String()
-}
-
 // forwardedFrom says whose words these are, nil for the customer's own.
 func forwardedFrom(f fields) *inbox.Forward {
-	origin, ok := get[fields](f, "forward_origin")
-	if !ok && !f.has("forward_date") && !f.has("forward_origin") {
+	if !f.has("forward_date") && !f.has("forward_origin") {
 		return nil
 	}
+	return originOf(f, "forward_origin")
+}
+
+// originOf reads a MessageOrigin.
+func originOf(f fields, name string) *inbox.Forward {
+	origin, _ := get[fields](f, name)
 	from := &inbox.Forward{Kind: "unknown"}
 	if kind, ok := get[string](origin, "type"); ok && fieldName.MatchString(kind) {
 		from.Kind = kind
@@ -266,10 +259,17 @@ func forwardedFrom(f fields) *inbox.Forward {
 	return from
 }
 
-func stringField(name string) func(json.RawMessage) string {
+// stringField joins the strings of some fields.
+func stringField(names ...string) func(json.RawMessage) string {
 	return func(raw json.RawMessage) string {
-		s, _ := get[string](object(raw), name)
-		return s
+		f := object(raw)
+		var words []string
+		for _, name := range names {
+			if s, _ := get[string](f, name); !inbox.Blank(s) {
+				words = append(words, s)
+			}
+		}
+		return strings.Join(words, ", ")
 	}
 }
 
@@ -291,7 +291,7 @@ func duration(raw json.RawMessage) string {
 
 func audio(raw json.RawMessage) string {
 	a := as[tele.Audio](raw)
-	title := cmp.Or(strings.Trim(a.Performer+" - "+a.Title, " -"), a.FileName)
+	title := strings.Trim(a.Performer+" - "+a.Title, " -") // its name stands at the file
 	return strings.Trim(title+", "+duration(raw), ", ")
 }
 
@@ -320,6 +320,9 @@ func venue(raw json.RawMessage) string {
 	return strings.Trim(v.Title+", "+v.Address, ", ") + " (" + place(v.Location) + ")"
 }
 
+// Past this many an item is in the details alone. Telegram's limits are 12 options and 100 tasks.
+const maxItems = 100
+
 func poll(raw json.RawMessage) string {
 	p := as[tele.Poll](raw)
 	var options []string
@@ -329,17 +332,237 @@ func poll(raw json.RawMessage) string {
 	return p.Question + " (" + strings.Join(options, " / ") + ")"
 }
 
+func options(raw json.RawMessage, m *inbox.IncomingMessage) {
+	p := as[tele.Poll](raw)
+	m.Content.Title = oneLine(p.Question)
+	for i, o := range p.Options {
+		if i == maxItems {
+			break
+		}
+		item := inbox.Item{Text: oneLine(o.Text)}
+		if votes := int64(o.VoterCount); votes > 0 {
+			item.Votes = &votes
+		}
+		m.Content.Items = append(m.Content.Items, item)
+	}
+}
+
+// task is one of a checklist. It is done if it says when, or who did it.
+type task struct {
+	ID   int64           `json:"id"`
+	Text string          `json:"text"`
+	At   int64           `json:"completion_date"`
+	User json.RawMessage `json:"completed_by_user"`
+	Chat json.RawMessage `json:"completed_by_chat"`
+}
+
+func (t task) done() bool {
+	there := func(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
+	return t.At > 0 || there(t.User) || there(t.Chat)
+}
+
+type taskList struct {
+	Title string
+	Tasks []task
+}
+
 func checklist(raw json.RawMessage) string {
-	c := as[struct {
-		Title string
-		Tasks []struct{ Text string }
-	}](raw)
+	c := as[taskList](raw)
 	var tasks []string
 	for _, t := range c.Tasks {
-		tasks = append(tasks, t.Text)
+		mark := ""
+		if t.done() {
+			mark = "☑ "
+		}
+		tasks = append(tasks, mark+t.Text)
 	}
 	return c.Title + " (" + strings.Join(tasks, " / ") + ")"
 }
+
+func tasks(raw json.RawMessage, m *inbox.IncomingMessage) {
+	c := as[taskList](raw)
+	m.Content.Title = oneLine(c.Title)
+	for i, t := range c.Tasks {
+		if i == maxItems {
+			break
+		}
+		done := t.done()
+		m.Content.Items = append(m.Content.Items, inbox.Item{Text: oneLine(t.Text), Done: &done})
+	}
+}
+
+// tasksDone names the tasks that were ticked, and those that were not done after all.
+func tasksDone(raw json.RawMessage) string {
+	c := as[struct {
+		Of struct {
+			Checklist taskList
+		} `json:"checklist_message"`
+		Done    []int64 `json:"marked_as_done_task_ids"`
+		NotDone []int64 `json:"marked_as_not_done_task_ids"`
+	}](raw)
+	named := func(ids []int64, mark string) (words []string) {
+		for _, t := range c.Of.Checklist.Tasks {
+			if slices.Contains(ids[:min(len(ids), maxItems)], t.ID) {
+				words = append(words, mark+t.Text)
+			}
+		}
+		return words
+	}
+	return strings.Join(append(named(c.Done, "☑ "), named(c.NotDone, "☐ ")...), " / ")
+}
+
+func tasksAdded(raw json.RawMessage) string {
+	var words []string
+	for _, t := range as[taskList](raw).Tasks {
+		words = append(words, t.Text)
+	}
+	return strings.Join(words, " / ")
+}
+
+// placeIn sets the place that stands in a field, or that is the whole.
+func placeIn(field string) func(json.RawMessage, *inbox.IncomingMessage) {
+	return func(raw json.RawMessage, m *inbox.IncomingMessage) {
+		if field != "" {
+			raw = object(raw)[field]
+		}
+		m.Content.Place = placeOf(object(raw))
+	}
+}
+
+func placeOf(f fields) *inbox.Place {
+	lat, ok := get[float64](f, "latitude")
+	lon, ok2 := get[float64](f, "longitude")
+	if !ok || !ok2 || math.Abs(lat) > 90 || math.Abs(lon) > 180 {
+		return nil
+	}
+	return &inbox.Place{Latitude: lat, Longitude: lon}
+}
+
+// filesWithin finds the files of a list of media.
+func filesWithin(field string) func(json.RawMessage, *inbox.IncomingMessage) {
+	return func(raw json.RawMessage, m *inbox.IncomingMessage) {
+		found := &finds{}
+		v, _ := get[any](object(raw), field)
+		found.look(field, v, 0)
+		m.Attachments = found.attachments
+	}
+}
+
+func paidMedia(raw json.RawMessage) string {
+	if n, _ := get[int64](object(raw), "star_count"); n > 0 {
+		return fmt.Sprintf("%d Stars", n)
+	}
+	return ""
+}
+
+// story is whose story it is.
+func story(raw json.RawMessage) string {
+	c, _ := get[fields](object(raw), "chat")
+	return chatName(c)
+}
+
+// chatName is the title of a chat, or the name of the person that it is.
+func chatName(c fields) string {
+	if title, ok := get[string](c, "title"); ok && !inbox.Blank(title) {
+		return oneLine(title)
+	}
+	u := user(c)
+	if name := strings.TrimSpace(u.FirstName + " " + u.LastName); !inbox.Blank(name) {
+		return oneLine(name)
+	}
+	if u.Username != "" {
+		return "@" + oneLine(u.Username)
+	}
+	return ""
+}
+
+func gift(raw json.RawMessage) string {
+	f := object(raw)
+	g, _ := get[fields](f, "gift")
+	sticker, _ := get[fields](g, "sticker")
+	emoji, _ := get[string](sticker, "emoji")
+	words := []string{}
+	if emoji != "" {
+		words = append(words, emoji)
+	}
+	if n, _ := get[int64](g, "star_count"); n > 0 {
+		words = append(words, fmt.Sprintf("%d Stars", n))
+	}
+	if text, _ := get[string](f, "text"); !inbox.Blank(text) {
+		words = append(words, text)
+	}
+	return strings.Join(words, ", ")
+}
+
+func uniqueGift(raw json.RawMessage) string {
+	g, _ := get[fields](object(raw), "gift")
+	base, _ := get[string](g, "base_name")
+	if n, _ := get[int64](g, "number"); n > 0 && base != "" {
+		return fmt.Sprintf("%s #%d", base, n)
+	}
+	return base
+}
+
+func giveaway(raw json.RawMessage) string {
+	f := object(raw)
+	var words []string
+	chats, _ := get[[]fields](f, "chats")
+	if c, ok := get[fields](f, "chat"); ok {
+		chats = append(chats, c)
+	}
+	for _, c := range chats[:min(len(chats), maxItems)] {
+		words = append(words, chatName(c))
+	}
+	if n, _ := get[int64](f, "winner_count"); n > 0 {
+		words = append(words, fmt.Sprintf("winners: %d", n))
+	}
+	if n, _ := get[int64](f, "prize_star_count"); n > 0 {
+		words = append(words, fmt.Sprintf("%d Stars", n))
+	}
+	if prize, _ := get[string](f, "prize_description"); !inbox.Blank(prize) {
+		words = append(words, prize)
+	}
+	return strings.Join(slices.DeleteFunc(words, inbox.Blank), ", ")
+}
+
+func sharedUsers(raw json.RawMessage) string {
+	users, _ := get[[]fields](object(raw), "users")
+	var words []string
+	for _, u := range users[:min(len(users), maxItems)] {
+		name := chatName(u)
+		if id, ok := get[int64](u, "user_id"); ok && name == "" {
+			name = fmt.Sprintf("User %d", id)
+		}
+		words = append(words, name)
+	}
+	return strings.Join(words, ", ")
+}
+
+// pinned is the beginning of the message that was pinned.
+func pinned(raw json.RawMessage) string { return firstWords(object(raw)).Text }
+
+func autoDelete(raw json.RawMessage) string {
+	seconds, ok := get[int64](object(raw), "message_auto_delete_time")
+	switch {
+	case !ok || seconds < 0:
+		return ""
+	case seconds == 0:
+		return "off"
+	case seconds%86_400 == 0:
+		return fmt.Sprintf("to %d d", seconds/86_400)
+	}
+	return "to " + (time.Duration(min(seconds, 1<<31)) * time.Second).String()
+}
+
+func proximity(raw json.RawMessage) string {
+	f := object(raw)
+	traveller, _ := get[fields](f, "traveler")
+	watcher, _ := get[fields](f, "watcher")
+	metres, _ := get[int64](f, "distance")
+	return fmt.Sprintf("%s, %s: %d m", chatName(traveller), chatName(watcher), metres)
+}
+
+func plainString(raw json.RawMessage) string { return as[string](raw) }
 
 func payment(raw json.RawMessage) string {
 	p := as[struct {

@@ -55,6 +55,46 @@ var hostile = map[string]func(n int) string{
 		return private(`"text":"x","entities":[` +
 			many(n, func(i int) string { return link(9223372036854775800-i, 9223372036854775800) }) + `]`)
 	},
+	"a rich message, deep": func(n int) string {
+		n = min(n, 3_000)
+		return private(`"rich_message":{"blocks":` + strings.Repeat(`[{"type":"blockquote","blocks":`, n) + `[]` +
+			strings.Repeat(`}]`, n) + `}`)
+	},
+	"a rich message, wide": func(n int) string {
+		return private(`"rich_message":{"blocks":[` + many(n, func(i int) string {
+			return `{"type":"paragraph","text":[{"type":"bold","text":"a"},{"type":"url","url":"https://a.org","text":"b"}]}`
+		}) + `]}`)
+	},
+	"a rich message of new blocks": func(n int) string {
+		return private(`"rich_message":{"blocks":[` + many(n, func(i int) string {
+			return `{"type":"new","a":{"words":"b"},"photo":[{"file_id":"f","width":1}]}`
+		}) + `]}`)
+	},
+	"a kind that nobody knows": func(n int) string {
+		return private(`"cube":[` + many(n, func(i int) string { return `{"a":"b","c":["d"]}` }) + `]`)
+	},
+	"pins of pins": func(n int) string {
+		n = min(n, 4_000)
+		return private(`"pinned_message":` + strings.Repeat(`{"message_id":1,"pinned_message":`, n) + `{}` +
+			strings.Repeat(`}`, n))
+	},
+	"tasks": func(n int) string {
+		return private(`"checklist":{"title":"t","tasks":[` + many(n, func(i int) string { return `{"id":1,"text":"a"}` }) +
+			`]}`)
+	},
+	"tasks that were ticked": func(n int) string {
+		return private(`"checklist_tasks_done":{"marked_as_done_task_ids":[` +
+			many(n, func(i int) string { return strconv.Itoa(i) }) + `],"checklist_message":{"checklist":{"tasks":[` +
+			many(n, func(i int) string { return `{"id":-1,"text":"a"}` }) + `]}}}`)
+	},
+	"a long quote": func(n int) string {
+		return private(`"text":"x","quote":{"text":"` + strings.Repeat("é ", 10*n) + `"},"reply_to_message":{"text":"` +
+			strings.Repeat("é ", 10*n) + `"}`)
+	},
+	"line ends of two characters": func(n int) string {
+		return private(`"text":"` + strings.Repeat(`\r\n`, 2*n) + `x","entities":[` +
+			many(n, func(i int) string { return link(2*i, 2) }) + `]`)
+	},
 	"a long address": func(n int) string {
 		return private(`"text":"` + strings.Repeat("x", 10*n) + `","entities":[{"type":"text_link","offset":0,"length":` +
 			strconv.Itoa(10*n) + `,"url":"` + strings.Repeat("x", 10*n) + `"}]`)
@@ -160,6 +200,10 @@ func TestWhatIsShownOfAHostileUpdateIsBounded(t *testing.T) {
 			if n := len(m.Text); n > 6*maxText || !utf8.ValidString(m.Text) {
 				t.Errorf("%s: a text of %d bytes", name, n)
 			}
+			checkContent(t, m)
+			if n := len(m.Details); n > 6*4_096 {
+				t.Errorf("%s: details of %d bytes", name, n)
+			}
 			for _, a := range m.Attachments {
 				if n := len(a.Name) + len(a.MediaType) + len(a.FileID) + len(a.FileUniqueID); n > 16_000 {
 					t.Errorf("%s: an attachment of %d bytes", name, n)
@@ -177,23 +221,6 @@ func TestWhatIsShownOfAHostileUpdateIsBounded(t *testing.T) {
 		u := decode(t, private(`"text":"x","story":`+strings.Repeat(`[`, nested)+strings.Repeat(`]`, nested)))
 		if u.Message == nil || u.Message.Text != want {
 			t.Errorf("nested %d deep: %+v", nested, u.Message)
-		}
-	}
-}
-
-func TestLinksOfAllShapes(t *testing.T) {
-	for entities, want := range map[string]string{
-		link(0, 2) + "," + link(3, 2):  "😀 (https://a.org) ab (https://a.org) 😀",
-		link(3, 2) + "," + link(0, 2):  "😀 (https://a.org) ab (https://a.org) 😀",
-		link(0, 5) + "," + link(3, 2):  "😀 ab (https://a.org) (https://a.org) 😀", // one inside the other
-		link(0, 4) + "," + link(2, 3):  "😀 a (https://a.org)b (https://a.org) 😀", // across
-		link(0, 1):                     "😀 (https://a.org) ab 😀",                 // half a character
-		link(6, 2):                     "😀 ab 😀 (https://a.org)",
-		link(6, 3):                     "😀 ab 😀",
-		link(-1, 3) + "," + link(0, 0): "😀 ab 😀",
-	} {
-		if got := decode(t, private(`"text":"😀 ab 😀","entities":[`+entities+`]`)).Message.Text; got != want {
-			t.Errorf("%s: %q, want %q", entities, got, want)
 		}
 	}
 }

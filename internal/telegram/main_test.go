@@ -33,6 +33,7 @@ var quick = timing{
 	backoffFirst: 20 * time.Millisecond, backoffMost: 200 * time.Millisecond,
 	settleFor: 20 * time.Millisecond, drainFor: 300 * time.Millisecond, recordFor: 200 * time.Millisecond,
 	fencedWait: 200 * time.Millisecond, heartbeatEvery: time.Second, storeLimit: time.Minute, hangMargin: time.Minute,
+	anewPause: time.Millisecond, anewIdle: 50 * time.Millisecond,
 }
 
 // rig is a bot at work on a real store and a simulated Telegram.

@@ -13,7 +13,7 @@ import (
 )
 
 // allowedUpdates is sent with each poll. Where it is missing, Telegram goes on with what another program set.
-var allowedUpdates = []string{"message", "edited_message", "callback_query", "my_chat_member"}
+var allowedUpdates = []string{"message", "edited_message", "callback_query", "my_chat_member", "message_reaction"}
 
 // maxBatchUpdates is how many updates one poll may bring, the most that Telegram gives.
 const maxBatchUpdates = 100
@@ -175,6 +175,7 @@ func (x *tenure) storeBatch(work context.Context, batch []inbox.Update, next int
 		case err == nil:
 			for _, u := range batch {
 				x.metrics.stored(u)
+				x.press(u.Press)
 				if u.Problem != "" {
 					x.Log.Warn("an update could not be understood as a whole, it is kept as it came",
 						"update_id", u.ID, "kind", u.Kind, "problem", u.Problem)

@@ -173,22 +173,13 @@ func (s *sender) attempt(d inbox.Delivery) (o inbox.Outcome) {
 	ctx, cancel := context.WithTimeout(s.life.work, s.times.sendLimit)
 	defer cancel()
 	resp := s.client.send(ctx, d, true, true)
-	reply, thread := true, true
-	for range 2 { // what the message hangs on is gone: without it then
-		switch {
-		case resp.class == refused && reply && resp.has("message to be replied not found", "reply message not found",
-			"replied message not found"):
-			reply = false
-		case resp.class == refused && thread && resp.has("thread not found", "topic_closed", "topic_deleted",
-			"topic_id_invalid"):
-			thread = false
-		default:
-			return s.outcome(d, resp)
-		}
+	// What it replies to is gone: without it then. Where a topic is gone it is for a person to say where it goes.
+	if resp.class == refused && resp.has("message to be replied not found", "reply message not found",
+		"replied message not found") {
 		s.mu.Lock()
 		s.pace.note(time.Now(), d.ConversationID)
 		s.mu.Unlock()
-		resp = s.client.send(ctx, d, reply, thread)
+		resp = s.client.send(ctx, d, false, true)
 	}
 	return s.outcome(d, resp)
 }
@@ -362,6 +353,10 @@ func refusal(resp response) (words string, why inbox.Reach) {
 	case resp.has("can't send messages to bots", "bot was kicked", "not a member", "chat was deleted",
 		"upgraded to a supergroup", "have no rights", "not enough rights"):
 		return "the bot may not write into this chat: " + resp.Error(), inbox.Reachable
+	case resp.has("thread not found", "topic_deleted", "topic_id_invalid"):
+		return "the topic is gone in which this was to be written", inbox.Reachable
+	case resp.has("topic_closed"):
+		return "the topic is closed in which this was to be written", inbox.Reachable
 	case resp.has("too long"):
 		return "the text is too long for one message of Telegram", inbox.Reachable
 	case resp.has("text is empty", "text must be non-empty"):

@@ -72,7 +72,8 @@ func TestWhatBecomesOfADelivery(t *testing.T) {
 			"can't parse entities", ""},
 		"migrated":             {once(simulator.Migrated(-100)), failed, 1, "may not write", ""},
 		"413":                  {refused(413, "Request Entity Too Large"), failed, 1, "Telegram refused it", ""},
-		"thread gone":          {refused(400, "Bad Request: message thread not found"), sent, 2, "", ""},
+		"thread gone":          {refused(400, "Bad Request: message thread not found"), failed, 1, "topic is gone", ""},
+		"thread closed":        {refused(400, "Bad Request: TOPIC_CLOSED"), failed, 1, "topic is closed", ""},
 		"replied message gone": {refused(400, "Bad Request: message to be replied not found"), sent, 2, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -24,6 +24,7 @@ type tenure struct {
 	breaker *breaker
 	began   time.Time
 
+	pressed     chan string   // callback queries that are stored and not answered yet
 	resumed     chan struct{} // gets a word when a pause in polling is over before its time
 	mu          sync.Mutex
 	username    string
@@ -52,6 +53,8 @@ func (x *tenure) parts() {
 			return nil
 		}
 		start(x.send)
+		start(x.answerPresses)
+		start(x.readAnew)
 		return x.poll()
 	})
 	running.Wait()

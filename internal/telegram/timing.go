@@ -25,6 +25,8 @@ type timing struct {
 	fencedWait     time.Duration // for word of a lost lock, when another is found to have taken over
 	heartbeatEvery time.Duration
 	storeLimit     time.Duration // far beyond what any database takes to answer, or to be found away
+	anewPause      time.Duration // between steps in which messages are read anew
+	anewIdle       time.Duration // between looks for such messages when there are none
 	hangMargin     time.Duration // beyond its own limit, after which a part of the bot that has not moved on hangs
 }
 
@@ -37,6 +39,7 @@ var usualTiming = timing{
 	backoffFirst: 500 * time.Millisecond, backoffMost: 30 * time.Second,
 	settleFor: time.Second, drainFor: 5 * time.Second, recordFor: 1500 * time.Millisecond, fencedWait: 10 * time.Second,
 	heartbeatEvery: inbox.HeartbeatEvery, storeLimit: 5 * time.Minute, hangMargin: time.Minute,
+	anewPause: 100 * time.Millisecond, anewIdle: time.Minute,
 }
 
 func (t timing) backoff() *backoff.Backoff {

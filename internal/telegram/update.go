@@ -104,6 +104,10 @@ func (d *decoder) update(raw json.RawMessage) (u inbox.Update, ok bool) {
 		}
 	case "edited_message":
 		u.Edit, err = message(fields[u.Kind])
+	case "callback_query":
+		u.Press, u.Message = press(fields[u.Kind])
+	case "message_reaction":
+		u.Reacted, err = reacted(fields[u.Kind])
 	case "my_chat_member":
 		u.Blocked, err = blocked(fields[u.Kind])
 	case "":
@@ -174,15 +178,60 @@ func message(raw json.RawMessage) (*inbox.IncomingMessage, error) {
 		at := date(f, "edit_date")
 		m.EditedAt = &at
 	}
-	if reply, ok := get[fields](f, "reply_to_message"); ok {
-		m.ReplyTo, _ = get[int64](reply, "message_id")
-	}
 	m.ThreadID, _ = get[int64](f, "message_thread_id")
 	album, _ := get[string](f, "media_group_id")
 	m.AlbumID = short(album, maxName)
-	m.Kind, m.Text, m.Details, m.Attachments = content(f)
+	content(f, m)
+	replyOf(f, m)
+	if via, ok := get[fields](f, "via_bot"); ok {
+		m.Content.ViaBot = oneLine(user(via).Username)
+	}
 	m.Forwarded = forwardedFrom(f)
 	return m, nil
+}
+
+// press reads a CallbackQuery. The message is nil where the button was in no private chat: such a press is answered and
+// kept raw.
+func press(raw json.RawMessage) (query string, m *inbox.IncomingMessage) {
+	f := object(raw)
+	if query, _ = get[string](f, "id"); len(query) > maxFileID {
+		query = ""
+	}
+	at, _ := get[fields](f, "message")
+	chat, err := chatOf(at)
+	if err != nil || chat.Type != tele.ChatPrivate {
+		return query, nil
+	}
+	data, ok := get[string](f, "data")
+	if !ok {
+		data, _ = get[string](f, "game_short_name")
+	}
+	data = short(data, maxWords)
+	m = &inbox.IncomingMessage{ChatID: chat.ID, Kind: inbox.KindPressed, Details: oneLine(data)}
+	m.Customer = customer(f, "from", chat)
+	m.Content.Pressed, m.Content.Button = &data, buttonWords(at, data)
+	m.ThreadID, _ = get[int64](at, "message_thread_id")
+	if m.ReplyTo, _ = get[int64](at, "message_id"); m.ReplyTo > 0 {
+		reply := firstWords(at)
+		reply.Origin, reply.From = inbox.FromChat, senderOf(at)
+		m.Content.Reply = &reply
+	}
+	return query, m
+}
+
+// buttonWords is what stands on the button with that data.
+func buttonWords(message fields, data string) string {
+	markup, _ := get[fields](message, "reply_markup")
+	rows, _ := get[[][]fields](markup, "inline_keyboard")
+	for _, row := range rows {
+		for _, button := range row {
+			if have, ok := get[string](button, "callback_data"); ok && short(have, maxWords) == data {
+				words, _ := get[string](button, "text")
+				return oneLine(words)
+			}
+		}
+	}
+	return ""
 }
 
 func chatOf(f fields) (tele.Chat, error) {
@@ -210,7 +259,7 @@ func customer(f fields, field string, chat tele.Chat) inbox.Customer {
 		}
 	}
 	return inbox.Customer{
-		ID: u.ID, Name: personName(u),
+		ID: u.ID, Name: personName(u), Nameless: inbox.Blank(u.FirstName),
 		Username: short(u.Username, maxName), Language: short(u.LanguageCode, maxName),
 	}
 }
@@ -229,13 +278,10 @@ func user(f fields) (u tele.User) {
 // personName is the name as the person wrote it, or what else tells him from others.
 func personName(u tele.User) string {
 	name := strings.TrimSpace(short(u.FirstName, maxName) + " " + short(u.LastName, maxName))
-	switch {
-	case !inbox.Blank(name):
+	if !inbox.Blank(name) {
 		return name
-	case u.Username != "":
-		return "@" + short(u.Username, maxName)
 	}
-	return fmt.Sprintf("User %d", u.ID)
+	return inbox.PlainName(u.ID, short(u.Username, maxName))
 }
 
 // date reads Unix seconds. A database's time has limits, and a time that is no time is none.
@@ -266,6 +312,43 @@ func blocked(raw json.RawMessage) (*inbox.BlockedChange, error) {
 	case tele.Member, tele.Administrator, tele.Creator, tele.Restricted:
 	default:
 		return nil, fmt.Errorf("the change of membership is to %q, which is not known", short(string(role), maxName))
+	}
+	return change, nil
+}
+
+// reacted reads a MessageReactionUpdated of a private chat.
+func reacted(raw json.RawMessage) (*inbox.ReactionChange, error) {
+	f := object(raw)
+	if f == nil {
+		return nil, errors.New("the reaction is no object")
+	}
+	chat, err := chatOf(f)
+	if err != nil || chat.Type != tele.ChatPrivate {
+		return nil, err
+	}
+	change := &inbox.ReactionChange{ChatID: chat.ID, Customer: customer(f, "user", chat), Date: date(f, "date")}
+	if change.MessageID, _ = get[int64](f, "message_id"); change.MessageID <= 0 {
+		return nil, errors.New("the reaction does not say to which message")
+	}
+	list, _ := get[[]json.RawMessage](f, "new_reaction")
+	for _, raw := range list[:min(len(list), inbox.MaxReactions)] {
+		r := object(raw)
+		kind, _ := get[string](r, "type")
+		emoji, _ := get[string](r, "emoji")
+		id, _ := get[string](r, "custom_emoji_id")
+		one := inbox.Reaction{Emoji: oneLine(short(emoji, 64)), CustomEmojiID: oneLine(short(id, 64)),
+			By: change.Customer.Name}
+		switch {
+		case kind == "paid":
+			one.Emoji, one.Name = "⭐", "paid star"
+		case one.CustomEmojiID != "":
+			one.Name = "custom emoji"
+		case one.Emoji == "":
+			one.Name = oneLine(strings.ReplaceAll(short(kind, 64), "_", " "))
+		}
+		if one.Emoji+one.Name != "" {
+			change.Reactions = append(change.Reactions, one)
+		}
 	}
 	return change, nil
 }

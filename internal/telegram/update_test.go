@@ -48,7 +48,7 @@ func TestKindsOfMessages(t *testing.T) {
 		{`"text":"\u0007bell"`, said{"text", "\abell", "", "", "", ""}},
 		{`"text":"see 😀 here","entities":[{"type":"text_link","offset":7,"length":4,"url":"https://example.org/x"},` +
 			`{"type":"bold","offset":0,"length":3}]`,
-			said{"text", "see 😀 here (https://example.org/x)", "", "", "", ""}},
+			said{"text", "see 😀 here", "", "", "", ""}},
 		{`"text":"https://a.org","entities":[{"type":"text_link","offset":0,"length":13,"url":"https://a.org/"}]`,
 			said{"text", "https://a.org", "", "", "", ""}},
 		{`"text":"x","entities":[{"type":"text_link","offset":5,"length":9,"url":"https://a.org/"},` +
@@ -88,13 +88,13 @@ func TestKindsOfMessages(t *testing.T) {
 			`"location":{"latitude":1,"longitude":2}`,
 			said{"venue", "", "venue", "Cafe, Street 1 (1.00000, 2.00000)", "", ""}},
 		{`"story":{"id":3,"chat":{"id":7,"type":"private"}}`, said{"story", "", "story", "", "", ""}},
-		{`"paid_media":{"star_count":5,"paid_media":[]}`, said{"paid_media", "", "paid media", "", "", ""}},
+		{`"paid_media":{"star_count":5,"paid_media":[]}`, said{"paid_media", "", "paid media", "5 Stars", "", ""}},
 		{`"gift":{"gift":{"id":"1"}}`, said{"gift", "", "gift", "", "", ""}},
 		{`"checklist":{"title":"Buy","tasks":[{"id":1,"text":"milk"}]}`,
 			said{"checklist", "", "checklist", "Buy (milk)", "", ""}},
 		{`"web_app_data":{"data":"{}","button_text":"b"}`, said{"web_app_data", "", "data of a Mini App", "{}", "", ""}},
 		{`"invoice":{"title":"Order","description":"d","start_parameter":"","currency":"EUR","total_amount":100}`,
-			said{"invoice", "", "invoice", "Order", "", ""}},
+			said{"invoice", "", "invoice", "Order, d", "", ""}},
 		{`"successful_payment":{"currency":"EUR","total_amount":100}`,
 			said{"successful_payment", "", "payment", "100 EUR, in the smallest unit", "", ""}},
 		{`"pinned_message":{"message_id":1,"chat":{"id":7}}`, said{"pinned_message", "", "pinned a message", "", "", ""}},
@@ -102,6 +102,34 @@ func TestKindsOfMessages(t *testing.T) {
 		{`"hologram_cube":{` + file + `}`,
 			said{"hologram_cube", "", "hologram cube: this version cannot show it", "", "hologram_cube|||1234|F", ""}},
 		{`"hologram_cube":true,"caption":"with words"`, said{"text", "with words", "", "", "", ""}},
+		{`"hologram_cube":{"title":"A cube","sides":[{"words":"front","side_id":"x1"},{"words":"back"}],"n":6},"caption":"c"`,
+			said{"hologram_cube", "c", "hologram cube: this version cannot show it", "front back A cube", "", ""}},
+		{`"text":"t","hologram_cube":{"words":"w"}`, said{"text", "t", "with it", "w", "", ""}},
+		{`"chat_background_set":{"type":{"type":"fill"}}`,
+			said{"chat_background_set", "", "changed the background of the chat", "", "", ""}},
+		{`"message_auto_delete_timer_changed":{"message_auto_delete_time":86400}`,
+			said{"message_auto_delete_timer_changed", "", "changed the timer that deletes messages", "to 1 d", "", ""}},
+		{`"pinned_message":{"message_id":1,"chat":{"id":7},"text":"the menu"}`,
+			said{"pinned_message", "", "pinned a message", "the menu", "", ""}},
+		{`"forum_topic_created":{"name":"Invoices","icon_color":1}`,
+			said{"forum_topic_created", "", "new topic", "Invoices", "", ""}},
+		{`"checklist":{"title":"Buy","tasks":[{"id":1,"text":"milk","completion_date":1},{"id":2,"text":"bread"}]}`,
+			said{"checklist", "", "checklist", "Buy (☑ milk / bread)", "", ""}},
+		{`"checklist_tasks_done":{"marked_as_done_task_ids":[2],"checklist_message":{"checklist":{"title":"Buy",` +
+			`"tasks":[{"id":1,"text":"milk"},{"id":2,"text":"bread"}]}}}`,
+			said{"checklist_tasks_done", "", "ticked tasks of a checklist", "☑ bread", "", ""}},
+		{`"audio":{` + file + `,"duration":5,"file_name":"a.mp3"}`,
+			said{"audio", "", "audio", "0:05", "audio|a.mp3||1234|F", ""}},
+		{`"paid_media":{"star_count":5,"paid_media":[{"type":"photo","photo":[{` + file + `,"width":1,"height":1}]}]}`,
+			said{"paid_media", "", "paid media", "5 Stars", "photo||image/jpeg|1234|F", ""}},
+		{`"story":{"id":3,"chat":{"id":7,"type":"private","first_name":"Bea"}}`,
+			said{"story", "", "story", "Bea", "", ""}},
+		{`"giveaway":{"chats":[{"id":-1,"title":"Club"}],"winner_count":3,"prize_description":"a lamp"}`,
+			said{"giveaway", "", "giveaway", "Club, winners: 3, a lamp", "", ""}},
+		{`"gift":{"gift":{"id":"1","sticker":{"emoji":"🎁"},"star_count":15},"text":"for you"}`,
+			said{"gift", "", "gift", "🎁, 15 Stars, for you", "", ""}},
+		{`"users_shared":{"request_id":1,"users":[{"user_id":9,"first_name":"Cem"},{"user_id":10}]}`,
+			said{"users_shared", "", "shared contacts", "Cem, User 10", "", ""}},
 		{`"effect_id":"1"`, said{"unknown", "", "a message of a kind that this version does not know", "", "", ""}},
 		{`"text":"mine","forward_origin":{"type":"user","sender_user":{"id":1,"first_name":"Bob"}},"forward_date":1`,
 			said{"text", "mine", "", "", "", "user:Bob"}},
@@ -117,9 +145,9 @@ func TestKindsOfMessages(t *testing.T) {
 			t.Errorf("%s: %+v", c.fields, u)
 			continue
 		}
-		shown := inbox.Message{Kind: m.Kind, Text: m.Text}
+		shown := inbox.Message{Kind: m.Kind, Text: m.Text, Details: m.Details}
 		shown.Say()
-		got := said{m.Kind, m.Text, shown.Notice, m.Details}
+		got := said{m.Kind, m.Text, shown.Notice, strings.Join(strings.Fields(m.Details), " ")}
 		if m.Forwarded != nil {
 			got[5] = m.Forwarded.Kind + ":" + m.Forwarded.Name
 		}
@@ -181,7 +209,7 @@ func TestMessageAsAWhole(t *testing.T) {
 		`"reply_to_message":{"message_id":4,"chat":{"id":7}}`))
 	want := &inbox.IncomingMessage{
 		ChatID: 7, MessageID: 5, Kind: "text", Text: "hi", Date: time.Unix(1700000000, 0).UTC(),
-		ReplyTo: 4, ThreadID: 3, AlbumID: "g",
+		ReplyTo: 4, ThreadID: 3, AlbumID: "g", Content: inbox.Content{Reply: &inbox.Reply{Origin: inbox.FromChat}},
 		Customer: inbox.Customer{ID: 7, Name: "Eve Smith", Username: "eve", Language: "en"},
 	}
 	if diff := cmp.Diff(want, u.Message); diff != "" {
@@ -263,6 +291,115 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// checkContent sees that what is beside the words of a message can be stored and lies within them.
+func checkContent(t *testing.T, m *inbox.IncomingMessage) {
+	t.Helper()
+	stored := m.Content.Encode()
+	if len(stored) > inbox.MaxContent || !utf8.ValidString(stored) || strings.ContainsRune(stored, 0) {
+		t.Errorf("not storable: %.200q", stored)
+	}
+	units := unitsOf(m.Text)
+	for _, e := range m.Content.Entities {
+		if e.Offset < 0 || e.Length <= 0 || e.Offset+e.Length > units {
+			t.Errorf("%+v is not within %d units", e, units)
+		}
+	}
+}
+
+func TestEntities(t *testing.T) {
+	for _, c := range []struct{ fields, text, want string }{
+		{`"text":"do NOT ship it","entities":[{"type":"strikethrough","offset":3,"length":3}]`, "do NOT ship it",
+			`[{"type":"strikethrough","offset":3,"length":3}]`},
+		{`"text":"😀 Masha","entities":[{"type":"text_mention","offset":3,"length":5,` +
+			`"user":{"id":9,"is_bot":false,"first_name":"Masha"}}]`, "😀 Masha",
+			`[{"type":"text_mention","offset":3,"length":5,"user":{"id":9,"is_bot":false,"first_name":"Masha"}}]`},
+		{`"photo":[{"file_id":"f"}],"caption":"a b","caption_entities":[{"type":"text_link","offset":2,"length":1,` +
+			`"url":"https://a.org"}]`, "a b", `[{"type":"text_link","offset":2,"length":1,"url":"https://a.org"}]`},
+		{`"text":"a\r\nbc","entities":[{"type":"bold","offset":3,"length":2},{"type":"code","offset":0,"length":3}]`,
+			"a\nbc", `[{"type":"bold","offset":2,"length":2},{"type":"code","offset":0,"length":2}]`},
+		{`"text":"abc","entities":[{"type":"bold","offset":1,"length":99},{"type":"bold","offset":3,"length":1},` +
+			`{"type":"bold","offset":-1,"length":2},{"type":"bold","offset":0,"length":0},{"type":"<b>","offset":0,` +
+			`"length":1},` +
+			`{"type":"italic","offset":9223372036854775807,"length":9223372036854775807},7,{}]`, "abc",
+			`[{"type":"bold","offset":1,"length":2}]`},
+		{`"text":"int main","entities":[{"type":"pre","offset":0,"length":8,"language":"c"}]`, "int main",
+			`[{"type":"pre","offset":0,"length":8,"language":"c"}]`},
+		{`"rich_message":{"blocks":[{"type":"heading","text":"Order 4417","size":1},{"type":"paragraph","text":["To ",` +
+			`{"type":"bold","text":"Elm Street 5"},", please"]},{"type":"list","items":[{"label":"1.","blocks":` +
+			`[{"type":"paragraph","text":"two lamps"},{"type":"paragraph","text":"one bulb"}]}]}]}`,
+			"Order 4417\nTo Elm Street 5, please\n1. two lamps\none bulb",
+			`[{"type":"bold","offset":0,"length":10},{"type":"bold","offset":14,"length":12}]`},
+		{`"rich_message":{"blocks":[{"type":"blockquote","blocks":[{"type":"paragraph","text":"to be"}],"credit":"W. S."},` +
+			`{"type":"divider"},{"type":"details","summary":"More","blocks":[{"type":"pre","text":"x=1","language":"go"}]},` +
+			`{"type":"table","caption":"Prices","cells":[[{"text":"lamp"},{"text":["5 ",{"type":"italic","text":"EUR"}]}],` +
+			`[{"text":"bulb"},{"text":"1 EUR"}]]},{"type":"hologram","front":{"text":"new words"},"id":"7"},` +
+			`{"type":"paragraph","text":{"type":"url","text":"here","url":"https://a.org/x"}},` +
+			`{"type":"list","items":[{"has_checkbox":true,"is_checked":true,"blocks":[{"type":"paragraph","text":"done"}]},` +
+			`{"has_checkbox":true,"blocks":[{"type":"paragraph","text":"to do"}]},{"blocks":[{"type":"paragraph","text":` +
+			`"p"}]}]},` +
+			`{"type":"map","location":{"latitude":1,"longitude":2},"caption":{"text":"us","credit":"me"}}]}`,
+			"to be\n— W. S.\n———\nMore\nx=1\nPrices\nlamp | 5 EUR\nbulb | 1 EUR\nnew words\nhere\n☑ done\n☐ to do\n• p\n" +
+				"1.00000, 2.00000\nus\n— me",
+			`[{"type":"blockquote","offset":0,"length":13},{"type":"bold","offset":18,"length":4},` +
+				`{"type":"pre","offset":23,"length":3,"language":"go"},{"type":"italic","offset":43,"length":3},` +
+				`{"type":"text_link","offset":70,"length":4,"url":"https://a.org/x"}]`},
+	} {
+		m := decode(t, private(c.fields)).Message
+		have, _ := json.Marshal(m.Content.Entities)
+		if m.Text != c.text || string(have) != c.want {
+			t.Errorf("%s:\n%q\n%s, want\n%q\n%s", c.fields, m.Text, have, c.text, c.want)
+		}
+		checkContent(t, m)
+	}
+}
+
+// TestFilesOfARichMessage : its media are attachments like any others, wherever they stand.
+func TestFilesOfARichMessage(t *testing.T) {
+	m := decode(t, private(`"rich_message":{"blocks":[{"type":"photo","photo":[{"file_id":"p1","width":1,"height":1},`+
+		`{"file_id":"p2","width":9,"height":9}],"caption":{"text":"a lamp"}},{"type":"slideshow","blocks":`+
+		`[{"type":"video","video":{"file_id":"v","file_unique_id":"u","duration":3}}]},`+
+		`{"type":"voice_note","voice_note":{"file_id":"n"}}]}`)).Message
+	var have []string
+	for _, a := range m.Attachments {
+		have = append(have, a.Kind+" "+a.FileID)
+	}
+	if diff := cmp.Diff([]string{"photo p2", "video v", "voice_note n"}, have); diff != "" || m.Text != "a lamp" {
+		t.Errorf("%q\n%s", m.Text, diff)
+	}
+}
+
+func TestReplies(t *testing.T) {
+	for fields, want := range map[string]inbox.Reply{
+		`"reply_to_message":{"message_id":1,"date":1,"chat":{"id":7,"type":"private"},"text":"red, green or blue?",` +
+			`"from":{"id":1,"is_bot":true,"first_name":"Shop"}},"quote":{"text":"green","position":5,"is_manual":true}`: {
+			Text: "green", Quoted: true, From: "Shop", Origin: inbox.FromChat},
+		`"reply_to_message":{"message_id":1,"text":"red, green or blue?"}`: {
+			Text: "red, green or blue?", Origin: inbox.FromChat},
+		`"reply_to_message":{"message_id":1,"photo":[{"file_id":"f"}]}`: {Notice: "photo", Origin: inbox.FromChat},
+		`"reply_to_message":{"message_id":1,"rich_message":{"blocks":[{"type":"paragraph","text":"rich"}]}}`: {
+			Text: "rich", Origin: inbox.FromChat},
+		`"external_reply":{"origin":{"type":"channel","chat":{"id":-1,"title":"News"},"message_id":4},` +
+			`"photo":[{"file_id":"f"}]}`: {Notice: "photo", From: "News", Origin: inbox.Elsewhere},
+		`"external_reply":{"origin":{"type":"user","sender_user":{"id":3,"first_name":"Bob"}}},"quote":{"text":"so"}`: {
+			Text: "so", Quoted: true, From: "Bob", Origin: inbox.Elsewhere},
+		`"reply_to_story":{"chat":{"id":3,"type":"private","first_name":"Bea"},"id":5}`: {
+			Notice: "story", From: "Bea", Origin: inbox.FromStory},
+		`"reply_to_message":{"message_id":1,"checklist":{"title":"Buy","tasks":[{"id":1,"text":"milk"},` +
+			`{"id":2,"text":"bread"}]}},"reply_to_checklist_task_id":2`: {
+			Text: "bread", Quoted: true, Notice: "checklist", Origin: inbox.FromChat},
+	} {
+		m := decode(t, private(`"text":"x",`+fields)).Message
+		if m.Content.Reply == nil || *m.Content.Reply != want {
+			t.Errorf("%s: %+v, want %+v", fields, m.Content.Reply, want)
+		}
+	}
+	m := decode(t, private(`"text":"x","message_thread_id":11,"is_topic_message":true,`+
+		`"reply_to_message":{"message_id":11,"forum_topic_created":{"name":"Invoices"}}`)).Message
+	if m.Content.Reply != nil || m.ReplyTo != 0 || m.Content.Topic != "Invoices" {
+		t.Errorf("the first line of a topic is no reply: %+v", m)
+	}
+}
+
 func TestBatch(t *testing.T) {
 	d, err := newDecoder("b")
 	if err != nil {
@@ -288,6 +425,13 @@ func FuzzUpdate(f *testing.F) {
 		`"venue":{"location":1}`, `"location":{"latitude":1e300}`, `"dice":[]`, `"text":"/start@x y"`,
 		`"contact":null,"new":{}`,
 		`"forward_origin":{"chat":{"title":"x"}},"caption":"c","document":{}`,
+		`"rich_message":{"blocks":[{"type":"list","items":[{"label":"1.","blocks":[{"type":"paragraph","text":["a",` +
+			`{"type":"url","url":"https://a.org","text":"b"}]}]}]},{"type":"photo","photo":[{"file_id":"f","width":1}],` +
+			`"caption":{"text":"c","credit":"d"}},{"type":"table","cells":[[{"text":"x"},{"text":"y"}]]}]}`,
+		`"text":"a\r\nb😀","entities":[{"type":"bold","offset":2,"length":9}],"quote":{"text":"q"}`,
+		`"checklist":{"title":"t","tasks":[{"id":1,"text":"x","completed_by_user":{"id":1}}]}`,
+		`"reply_to_story":{"chat":{"id":1,"first_name":"B"},"id":2},"cube":{"a":["b",{"file_id":"c"}]}`,
+		`"external_reply":{"origin":{"type":"channel","chat":{"title":"x"}},"photo":[{"file_id":"f"}]},"voice":{}`,
 	} {
 		f.Add([]byte(private(fields)))
 	}
@@ -327,6 +471,7 @@ func FuzzUpdate(f *testing.F) {
 				m.Customer.Language} {
 				storable(s)
 			}
+			checkContent(t, m)
 			for _, a := range m.Attachments {
 				for _, s := range []string{a.Kind, a.Name, a.MediaType, a.FileID, a.FileUniqueID} {
 					storable(s)

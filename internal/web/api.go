@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
@@ -114,7 +115,9 @@ func (s *Server) listMessages(r *http.Request) (readRequest, error) {
 
 func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
-		Text *string `json:"text"`
+		Text    *string `json:"text"`
+		ReplyTo *int64  `json:"reply_to"`
+		TopicID *int64  `json:"topic_id"`
 	}
 	if err := readJSON(r, &in); err != nil {
 		return err
@@ -126,7 +129,13 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	m, created, err := s.addAnswer(r, *in.Text, key)
+	a := inbox.Answer{Text: *in.Text, Topic: in.TopicID, Key: key}
+	if in.ReplyTo != nil {
+		if a.ReplyTo = *in.ReplyTo; a.ReplyTo <= 0 {
+			return unprocessable("reply_to: want the id of a message")
+		}
+	}
+	m, created, err := s.addAnswer(r, a)
 	if err != nil {
 		return err
 	}
@@ -137,20 +146,36 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 }
 
 // addAnswer stores what the page and the API take as an answer, by the same rules.
-func (s *Server) addAnswer(r *http.Request, text, key string) (inbox.Message, bool, error) {
-	text = inbox.CleanText(text)
-	if inbox.Blank(text) {
+func (s *Server) addAnswer(r *http.Request, a inbox.Answer) (inbox.Message, bool, error) {
+	a.Text = inbox.CleanText(a.Text)
+	if inbox.Blank(a.Text) {
 		return inbox.Message{}, false, unprocessable("the answer is empty: Telegram refuses a text that shows nothing")
 	}
-	if n := utf8.RuneCountInString(text); n > inbox.MaxAnswer {
+	if n := utf8.RuneCountInString(a.Text); n > inbox.MaxAnswer {
 		return inbox.Message{}, false,
 			unprocessable("the answer is too long: it has %d characters, at most %d can be sent", n, inbox.MaxAnswer)
+	}
+	if a.Topic != nil && (*a.Topic < 0 || *a.Topic > math.MaxInt32) {
+		return inbox.Message{}, false, unprocessable("topic_id: want the number of a topic, or 0 for the main chat")
 	}
 	id, err := pathID(r)
 	if err != nil {
 		return inbox.Message{}, false, err
 	}
-	return s.store.AddAnswer(r.Context(), id, inbox.Answer{Text: text, Author: who(r).author(), Key: key})
+	if a.ReplyTo != 0 {
+		to, err := s.store.Message(r.Context(), a.ReplyTo)
+		if err == nil && to.ConversationID != id {
+			err = inbox.ErrNotFound
+		}
+		if errors.Is(err, inbox.ErrNotFound) {
+			return inbox.Message{}, false, unprocessable("reply_to: there is no such message in this conversation")
+		}
+		if err != nil {
+			return inbox.Message{}, false, err
+		}
+	}
+	a.Author = who(r).author()
+	return s.store.AddAnswer(r.Context(), id, a)
 }
 
 func checkKey(key string) error {
@@ -168,7 +193,7 @@ func (s *Server) retryMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	m, err := s.store.RetryAnswer(r.Context(), id)
+	m, err := s.retry(r, id)
 	if err != nil {
 		return err
 	}
@@ -186,6 +211,24 @@ func (s *Server) deleteMessage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, m)
+}
+
+// retry sends an answer again: where it went before, or to the main chat if the address says topic_id=0.
+func (s *Server) retry(r *http.Request, id int64) (inbox.Message, error) {
+	q, err := queryOf(r)
+	if err != nil {
+		return inbox.Message{}, err
+	}
+	switch q.Get("topic_id") {
+	case "":
+	case "0":
+		if err := s.store.ToMainChat(r.Context(), id); err != nil {
+			return inbox.Message{}, err
+		}
+	default:
+		return inbox.Message{}, bad("topic_id: want 0, for the main chat, or nothing")
+	}
+	return s.store.RetryAnswer(r.Context(), id)
 }
 
 // conversation is the one that the path names.

@@ -24,6 +24,7 @@ type write struct {
 // readers are the methods of the two store interfaces that change nothing. Every other one is a write.
 var readers = []string{
 	"Ready", "Subscribe", "Conversations", "Conversation", "Messages", "Message", "LastEvent", "Events", "Bots", "Queue",
+	"Unread", "UnreadMessages",
 	"SignInOperator", "Operator", "Operators", "TokenByHash", "Tokens", "FindSession", "Sessions", "Revocations", "Grants",
 	"PollLock",
 }
@@ -277,7 +278,10 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 		update("the customer blocks the bot", true, blocked(true)), update("and takes it back", true, blocked(false)),
 		status(inbox.Closed), incoming("a message opens it", 7, "hello?", nil), status(inbox.Closed), status(inbox.Open),
 
-		answered, claim, outcome("it fails", inbox.Outcome{State: inbox.Failed, Error: "refused"}), retry,
+		answered, claim, outcome("it fails", inbox.Outcome{State: inbox.Failed, Error: "refused"}),
+		{"ToMainChat", "it is taken out of a topic in which it is not", false, func() error {
+			return r.store.ToMainChat(ctx, answer.ID)
+		}}, retry,
 		claim, outcome("nobody knows", inbox.Outcome{State: inbox.Unknown, Error: "the line broke"}), retry,
 		claim, outcome("Telegram asks for a pause", inbox.Outcome{State: inbox.Queued, Error: "a pause", RetryAt: inAnHour,
 			PausedUntil: inAnHour}),
@@ -294,6 +298,15 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 		{"AddAnswer", "an answer to another customer", true, func() error {
 			r.answer(r.conversation(8).ID, "to you, too")
 			return nil
+		}},
+		{"ReadAnew", "a message is read anew", true, func() error {
+			list, _, err := r.store.Messages(ctx, id, 200, 0)
+			r.ok(err)
+			m := list[slices.IndexFunc(list, func(m inbox.Message) bool {
+				return m.Direction == inbox.In && m.EditedAt == nil
+			})]
+			return r.store.ReadAnew(ctx, r.tenure(), []inbox.UnreadMessage{{ID: m.ID, Message: &inbox.IncomingMessage{
+				Kind: "text", Text: "as it is read now", Customer: inbox.Customer{ID: 7, Name: "Ann"}}}})
 		}},
 		probe, outcome("the customer is gone",
 			inbox.Outcome{State: inbox.Failed, Error: "gone", Unreachable: inbox.AccountGone}),

@@ -18,6 +18,8 @@ type draft struct {
 	Action, Text, Key string
 	Say               string // what becomes of it
 	Copy              bool   // only to be copied: whoever sent it may not have written it
+	ReplyTo           int64  // as in the form
+	Topic             *int64 // as in the form
 }
 
 const (
@@ -53,6 +55,9 @@ func (s *Server) draftOf(w http.ResponseWriter, r *http.Request, p *problem) (d 
 		whole = readAnswer(r) == nil
 	}
 	d = &draft{Action: r.URL.RequestURI(), Text: inbox.CleanText(r.PostForm.Get("text")), Key: r.PostForm.Get("key")}
+	if reply, topic := answerTo(r); reply > 0 || topic != nil {
+		d.ReplyTo, d.Topic = reply, topic
+	}
 	if inbox.Blank(d.Text) {
 		release()
 		return nil, func() {}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 
 	"tandem/internal/inbox"
 )
@@ -38,7 +39,11 @@ func (s *Server) answerForm(w http.ResponseWriter, r *http.Request) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	m, _, err := s.addAnswer(r, text, key)
+	a := inbox.Answer{Text: text, Key: key}
+	if a.ReplyTo, a.Topic = answerTo(r); a.ReplyTo < 0 {
+		return bad("reply_to: want the id of a message")
+	}
+	m, _, err := s.addAnswer(r, a)
 	var refused *problem
 	if errors.As(err, &refused) && refused.Status == http.StatusUnprocessableEntity {
 		return s.showConversation(w, r, refused.Status, text, "", refused.Detail)
@@ -55,6 +60,21 @@ func (s *Server) answerForm(w http.ResponseWriter, r *http.Request) error {
 	}
 	toMessage(w, r, m)
 	return nil
+}
+
+// answerTo is what a form says of where its answer goes: nothing where its fields are empty.
+func answerTo(r *http.Request) (reply int64, topic *int64) {
+	if v := r.PostForm.Get("reply_to"); v != "" {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil || n < 0 {
+			return -1, nil
+		}
+		reply = n
+	}
+	if n, err := strconv.ParseInt(r.PostForm.Get("topic_id"), 10, 64); err == nil {
+		topic = &n
+	}
+	return reply, topic
 }
 
 func (s *Server) statusForm(w http.ResponseWriter, r *http.Request) error {
@@ -98,7 +118,7 @@ func (s *Server) retryForm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	m, err := s.store.RetryAnswer(r.Context(), id)
+	m, err := s.retry(r, id)
 	if errors.Is(err, inbox.ErrConflict) {
 		why, _ := problemOf(err)
 		return &problem{http.StatusConflict, "this answer is on its way already, or was delivered: " +

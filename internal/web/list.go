@@ -10,6 +10,18 @@ import (
 // sizeOfMessage is about how many bytes it has in a response.
 func sizeOfMessage(m *inbox.Message) int {
 	n := 500 + len(m.Text) + len(m.Details) + len(m.Notice) + len(m.Author.Name) + len(m.Error)
+	for i := range m.Entities {
+		n += 250 + 2*len(m.Entities[i].URL) // with its tags on the page
+	}
+	for i := range m.Items {
+		n += 100 + len(m.Items[i].Text)
+	}
+	for i := range m.Reactions {
+		n += 150 + len(m.Reactions[i].By)
+	}
+	if r := m.Reply; r != nil {
+		n += 300 + len(r.Text) + len(r.From)
+	}
 	for _, a := range m.Attachments {
 		n += 200 + len(a.Name) + len(a.FileID)
 	}
@@ -18,6 +30,9 @@ func sizeOfMessage(m *inbox.Message) int {
 
 func sizeOfConversation(c *inbox.Conversation) int {
 	n := 500 + len(c.Customer.Name) + len(c.Customer.Username)
+	for _, name := range c.FormerNames {
+		n += 10 + len(name)
+	}
 	if c.LastMessage != nil {
 		n += sizeOfMessage(c.LastMessage)
 	}

@@ -132,6 +132,12 @@ type statusResponse struct {
 		Reason string `json:"reason,omitempty"`
 	} `json:"database"`
 	Queue *statusQueue `json:"queue"` // null while the database cannot be asked
+	// Anew is there while messages of an older version are being read anew.
+	Anew *statusAnew `json:"reading_anew,omitempty"`
+}
+
+type statusAnew struct {
+	Left int64 `json:"left"` // messages
 }
 
 type statusBot struct {
@@ -163,6 +169,9 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	if inbox.CanRead(err) {
 		var failed error
 		a.Queue, a.Bot, failed = s.statusOfData(ctx)
+		if left, err := s.store.Unread(ctx); err == nil && left > 0 {
+			a.Anew = &statusAnew{left}
+		}
 		err = cmp.Or(err, failed) // one that has no time for this question now is well
 	}
 	if err != nil {

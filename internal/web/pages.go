@@ -342,6 +342,13 @@ func (s *Server) showConversation(w http.ResponseWriter, r *http.Request, status
 	if err != nil {
 		return err
 	}
+	at, _ := strconv.ParseInt(r.URL.Query().Get("at"), 10, 64)
+	if at > 0 && before == 0 && next != 0 && at < messages[len(messages)-1].ID { // older than the newest page
+		before = at + 1
+		if messages, next, err = s.store.Messages(r.Context(), c.ID, pageSize, before); err != nil {
+			return err
+		}
+	}
 	here := fmt.Sprintf("/conversations/%d", c.ID)
 	size := 0
 	for i := len(messages) - 1; i >= 0; i-- {
@@ -354,8 +361,53 @@ func (s *Server) showConversation(w http.ResponseWriter, r *http.Request, status
 	if before != 0 {
 		c.Newest = here + f.encode()
 	}
+	if err := s.composeTo(r, c, messages); err != nil {
+		return err
+	}
 	c.Key, c.Text, c.Error, c.Max = cmp.Or(key, rand.Text()), typed, sentence(wrong), inbox.MaxAnswer
 	return s.renderLarge(w, r, status, "inbox", inboxPage{frame, l, c}, size)
+}
+
+// composeTo says where an answer from the page goes: to the message that was chosen, which a refused form says as well,
+// and to the topic of the customer's last message on it.
+func (s *Server) composeTo(r *http.Request, c *conversationView, shown []inbox.Message) error {
+	for i := range shown { // newest first
+		if shown[i].ThreadID != 0 {
+			c.Topics = true
+		}
+	}
+	if c.Topics {
+		last := slices.IndexFunc(shown, func(m inbox.Message) bool { return m.Direction == inbox.In && !m.Service })
+		if last >= 0 {
+			c.TopicID, c.Topic = shown[last].ThreadID, topicName(shown[last])
+		} else {
+			c.Topics = false
+		}
+	}
+	if _, topic := answerTo(r); topic != nil { // as when it was written
+		c.Topics, c.TopicID, c.Topic = true, *topic, topicName(inbox.Message{ThreadID: *topic})
+		for i := range shown {
+			if shown[i].ThreadID == *topic && shown[i].Topic != "" {
+				c.Topic = shown[i].Topic
+			}
+		}
+	}
+	chosen := cmp.Or(r.PostForm.Get("reply_to"), r.URL.Query().Get("reply"))
+	id, err := strconv.ParseInt(chosen, 10, 64)
+	if err != nil || id <= 0 {
+		return nil
+	}
+	m, err := s.store.Message(r.Context(), id)
+	if errors.Is(err, inbox.ErrNotFound) || err == nil && m.ConversationID != c.ID {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	reply := inbox.ReplyTo(m)
+	c.ReplyTo = &replyView{ID: id, From: reply.From, Label: capital(reply.Notice),
+		Text: strings.Join(strings.Fields(reply.Text), " ")}
+	return nil
 }
 
 // head is what the page says of a conversation above its messages.
@@ -368,7 +420,7 @@ func (s *Server) head(r *http.Request, f filter) (*conversationView, error) {
 	here := fmt.Sprintf("/conversations/%d", c.ID)
 	return &conversationView{
 		ID: c.ID, Name: name, Username: c.Customer.Username, Initial: initial(name), Hue: hue(c.Customer.ID),
-		Closed: c.Status == inbox.Closed, Unreachable: unreachable(c).long,
+		Closed: c.Status == inbox.Closed, Unreachable: unreachable(c).long, Former: c.FormerNames,
 		Back: "/" + f.encode(), Query: f.encode(),
 		HeadSource: "/fragments" + here + f.encode(), MessagesSource: "/fragments" + here + "/messages" + f.encode(),
 	}, nil

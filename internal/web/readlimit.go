@@ -169,3 +169,12 @@ func (f fairStore) Events(ctx context.Context, after int64, limit int) ([]inbox.
 func (f fairStore) Bots(ctx context.Context) ([]inbox.BotStatus, error) { return f.bots.get(ctx) }
 
 func (f fairStore) Queue(ctx context.Context) (inbox.QueueStats, error) { return f.queue.get(ctx) }
+
+func (f fairStore) Unread(ctx context.Context) (int64, error) {
+	release, err := f.limit.acquire(ctx, false)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	return f.OperatorStore.Unread(ctx)
+}

@@ -48,6 +48,8 @@ type rig struct {
 	bot    inbox.Tenure
 	update int64 // number of the last update
 	bearer string
+
+	lastDelivery int64 // that was sent
 }
 
 func openStore(t *testing.T, url string) *store.Store {
@@ -170,6 +172,7 @@ func (r *rig) deliver(state inbox.DeliveryState, reason string) int {
 		o := inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: state, Error: reason}
 		if state == inbox.Sent {
 			o.TelegramMessageID = 1_000_000 + d.ID
+			r.lastDelivery = d.ID
 		}
 		r.ok(r.store.RecordOutcome(context.Background(), r.tenure(), o))
 	}

@@ -55,6 +55,8 @@ func TestScreens(t *testing.T) {
 	r.answer(held, "Tomorrow.")
 	r.pause(time.Now().Add(4000 * time.Second))
 	last := r.answer(held, "Before noon.")
+	fillKinds(r)
+	many, formed := r.conversation(109).ID, r.conversation(110).ID
 	down := newRigOn(t, r.store, func(c *web.Config) { c.Store = downStore{c.Store} })
 	link := "/sign-in/" + r.link("bob")
 
@@ -83,6 +85,8 @@ func TestScreens(t *testing.T) {
 			r.ok(err)
 			r.says(inbox.BotStopped, "")
 		}},
+		{"formed", fmt.Sprintf("%s/conversations/%d", r.http.URL, formed), true, nil},
+		{"kinds", fmt.Sprintf("%s/conversations/%d", r.http.URL, many), true, nil},
 		{"none", r.http.URL + "/?q=zzz", true, nil},
 		{"database", down.http.URL + "/", true, nil},
 		{"banner", fmt.Sprintf("%s/conversations/%d", r.http.URL, main), true, func() {
@@ -94,7 +98,7 @@ func TestScreens(t *testing.T) {
 		if shot.before != nil {
 			shot.before()
 		}
-		for _, size := range [][2]int64{{390, 844}, {1280, 800}} {
+		for _, size := range [][2]int64{{390, 844}, {1440, 900}} {
 			for _, scheme := range []string{"light", "dark"} {
 				if shot.signed {
 					must(t, tab, network.SetCookie, network.SetCookieParams{Name: cookie.Name, Value: cookie.Value, URL: r.http.URL})
@@ -166,4 +170,58 @@ func fill(r *rig) {
 	r.answer(c.ID, "Is there anything else that we can do for you?")
 	r.deliver(inbox.Sending, "")
 	r.answer(c.ID, "If not, have a nice day.")
+}
+
+// fillKinds makes a conversation in which much has a form.
+func fillKinds(r *rig) {
+	customer := int64(110)
+	written := func(text string, change func(*inbox.IncomingMessage)) {
+		r.customer(customer, "Dora Maar", text, change)
+	}
+	form := func(e ...inbox.Entity) func(*inbox.IncomingMessage) {
+		return func(m *inbox.IncomingMessage) { m.Content.Entities = e }
+	}
+	done, open, votes := true, false, int64(2)
+	written("do NOT ship it: the old address is wrong, and the code is 4417", form(
+		inbox.Entity{Type: "strikethrough", Offset: 3, Length: 3}, inbox.Entity{Type: "bold", Offset: 16, Length: 11},
+		inbox.Entity{Type: "spoiler", Offset: 58, Length: 4}))
+	written("They wrote\nWe never got it. Please send it to the new address, which is on the form, again.\nand\n"+
+		"x := parcel.Find(4417)\nfmt.Println(x)\nas said here, or at https://track.example/a/very/long/path/that/does/not/"+
+		"break/anywhere/by/itself?parcel=4417 or me@mail.example", form(
+		inbox.Entity{Type: "blockquote", Offset: 11, Length: 83}, inbox.Entity{Type: "pre", Offset: 99, Length: 37},
+		inbox.Entity{Type: "text_link", Offset: 145, Length: 4, URL: "https://elsewhere.example/x"}))
+	written("this one please", func(m *inbox.IncomingMessage) {
+		m.Content.Reply = &inbox.Reply{Text: "green", Quoted: true, From: "Help", Origin: inbox.FromChat}
+	})
+	r.answer(r.conversation(110).ID, "It is on its way: https://track.example/4417")
+	r.deliver(inbox.Sent, "")
+	r.receive(inbox.Update{Kind: "message_reaction", Reacted: &inbox.ReactionChange{ChatID: 110,
+		Customer: inbox.Customer{ID: 110, Name: "Dora Maar"}, MessageID: 1_000_000 + r.lastDelivery, Date: time.Now(),
+		Reactions: []inbox.Reaction{{Emoji: "👍", By: "Dora Maar"},
+			{CustomEmojiID: "5", Name: "custom emoji", By: "Dora Maar"}}}})
+	customer = 109
+	written("and when?", func(m *inbox.IncomingMessage) {
+		m.Content.Reply = &inbox.Reply{From: "alice", Origin: inbox.FromChat,
+			Text: "Good morning! The parcel has left our warehouse, and it will be with you on Friday between eight and noon."}
+		m.ThreadID, m.Content.Topic = 11, "Invoices and everything that has to do with them"
+	})
+	written("", func(m *inbox.IncomingMessage) {
+		m.Kind, m.Details, m.Content.Title = "checklist", "Buy (☑ milk / bread)", "Buy"
+		m.Content.Items = []inbox.Item{{Text: "two lamps", Done: &done}, {Text: "one bulb for the lamp", Done: &open}}
+	})
+	written("", func(m *inbox.IncomingMessage) { m.Kind = "chat_background_set" })
+	written("", func(m *inbox.IncomingMessage) {
+		m.Kind, m.Details, m.Content.Title = "poll", "Tea? (yes / no)", "Tea?"
+		m.Content.Items = []inbox.Item{{Text: "yes", Votes: &votes}, {Text: "no"}}
+		m.Content.ViaBot = "quiz_bot"
+	})
+	written("", func(m *inbox.IncomingMessage) {
+		m.Kind, m.Details = "location", "52.52000, 13.40500"
+		m.Content.Place = &inbox.Place{Latitude: 52.52, Longitude: 13.405}
+		m.Content.Reply = &inbox.Reply{From: "News", Origin: inbox.Elsewhere, Notice: "photo"}
+	})
+	written("", func(m *inbox.IncomingMessage) {
+		m.Kind, m.Details = "voice", "0:12"
+		m.Attachments = []inbox.Attachment{{Kind: "voice", MediaType: "audio/ogg", Size: 9_000}}
+	})
 }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"html/template"
 	"strconv"
 	"strings"
 	"time"
@@ -49,11 +50,11 @@ type tab struct {
 type itemView struct {
 	Link, Name, Username, Initial, Hue string
 	Current, Closed                    bool
-	Unreachable                        string   // why nothing can be delivered, in a few words
-	From                               string   // who wrote the last message, "" for the customer
-	Labels                             []string // what is ours to say of it
-	Snippet                            string   // the sender's words and nothing else
-	State, StateWords                  string   // of the last message, when it is an answer
+	Unreachable                        string        // why nothing can be delivered, in a few words
+	From                               string        // who wrote the last message, "" for the customer
+	Labels                             []string      // what is ours to say of it
+	Snippet                            template.HTML // the sender's words and nothing else
+	State, StateWords                  string        // of the last message, when it is an answer
 	Time                               timeView
 }
 
@@ -62,28 +63,40 @@ type conversationView struct {
 	Name, Username   string
 	Initial, Hue     string
 	Closed           bool
-	Unreachable      string // why nothing can be delivered, in a sentence
-	Back             string // address of the list
-	Query            string // keeps the filter of the list: "?status=..."
+	Unreachable      string   // why nothing can be delivered, in a sentence
+	Former           []string // names of before
+	Back             string   // address of the list
+	Query            string   // keeps the filter of the list: "?status=..."
 	Messages         []messageView
 	Older, Newest    string // addresses, "" when there is nothing
 	HeadSource       string
 	MessagesSource   string
 	Key, Text, Error string // of the answer form
 	Max              int
+	ReplyTo          *replyView // what the answer replies to, nil for nothing
+	Topics           bool       // the chat has topics
+	TopicID          int64      // where the answer goes
+	Topic            string
 }
 
 type messageView struct {
 	ID              int64
 	Out, Auto       bool
-	Author          string   // a name
-	Label           string   // what is ours to say of the author
-	Forwarded       *forward // whose words these are
-	Notice          string   // what is ours to say of the content
-	Details, Text   string   // the sender's
+	Author          string        // a name
+	Label           string        // what is ours to say of the author
+	Forwarded       *forward      // whose words these are
+	Notice          string        // what is ours to say of the content
+	Details         string        // the sender's
+	Text            template.HTML // the sender's
+	Service         bool
+	Reactions       []inbox.Reaction
+	Topic           string // its name, or its number
+	ViaBot          string
+	Items           []inbox.Item
+	Place           string // address of a map
+	Reply           *replyView
 	Time            timeView
 	Edited          *timeView
-	ReplyTo         int64
 	Attachments     []attachmentView
 	State           string
 	StateWords      string
@@ -95,7 +108,24 @@ type messageView struct {
 	TakeBackAPI     string
 	Deleted         bool
 	Retry           string // address, "" when it cannot be sent again
+	MainChat        string // the same, out of its topic; "" when it has none
+	MainChatAPI     string
+	ReplyLink       string // address of the page on which an answer replies to it
+	TopicID         int64
 	RetryAPI, Again string
+}
+
+// IsDone says that a task is done.
+func (messageView) IsDone(i inbox.Item) bool { return i.Done != nil && *i.Done }
+
+// replyView is the line above a message that replies to another one.
+type replyView struct {
+	Link   string // address of the page with it, "" where it is not stored
+	ID     int64
+	From   string
+	Label  string // what is ours to say of it
+	Text   string
+	Quoted bool
 }
 
 type partView struct{ State, Words string }
@@ -105,7 +135,10 @@ type forward struct {
 	Of   string // what has that name, "" for a person
 }
 
-type attachmentView struct{ Name, Detail string }
+type attachmentView struct {
+	Name, Detail string
+	Said         string // the sender's
+}
 
 // timeView is a time in UTC; the page's script shows it in the reader's zone.
 type timeView struct{ Machine, Human string }
@@ -195,22 +228,34 @@ func unreachable(c inbox.Conversation) unreachableWords {
 }
 
 // snippet is what the list shows of a message: what is ours to say of it, and the sender's words.
-func snippet(m inbox.Message) (labels []string, text string) {
+func snippet(m inbox.Message) (labels []string, shown template.HTML) {
 	if m.Forwarded != nil {
 		labels = append(labels, "Forwarded")
 	}
 	if m.Notice != "" {
 		labels = append(labels, capital(m.Notice))
 	}
-	text = m.Text
+	text, entities := m.Text, m.Entities
 	if inbox.Blank(text) {
-		text = m.Details
+		text, entities = m.Details, nil
 	}
-	text = strings.Join(strings.Fields(text), " ")
-	if r := []rune(text); len(r) > 140 {
-		text = string(r[:140]) + "…"
+	if inbox.Blank(text) && len(m.Attachments) > 0 {
+		text = m.Attachments[0].Name
 	}
-	return labels, text
+	const most = 140
+	text = strings.TrimRightFunc(text, unicode.IsSpace)
+	if r := []rune(text); len(r) > most {
+		text = string(r[:most])
+		within := entities[:0:0]
+		for _, e := range entities {
+			if e.Length = min(e.Length, unitsOf(text)-e.Offset); e.Length > 0 {
+				within = append(within, e)
+			}
+		}
+		entities = within
+		return labels, richLine(text, entities) + "…"
+	}
+	return labels, richLine(text, entities)
 }
 
 // author is the name of who wrote an answer, and what is ours to say of him: a name is whatever somebody chose.
@@ -237,7 +282,28 @@ func capital(words string) string {
 
 func viewMessage(m inbox.Message, query string) messageView {
 	v := messageView{ID: m.ID, Out: m.Direction == inbox.Out, Auto: m.Author.Kind == inbox.ByBot,
-		Text: m.Text, Details: m.Details, Time: at(m.CreatedAt)}
+		Details: m.Details, Time: at(m.CreatedAt), Service: m.Service, ViaBot: m.ViaBot, Items: m.Items,
+		Reactions: m.Reactions, Topic: topicName(m), TopicID: m.ThreadID, Reply: viewReply(m, query)}
+	if !m.Service && (!v.Out || m.Delivery == inbox.Sent) {
+		between := "?"
+		if query != "" {
+			between = query + "&"
+		}
+		v.ReplyLink = fmt.Sprintf("/conversations/%d%sreply=%d#compose-text", m.ConversationID, between, m.ID)
+	}
+	text := m.Text
+	for _, a := range m.Attachments {
+		if strings.TrimSpace(text) == a.Name { // the file says it
+			text = ""
+		}
+	}
+	if text != "" {
+		v.Text = richText(text, m.Entities)
+	}
+	if p := m.Place; p != nil {
+		v.Place = fmt.Sprintf("https://www.openstreetmap.org/?mlat=%.6f&mlon=%.6f#map=16/%.6f/%.6f",
+			p.Latitude, p.Longitude, p.Latitude, p.Longitude)
+	}
 	v.Author, v.Label = author(m.Author)
 	if f := m.Forwarded; f != nil {
 		v.Forwarded = &forward{Name: strings.Join(strings.Fields(f.Name), " ")}
@@ -248,6 +314,12 @@ func viewMessage(m inbox.Message, query string) messageView {
 	if len(m.Attachments) == 0 || !inbox.Blank(m.Details) { // else the files say it
 		v.Notice = capital(m.Notice)
 	}
+	if m.Pressed != nil {
+		v.Notice, v.Details = m.Notice+":", *m.Pressed
+		if !inbox.Blank(m.Button) {
+			v.Details += " (" + m.Button + ")"
+		}
+	}
 	if m.TelegramDate != nil {
 		v.Time = at(*m.TelegramDate)
 	}
@@ -255,11 +327,14 @@ func viewMessage(m inbox.Message, query string) messageView {
 		t := at(*m.EditedAt)
 		v.Edited = &t
 	}
-	if m.ReplyTo != nil {
-		v.ReplyTo = *m.ReplyTo
-	}
 	for _, a := range m.Attachments {
 		v.Attachments = append(v.Attachments, viewAttachment(a))
+	}
+	if len(m.Items) > 0 {
+		v.Details = m.Title
+	}
+	if len(m.Attachments) == 1 && m.Attachments[0].Kind == m.Kind { // it stands at the file
+		v.Attachments[0].Said, v.Notice, v.Details = v.Details, "", ""
 	}
 	if !v.Out {
 		return v
@@ -288,6 +363,13 @@ func viewMessage(m inbox.Message, query string) messageView {
 		v.Retry = fmt.Sprintf("/messages/%d/retry%s", m.ID, query)
 		v.RetryAPI = fmt.Sprintf("/api/v1/messages/%d/retry", m.ID)
 		v.Again = "Try again"
+		if m.ThreadID != 0 {
+			between := "?"
+			if query != "" {
+				between = "&"
+			}
+			v.MainChat, v.MainChatAPI = v.Retry+between+"topic_id=0", v.RetryAPI+"?topic_id=0"
+		}
 	}
 	if m.Delivery == inbox.Unknown {
 		v.Explain, v.Again = unknownExplained, "Send again"
@@ -297,6 +379,51 @@ func viewMessage(m inbox.Message, query string) messageView {
 		v.Explain = strings.TrimSpace(v.Explain + " " + v.Again + " sends what was not sent, in order.")
 	}
 	return v
+}
+
+// topicName is what a topic is called: by its number where nobody has told its name.
+func topicName(m inbox.Message) string {
+	switch {
+	case m.ThreadID == 0:
+		return ""
+	case inbox.Blank(m.Topic):
+		return strconv.FormatInt(m.ThreadID, 10)
+	}
+	return m.Topic
+}
+
+func viewReply(m inbox.Message, query string) *replyView {
+	if m.Reply == nil && m.ReplyTo == nil {
+		return nil
+	}
+	var v replyView
+	if r := m.Reply; r != nil {
+		v = replyView{From: strings.Join(strings.Fields(r.From), " "), Quoted: r.Quoted, Label: capital(r.Notice),
+			Text: strings.Join(strings.Fields(r.Text), " ")}
+		switch r.Origin {
+		case inbox.FromStory:
+			v.Label = "Story"
+		case inbox.Elsewhere:
+			v.Label = strings.TrimSuffix("From another chat: "+r.Notice, ": ")
+		}
+	}
+	if v.Text == "" && v.Label == "" {
+		v.Label = "An earlier message"
+	}
+	if m.ReplyTo != nil {
+		v.ID = *m.ReplyTo
+		v.Link = messageLink(m.ConversationID, v.ID, query)
+	}
+	return &v
+}
+
+// messageLink is the address of the page that has a message, at the message. query is that of the list.
+func messageLink(conversation, message int64, query string) string {
+	between := "?"
+	if query != "" {
+		between = query + "&"
+	}
+	return fmt.Sprintf("/conversations/%d%sat=%d#m%d", conversation, between, message, message)
 }
 
 func viewAttachment(a inbox.Attachment) attachmentView {

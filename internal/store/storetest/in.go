@@ -42,6 +42,7 @@ func messageIn(t *testing.T, open Open) {
 		Kind: "photo", Text: "my passport", Notice: "photo",
 		Author:    inbox.Author{Kind: inbox.ByCustomer, ID: "7", Name: "Customer 7"},
 		CreatedAt: first.CreatedAt, TelegramDate: new(at(0)), ThreadID: 5, AlbumID: "album", Attachments: m.Attachments,
+		Entities: []inbox.Entity{}, TopicID: new(int64(5)), Reactions: []inbox.Reaction{},
 	}
 	for i := range want.Attachments {
 		want.Attachments[i].ID = first.Attachments[i].ID
@@ -56,6 +57,7 @@ func messageIn(t *testing.T, open Open) {
 	same(t, "the conversation", c, inbox.Conversation{
 		ID: c.ID, BotID: botID, ChatID: 7, Customer: m.Customer, Status: inbox.Open,
 		CreatedAt: first.CreatedAt, UpdatedAt: first.CreatedAt, LastMessageID: list[2].ID, LastMessage: &list[2],
+		FormerNames: []string{},
 	})
 }
 
@@ -140,6 +142,104 @@ func wordsOfOurs(t *testing.T, open Open) {
 	compare("after an edit")
 	if found("max muster") != 0 || found("moritz") != 1 {
 		t.Error("a search does not follow the edit")
+	}
+}
+
+// contents : what a message has beside its words is kept and follows an edit. A line that nobody wrote moves nothing.
+func contents(t *testing.T, open Open) {
+	f := setUp(t, open)
+	struck := inbox.Entity{Type: "strikethrough", Offset: 3, Length: 3}
+	first := text(7, 1, "do NOT ship it")
+	first.Message.Content = inbox.Content{Entities: []inbox.Entity{struck}, ViaBot: "gif"}
+	bare := text(7, 2, "this one")
+	bare.Message.ReplyTo, bare.Message.Content.Reply = 1, &inbox.Reply{Origin: inbox.FromChat}
+	quoted := text(7, 3, "that one")
+	quoted.Message.ReplyTo = 99
+	quoted.Message.Content.Reply = &inbox.Reply{Origin: inbox.FromChat, Text: "green", Quoted: true, From: "Shop"}
+	f.receive(first, bare, quoted)
+	list := f.messages(7)
+	same(t, "entities", list[0].Entities, []inbox.Entity{struck})
+	same(t, "the words of a reply to what is stored", list[1].Reply, &inbox.Reply{
+		MessageID: &list[0].ID, Text: "do NOT ship it", From: "Customer 7", Origin: inbox.FromChat})
+	same(t, "the words of a reply to what is not", list[2].Reply,
+		&inbox.Reply{Text: "green", Quoted: true, From: "Shop", Origin: inbox.FromChat})
+
+	last := f.lastEvent()
+	again := edit(7, 2, "this one", at(10))
+	again.Edit.ReplyTo, again.Edit.Content.Reply = 1, &inbox.Reply{Origin: inbox.FromChat}
+	f.receive(again)
+	same(t, "events of an edit that changes nothing", f.events(last), nil)
+	f.receive(edit(7, 1, "do NOT ship it", at(10)))
+	if m := f.message(list[0].ID); len(m.Entities) != 0 || m.EditedAt == nil {
+		t.Errorf("an edit that takes the line through away: %+v", m)
+	}
+	same(t, "events of an edit of the form", f.events(last),
+		[]string{said(inbox.MessageUpdated, list[0].ConversationID, list[0].ID)})
+
+	_, err := f.SetConversationStatus(t.Context(), list[0].ConversationID, inbox.Closed)
+	must(t, err)
+	pin := text(7, 4, "")
+	pin.Message.Kind = "pinned_message"
+	f.receive(pin)
+	c := f.conversation(7)
+	list = f.messages(7)
+	if c.Status != inbox.Closed || c.LastMessageID != list[2].ID || len(list) != 4 || !list[3].Service {
+		t.Errorf("after a service message: %+v with %d messages", c, len(list))
+	}
+	alone := text(8, 1, "")
+	alone.Message.Kind = "pinned_message"
+	f.receive(alone)
+	if c := f.conversation(8); c.LastMessage == nil || !c.LastMessage.Service {
+		t.Errorf("a conversation with nothing but a service message: %+v", c)
+	}
+}
+
+// reactions : all that a customer puts to a message replaces what was there, also before it is known under which number
+// Telegram has it. It moves nothing.
+func reactions(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(7, 1, "hello"))
+	answer := f.answer(7, "an answer")
+	c := f.conversation(7)
+	_, err := f.SetConversationStatus(t.Context(), c.ID, inbox.Closed)
+	must(t, err)
+	react := func(message int64, when int, emoji ...string) {
+		t.Helper()
+		change := &inbox.ReactionChange{ChatID: 7, Customer: c.Customer, MessageID: message, Date: at(when)}
+		for _, e := range emoji {
+			change.Reactions = append(change.Reactions, inbox.Reaction{Emoji: e, By: "Ann\x00"})
+		}
+		f.receive(inbox.Update{Kind: "message_reaction", Reacted: change})
+	}
+	shown := func(id int64) string {
+		t.Helper()
+		words := ""
+		for _, r := range f.message(id).Reactions {
+			words += r.Emoji
+		}
+		return words
+	}
+	react(900, 1, "👍", "🔥")
+	d := f.claim(1)[0]
+	f.record(inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Sent, TelegramMessageID: 900})
+	if got := shown(answer.ID); got != "👍🔥" {
+		t.Errorf("one that came before the outcome: %q", got)
+	}
+	last := f.lastEvent()
+	react(900, 3, "💔")
+	react(900, 2, "👎") // it is late
+	same(t, "events", f.events(last), []string{said(inbox.MessageUpdated, c.ID, answer.ID)})
+	list := f.messages(7)
+	if got := shown(answer.ID); got != "💔" || len(list[1].Reactions) != 1 || list[1].Reactions[0].By != "Ann\uFFFD" {
+		t.Errorf("replaced: %q, in the list %+v", got, list[1].Reactions)
+	}
+	react(1, 4, "👍")
+	react(900, 5)
+	if got := shown(answer.ID) + shown(list[0].ID); got != "👍" {
+		t.Errorf("taken back here, put there: %q", got)
+	}
+	if now := f.conversation(7); now.Status != inbox.Closed || now.LastMessageID != answer.ID {
+		t.Errorf("it moved the conversation: %+v", now)
 	}
 }
 

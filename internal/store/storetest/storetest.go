@@ -32,6 +32,8 @@ func Run(t *testing.T, open Open) {
 		{"in/message", messageIn},
 		{"in/odd text", oddText},
 		{"in/words of ours", wordsOfOurs},
+		{"in/contents", contents},
+		{"in/reactions", reactions},
 		{"in/same update again", sameUpdateAgain},
 		{"in/update id used again", updateIDUsedAgain},
 		{"in/edit", edits},

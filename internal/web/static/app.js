@@ -76,6 +76,7 @@
 
   // --- messages
   const wanted = new Set();
+  let seenTopic = null;
   function want(id) {
     wanted.add(id);
     soon("messages", async () => {
@@ -115,6 +116,7 @@
       const next = all.find((m) => Number(m.dataset.id) > id), follow = atEnd() || fresh.classList.contains("out");
       fresh.classList.add("new");
       messages.insertBefore(fresh, next || null);
+      seenTopic?.(fresh);
       if (follow) thread.scrollTop = 0;
       else announce();
     }
@@ -129,6 +131,14 @@
     one(".flow").append(button);
   }
   thread?.addEventListener("scroll", () => { if (atEnd()) one(".arrived")?.remove(); }, { passive: true });
+
+  // What a message replies to is on this page, or on another one that the link opens.
+  messages?.addEventListener("click", (event) => {
+    const link = event.target.closest("a.reply");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || !document.getElementById(link.dataset.message)) return;
+    event.preventDefault();
+    location.hash = link.dataset.message;
+  });
 
   // --- events
   function say(state, words) {
@@ -228,10 +238,42 @@
     const text = one("textarea", compose), key = one("[name=key]", compose), button = one("button", compose), draft = "draft-" + conversation;
     const grow = () => { text.style.height = "auto"; text.style.height = text.scrollHeight + 2 + "px"; };
     let failed = false;
+    // Where the answer goes: to the message that was chosen, else to the topic of the customer's last message that was
+    // on the page when writing began.
+    const to = one("#compose-to"), topic = one("#compose-topic"), reply = one("[name=reply_to]", compose), at = one("[name=topic_id]", compose);
+    const place = () => {
+      to.hidden = !reply.value;
+      topic.hidden = !!reply.value || !one("bdi", topic).textContent;
+    };
+    seenTopic = (message) => {
+      if (text.value || !message.classList.contains("in") || message.classList.contains("service")) return;
+      if (message.dataset.topic === "0" && !at.value) return;
+      at.value = message.dataset.topic;
+      one("bdi", topic).textContent = one(".topic bdi", message)?.textContent || "";
+      place();
+    };
+    const seeAll = () => { const seen = [...messages.querySelectorAll(".message.in:not(.service)")].pop(); if (seen) seenTopic(seen); };
+    const another = () => { if (failed) { key.value = newKey(); failed = false; } }; // another answer
+    const quiet = () => { reply.value = ""; place(); };
+    one(".cancel", to).addEventListener("click", (e) => { e.preventDefault(); another(); quiet(); text.focus(); });
+    messages.addEventListener("click", (e) => {
+      const link = e.target.closest(".answer-to");
+      if (!link || e.ctrlKey || e.metaKey || e.shiftKey) return;
+      e.preventDefault();
+      const message = link.closest(".message"), line = one(".reply", to);
+      const part = (name, words) => { const b = document.createElement("bdi"); b.className = name; b.textContent = words; return b; };
+      line.replaceChildren(part("whose", one(".author bdi", message)?.textContent || ""), " ",
+        part("first", (one(".text", message) || one(".file", message) || one(".said-of", message))?.textContent.slice(0, 200) || ""));
+      reply.value = link.dataset.id;
+      another();
+      place();
+      text.focus();
+    });
     try { if (!text.value) text.value = sessionStorage.getItem(draft) || ""; } catch { /* no storage, no drafts */ }
     const keep = () => { try { text.value ? sessionStorage.setItem(draft, text.value) : sessionStorage.removeItem(draft); } catch { /* as above */ } };
     text.addEventListener("input", () => {
-      if (failed) { key.value = newKey(); failed = false; } // another text is another answer
+      another();
+      if (!text.value) seeAll();
       const n = [...text.value].length, max = Number(text.dataset.max);
       one("#compose-hint").textContent = n > max ? n + " of at most " + max + " characters" : "Ctrl+Enter sends";
       keep();
@@ -246,9 +288,12 @@
       complain("");
       const sent = text.value;
       try {
-        const m = await send(compose, "POST", { text: sent }, { "Idempotency-Key": key.value });
+        const m = await send(compose, "POST", { text: sent, ...(reply.value && { reply_to: Number(reply.value) }),
+          ...(at.value && { topic_id: Number(at.value) }) }, { "Idempotency-Key": key.value });
         key.value = newKey();
+        quiet();
         if (text.value === sent) text.value = "";
+        seeAll();
         keep();
         grow();
         want(m.id);
