@@ -15,7 +15,6 @@ import (
 	"tandem/internal/exitcode"
 	"tandem/internal/logging"
 	"tandem/internal/reap"
-	"tandem/internal/rundir"
 	"tandem/internal/sdnotify"
 	"tandem/internal/status"
 	"tandem/internal/stdio"
@@ -40,7 +39,7 @@ type executor struct {
 	notices    *sdnotify.Listener
 	lock       *lockKeeper // nil where no bot is supervised
 
-	owned   *rundir.Owned // nil for none
+	runDir  ownDir
 	tty     *tty.Terminal // nil but for `init -- COMMAND` on a terminal
 	devNull int           // the processes' standard input; 0 for init's own
 
@@ -68,11 +67,18 @@ func newExecutor(s settings, log *slog.Logger, lines *logging.Async) *executor {
 		Do: x.askLoop, Turn: x.turnLoop, Status: x.status.JSON, DoTimeout: s.policy.StopTimeout + time.Minute,
 		Failed: func(r any) { x.reportPanic("control", r) },
 	}
+	if s.mode != commandOnly {
+		x.status.Before = func() { x.mendRunDir(x.status.Forget) }
+	}
 	x.notices = sdnotify.NewListener(func(r any) { x.reportPanic("notices", r) })
 	if s.policy.Names[supervise.Bot] != "" && s.lockFile != "" {
 		tell := func(e supervise.Event) { x.post(supervise.Request{Event: e}) }
 		x.lock = newLockKeeper(s.lockFile, s.reserved, log, tell)
 		x.lock.botGroup = s.botGroup()
+		x.lock.before = func() error {
+			x.mendRunDir(x.status.Again)
+			return x.runDirProblem(s.lockFile)
+		}
 	}
 	// By system call: package os would start Go's poller for it, and web's start waits for this.
 	if fd, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0); err == nil {
@@ -84,6 +90,7 @@ func newExecutor(s settings, log *slog.Logger, lines *logging.Async) *executor {
 }
 
 func (x *executor) Start(id supervise.ID) supervise.Event {
+	x.expectNotices(id)
 	c := reap.Command{
 		Args: x.settings.args[id], Env: x.settings.env[id], Dir: x.settings.dir,
 		DieWithParent: dieWithParent(x.settings.mode), Limits: x.settings.limits[id],

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"tandem/internal/config"
 	"tandem/internal/lockfile"
 	"tandem/internal/rundir"
 	"tandem/internal/supervise"
@@ -26,19 +28,25 @@ type lockKeeper struct {
 	botGroup int                        // that may open the lock, too; 0 for none
 	log      *slog.Logger
 	tell     func(supervise.Event)
+	before   func() error // makes its directory, if that is init's
 	wake     chan struct{}
 
 	mu         sync.Mutex
 	wish       int // the number of the TakeLock that is to be fulfilled, 0 for none
 	cancel     context.CancelFunc
 	held       *lockfile.Lock
-	holderText string // who holds it, for people
+	used       bool           // the file was opened once
+	renewed    *lockfile.Lock // on the file that was made anew in place of held's, nil for none
+	holderText string         // who holds it, for people
 }
 
 func newLockKeeper(
 	path string, reserved func() []lockfile.Reserved, log *slog.Logger, tell func(supervise.Event),
 ) *lockKeeper {
-	return &lockKeeper{path: path, reserved: reserved, log: log, tell: tell, wake: make(chan struct{}, 1)}
+	return &lockKeeper{
+		path: path, reserved: reserved, log: log, tell: tell, wake: make(chan struct{}, 1),
+		before: func() error { return nil },
+	}
 }
 
 // want says for which wish the lock is wanted from now on; 0 gives it up. It never waits.
@@ -128,11 +136,17 @@ func (k *lockKeeper) keep(done <-chan struct{}) {
 
 // take waits for the lock and gets it. lock is one whose wait was given up earlier, or nil.
 func (k *lockKeeper) take(ctx context.Context, wish int, lock *lockfile.Lock) (*lockfile.Lock, error) {
+	if err := k.before(); err != nil {
+		return lock, err
+	}
 	if lock == nil {
 		var err error
 		if lock, err = lockfile.Open(k.path, k.reserved()...); err != nil {
 			return nil, err
 		}
+		k.mu.Lock()
+		k.used = true
+		k.mu.Unlock()
 	}
 	got, err := lock.TryLock()
 	if err == nil && !got {
@@ -180,6 +194,47 @@ func (k *lockKeeper) whoHolds() string {
 	return "a process that cannot be seen from here"
 }
 
+// renew makes the lock's file anew, which somebody took away. Where the lock is held, the new file is locked beside the
+// old one, so that another init's bot stands by. If another init was faster, this one's bot runs on until its next
+// start, and our own until its next poll; see docs/adr/0078.
+func (k *lockKeeper) renew() {
+	k.mu.Lock()
+	held, who, used := k.held, k.holderText, k.used
+	k.mu.Unlock()
+	if !used {
+		return
+	}
+	lock, err := lockfile.Open(k.path, k.reserved()...)
+	if err != nil || held == nil { // the next start says what is wrong
+		if err == nil {
+			_ = lock.Close()
+		}
+		return
+	}
+	got, err := lock.TryLock()
+	if err == nil && !got {
+		err = errors.New("it is held by " + k.whoHolds())
+	}
+	if err == nil {
+		_ = lock.SetHolder(who)
+		k.shareLock(lock.File())
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.held != held: // given up meanwhile
+		_ = lock.Close()
+	case err != nil:
+		_ = lock.Close()
+		k.log.Warn("the polling lock was taken away and cannot be had again while the bot runs", "reason", err.Error())
+	default:
+		if k.renewed != nil {
+			_ = k.renewed.Close()
+		}
+		k.renewed = lock
+	}
+}
+
 // report tells the loop what came of a wish that is still wanted.
 func (k *lockKeeper) report(ctx context.Context, wish int, err error) {
 	k.mu.Lock()
@@ -190,16 +245,24 @@ func (k *lockKeeper) report(ctx context.Context, wish int, err error) {
 	case err == nil:
 		k.tell(supervise.LockTaken{Wish: wish})
 	case ctx.Err() == nil:
-		k.tell(supervise.LockFailed{Wish: wish, Reason: err.Error()})
+		var away takenAway
+		temporary := config.IsShort(err) || errors.As(err, &away)
+		k.tell(supervise.LockFailed{Wish: wish, Reason: err.Error(), Temporary: temporary})
 	}
 }
 
 // release closes init's copy. Whoever else has one, such as a process that the bot left behind, keeps the lock.
 func (k *lockKeeper) release(lock *lockfile.Lock) {
 	k.mu.Lock()
-	k.held, k.holderText = nil, ""
+	renewed := k.renewed
+	k.held, k.renewed, k.holderText = nil, nil, ""
 	k.mu.Unlock()
-	if err := lock.Replaced(); err != nil {
+	named := lock // the one on the file that has the name
+	if renewed != nil {
+		named = renewed
+		defer renewed.Close()
+	}
+	if err := named.Replaced(); err != nil {
 		k.log.Warn("the polling lock did not guard the bot to its end", "reason", err.Error())
 	}
 	lock.Close()

@@ -62,7 +62,7 @@ func faulty(args []string) {
 		}
 		x.claimRunDir()
 		if args[0] == "end" {
-			x.owned = &rundir.Owned{} // which has no directory to clear
+			x.runDir.owned, x.runDir.nobody = &rundir.Owned{}, true // which has no directory to clear
 		}
 		code := runLoop(x, caught)
 		lines.Flush(time.Second)

@@ -108,7 +108,7 @@ func runLoop(x *executor, caught *signals.Caught) int {
 	case <-groupEnded:
 	case <-time.After(groupTimeout):
 	}
-	return x.afterTheLoop("end", code, x.owned.Release)
+	return x.afterTheLoop("end", code, x.leaveRunDir)
 }
 
 // prepareGroup makes startGroup, which starts the actors. No actor stands for a process: the first actor to return ends
@@ -120,6 +120,9 @@ func (x *executor) prepareGroup() (ended <-chan struct{}) {
 	}
 	add("log", x.watchLog)
 	add("status", x.status.Run)
+	if x.settings.mode != commandOnly {
+		add("RUN_DIR", x.keepRunDir)
+	}
 	add("control", x.control.Serve)
 	add("notices", x.listen)
 	if x.lock != nil {

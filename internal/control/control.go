@@ -56,35 +56,68 @@ type Server struct {
 	// DoTimeout is how long a client waits for what comes of its request.
 	DoTimeout time.Duration
 
-	socket *os.File // nil while there is none
-
 	mu             sync.Mutex
-	silent         []*os.File // longest first
+	socket         *os.File      // nil while there is none
+	over           bool          // nobody is served any more
+	made           chan struct{} // where Serve waits for one
+	silent         []*os.File    // longest first
 	requests       int
 	statusRequests int
 }
 
-// Listen makes the socket at path, in place of a stale one.
-func (s *Server) Listen(path string) (err error) {
-	if s.socket, err = unixsocket.Listen(path, 0o600, backlog); err != nil {
+// Listen makes the socket at path, in place of a stale one. Called again it makes a new one, and ends listening on the
+// one before.
+func (s *Server) Listen(path string) error {
+	socket, err := unixsocket.Listen(path, 0o600, backlog)
+	if err != nil {
 		return fmt.Errorf("control socket %s: %w", path, err)
+	}
+	s.mu.Lock()
+	before := s.socket
+	if s.socket = socket; s.over {
+		before = socket
+	}
+	if s.made != nil {
+		close(s.made)
+		s.made = nil
+	}
+	s.mu.Unlock()
+	if before != nil {
+		before.Close() // ends accept, which goes on with the new one
 	}
 	return nil
 }
 
+// listening is the socket, once there is one; nil when done is closed.
+func (s *Server) listening(done <-chan struct{}) *os.File {
+	s.mu.Lock()
+	socket, made := s.socket, s.made
+	if socket == nil && made == nil {
+		made = make(chan struct{})
+		s.made = made
+	}
+	s.mu.Unlock()
+	if socket != nil {
+		return socket
+	}
+	select {
+	case <-made:
+		return s.listening(done)
+	case <-done:
+		return nil
+	}
+}
+
 // Serve answers clients until done is closed.
 func (s *Server) Serve(done <-chan struct{}) {
-	if s.socket == nil {
-		<-done
-		return
-	}
-	go func() {
-		<-done
-		s.socket.Close() // ends accept
-	}()
+	go s.endAfter(done)
 	var pace pacer
 	for {
-		f, err := accept(s.socket)
+		socket := s.listening(done)
+		if socket == nil {
+			return
+		}
+		f, err := accept(socket)
 		select {
 		case <-done: // asked for, because the error of a closed socket has no name in package os
 			if err == nil {
@@ -101,6 +134,23 @@ func (s *Server) Serve(done <-chan struct{}) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		pace.wait(done)
+	}
+}
+
+// endAfter ends accept once done is closed.
+func (s *Server) endAfter(done <-chan struct{}) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.Failed(r)
+		}
+	}()
+	<-done
+	s.mu.Lock()
+	socket := s.socket
+	s.over = true
+	s.mu.Unlock()
+	if socket != nil {
+		socket.Close()
 	}
 }
 

@@ -6,6 +6,7 @@
 package rundir
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -29,6 +30,8 @@ type Want struct {
 	// BotGroup is that user's, 0 where web has it, too. What the bot may write without the capability CHOWN is its
 	// group's.
 	BotGroup int
+	// NoLink says that the path must not be a link itself: it was none before, and somebody took the directory away.
+	NoLink bool
 }
 
 // Owned is RUN_DIR, where this init owns its files.
@@ -36,16 +39,30 @@ type Owned struct {
 	*status.Dir
 	lock *lockfile.Lock
 	want Want
+	made map[string]status.File // the sockets, by name
 }
+
+// ErrOwned says that the directory is another init's.
+var ErrOwned = errors.New("another init owns it")
+
+// ownedError is ErrOwned with who that is.
+type ownedError string
+
+func (e ownedError) Error() string        { return string(e) }
+func (e ownedError) Is(target error) bool { return target == ErrOwned }
 
 // Claim opens the directory and takes the lock that says whose its files are. What a person should know of the
 // directory goes to log.
 func Claim(want Want, log *slog.Logger) (*Owned, error) {
-	dir, err := status.OpenDir(want.Path)
+	open := status.OpenDir
+	if want.NoLink {
+		open = status.OpenDirItself
+	}
+	dir, err := open(want.Path)
 	if err != nil {
 		return nil, err
 	}
-	o := &Owned{Dir: dir, want: want}
+	o := &Owned{Dir: dir, want: want, made: map[string]status.File{}}
 	if err := o.claim(log); err != nil {
 		dir.Close()
 		return nil, err
@@ -65,6 +82,11 @@ func (o *Owned) claim(log *slog.Logger) error {
 	if err := o.share(); err != nil {
 		return err
 	}
+	return o.takeLock()
+}
+
+// takeLock takes the lock on the file that has its name now.
+func (o *Owned) takeLock() error {
 	path := o.Path(o.want.Files.Lock)
 	lock, err := lockfile.Open(path)
 	if err != nil {
@@ -79,14 +101,44 @@ func (o *Owned) claim(log *slog.Logger) error {
 		free, err = lock.TryLock()
 	}
 	if err == nil && !free {
-		err = fmt.Errorf("another init (%s) owns %s; give this one a RUN_DIR of its own", lockfile.Holder(path), o.want.Path)
+		err = ownedError(fmt.Sprintf("another init (%s) owns %s; give this one a RUN_DIR of its own",
+			lockfile.Holder(path), o.want.Path))
 	}
 	if err != nil {
 		lock.Close()
 		return err
 	}
 	_ = lock.SetHolder(fmt.Sprintf("pid %d", os.Getpid()))
+	if o.lock != nil {
+		_ = o.lock.Close()
+	}
 	o.lock = lock
+	return nil
+}
+
+// Mend makes anew what init alone needs of what is missing, the lock and the file for the bot's last words. An error
+// says that the directory is not this init's any more.
+func (o *Owned) Mend() error {
+	if o.lock.Replaced() != nil {
+		if err := o.takeLock(); err != nil {
+			return err
+		}
+	}
+	if o.want.Shared && o.want.BotUser >= 0 && o.Look(status.WordsOf("bot")) == (status.File{}) {
+		o.giveWords()
+	}
+	return nil
+}
+
+// Make makes the socket called name by make, which is given its path, unless the one is there that was made before.
+func (o *Owned) Make(name string, make func(path string) error) error {
+	if have := o.Look(name); have != (status.File{}) && have == o.made[name] {
+		return nil
+	}
+	if err := make(o.Path(name)); err != nil {
+		return err
+	}
+	o.made[name] = o.Look(name)
 	return nil
 }
 

@@ -74,6 +74,37 @@ func OpenDir(path string) (*Dir, error) {
 	return &Dir{fd, path}, nil
 }
 
+// OpenDirItself is OpenDir for a path that must not be a link itself.
+func OpenDirItself(path string) (*Dir, error) {
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSymlink != 0 {
+		return nil, &os.PathError{Op: "open", Path: path, Err: errors.New("it is a link now, and was none before")}
+	}
+	return OpenDir(path)
+}
+
+// IsThere says whether the directory still has its path.
+func (d *Dir) IsThere() bool {
+	var own, there unix.Stat_t
+	return unix.Fstat(d.fd, &own) == nil && unix.Stat(d.path, &there) == nil && same(&own, &there)
+}
+
+func same(a, b *unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }
+
+// File is what tells one file from another.
+type File struct{ dev, ino uint64 }
+
+// Look says which file has that name; the zero File is none.
+func (d *Dir) Look(name string) File {
+	var st unix.Stat_t
+	if unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return File{}
+	}
+	return File{uint64(st.Dev), st.Ino}
+}
+
+// Fd is the directory's descriptor. It stays the Dir's.
+func (d *Dir) Fd() int { return d.fd }
+
 // Close closes the directory.
 func (d *Dir) Close() { unix.Close(d.fd) }
 

@@ -11,18 +11,21 @@ import (
 // Writer writes the newest status to a file, in a goroutine of its own. So a disk that is slow, full or gone never
 // makes anybody wait who has something new to tell.
 type Writer struct {
+	// Before is called before each write, if it is not nil. It may call To and Forget.
+	Before func()
+
 	log  *slog.Logger
 	wake chan struct{}
-
-	dir  *Dir // nil for none
-	name string
-	mode os.FileMode
 
 	mu   sync.Mutex
 	show func() *Status
 	then []func()
 
-	last   []byte // Run's own
+	file   sync.Mutex // held while the file is written
+	dir    *Dir       // nil for none
+	name   string
+	mode   os.FileMode
+	last   []byte
 	writes int
 	warned bool
 }
@@ -34,8 +37,34 @@ const collectEvery = 8
 // NewWriter makes a Writer that has no file yet. When it cannot write it says so to log, once.
 func NewWriter(log *slog.Logger) *Writer { return &Writer{log: log, wake: make(chan struct{}, 1)} }
 
-// To names the file. It must be called before Run.
-func (w *Writer) To(dir *Dir, name string, mode os.FileMode) { w.dir, w.name, w.mode = dir, name, mode }
+// To names the file; dir is nil for none any more. Once it returns, the file before that is not written any more.
+func (w *Writer) To(dir *Dir, name string, mode os.FileMode) {
+	w.file.Lock()
+	defer w.file.Unlock()
+	w.dir, w.name, w.mode, w.last = dir, name, mode, nil
+	w.again()
+}
+
+// Forget has the next write done even if nothing has changed by then.
+func (w *Writer) Forget() {
+	w.file.Lock()
+	defer w.file.Unlock()
+	w.last = nil
+}
+
+// Again has the file written even if nothing has changed. It is not for Before, which it would have called for ever
+// where the file cannot be written.
+func (w *Writer) Again() {
+	w.Forget()
+	w.again()
+}
+
+func (w *Writer) again() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
 
 // Put hands over the state. Once it can be read, then is called, if it is not nil.
 func (w *Writer) Put(show func() *Status, then func()) {
@@ -45,10 +74,7 @@ func (w *Writer) Put(show func() *Status, then func()) {
 		w.then = append(w.then, then)
 	}
 	w.mu.Unlock()
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
+	w.again()
 }
 
 // Status is the state that was handed over last, nil before the first.
@@ -78,13 +104,17 @@ func (w *Writer) Run(done <-chan struct{}) {
 		case <-done:
 			return
 		}
+		if w.Before != nil {
+			w.Before()
+		}
 		w.mu.Lock()
 		show, then := w.show, w.then
 		w.then = nil
 		w.mu.Unlock()
-		if s := show(); w.dir != nil {
-			w.write(s)
+		if show == nil { // there is a file, and nothing to be told yet
+			continue
 		}
+		w.write(show())
 		for _, f := range then {
 			f()
 		}
@@ -92,6 +122,11 @@ func (w *Writer) Run(done <-chan struct{}) {
 }
 
 func (w *Writer) write(s *Status) {
+	w.file.Lock()
+	defer w.file.Unlock()
+	if w.dir == nil {
+		return
+	}
 	b := s.Marshal()
 	if bytes.Equal(b, w.last) {
 		return

@@ -445,7 +445,7 @@ func (m *model) keeperWorks() {
 	switch {
 	case k.broken:
 		m.note("the keeper cannot have the lock")
-		k.posted = append(k.posted, LockFailed{k.want, "broken"})
+		k.posted = append(k.posted, LockFailed{k.want, "broken", k.want%2 == 0})
 		k.want = 0
 	case m.free():
 		m.note("the keeper has the lock for %d", k.want)
@@ -735,7 +735,11 @@ func (m *model) remember(before State, e Event, actions []Action, wish int) {
 			m.word = status.Standby
 		}
 	case LockFailed:
-		if wish == e.Wish {
+		switch {
+		case wish != e.Wish:
+		case e.Temporary:
+			m.word, m.scheduled, m.granted = status.Waiting, true, time.Time{}
+		default:
 			m.word, m.granted = status.Failed, time.Time{}
 		}
 	case Started:

@@ -278,7 +278,7 @@ func TestOutcome(t *testing.T) {
 			func(m *sim) { m.after(38 * time.Second) }, 75,
 			"bot: still waiting: takes the polling lock; look again with: init status bot"},
 		"start without the lock": {false, stopped, Ask{"start", Bot},
-			func(m *sim) { m.do(LockFailed{m.s.Wish, "no file"}) }, 78,
+			func(m *sim) { m.do(LockFailed{Wish: m.s.Wish, Reason: "no file"}) }, 78,
 			"bot: failed: the polling lock cannot be had: no file"},
 		"start, and it crashes at once": {false, stopped, Ask{"start", Bot}, func(m *sim) { m.again(); m.end(Bot, 9, 0) }, 75,
 			"bot: crashed with 9; next start at 13:46:41 UTC"},

@@ -362,8 +362,16 @@ func (m *stepper) lockBusy(e LockBusy) {
 }
 
 func (m *stepper) lockFailed(e LockFailed) {
-	if m.waitsForLock(e.Wish) {
-		m.release()
+	if !m.waitsForLock(e.Wish) {
+		return
+	}
+	m.release()
+	if p := &m.Procs[Bot]; e.Temporary {
+		p.Phase, p.StandsBy, p.NextStart = Waiting, false, m.now.Add(m.backoff(p))
+		p.because("the polling lock cannot be had now: " + e.Reason)
+		m.say(slog.LevelError, "process cannot be started now", m.name(Bot),
+			slog.String("reason", p.Reason), m.nextStart(), m.delay())
+	} else {
 		m.failBot("the polling lock cannot be had: "+e.Reason, "mend it and say: init start "+m.c.Names[Bot])
 	}
 }

@@ -227,6 +227,12 @@ func TestWhatTheReasonTellsOf(t *testing.T) {
 	m.do(LockFailed{Wish: m.s.Wish, Reason: "it is gone"})
 	want("has no lock", status.Failed, false, 0)
 	m.do(Ask{ID: Bot, Verb: "start"})
+	m.do(LockFailed{Wish: m.s.Wish, Reason: "no room", Temporary: true})
+	want("has no lock for now", status.Waiting, false, 0)
+	if m.s.Procs[Bot].NextStart.IsZero() {
+		t.Error("it is not tried again")
+	}
+	m.do(Ask{ID: Bot, Verb: "start"})
 	m.do(LockTaken{m.s.Wish})
 	m.end(Bot, 78, 0)
 	want("cannot run as configured", status.Failed, true, 0)

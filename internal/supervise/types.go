@@ -22,7 +22,7 @@ const (
 	count
 )
 
-// Config is what the policy goes by; it does not change while init runs.
+// Config is what the policy goes by. It does not change while init runs, but for Notify before a start.
 type Config struct {
 	Names    [count]string // "" for a process that this init does not have
 	Disabled string        // why the bot is not to be started at all, "" when it is
@@ -180,8 +180,9 @@ type (
 		Reason string
 	}
 	LockFailed struct {
-		Wish   int
-		Reason string
+		Wish      int
+		Reason    string
+		Temporary bool // for lack of memory, descriptors or disk
 	}
 	// Noticed is what the process with the leader PID said of itself.
 	Noticed struct {
