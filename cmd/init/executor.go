@@ -40,6 +40,7 @@ type executor struct {
 	lock       *lockKeeper // nil where no bot is supervised
 
 	runDir  ownDir
+	outer   *outer
 	tty     *tty.Terminal // nil but for `init -- COMMAND` on a terminal
 	devNull int           // the processes' standard input; 0 for init's own
 
@@ -67,7 +68,9 @@ func newExecutor(s settings, log *slog.Logger, lines *logging.Async) *executor {
 		Do: x.askLoop, Turn: x.turnLoop, Status: x.status.JSON, DoTimeout: s.policy.StopTimeout + time.Minute,
 		Failed: func(r any) { x.reportPanic("control", r) },
 	}
+	x.outer = &outer{}
 	if s.mode != commandOnly {
+		x.outer = newOuter(s.mode)
 		x.status.Before = func() { x.mendRunDir(x.status.Forget) }
 	}
 	x.notices = sdnotify.NewListener(func(r any) { x.reportPanic("notices", r) })
@@ -257,7 +260,9 @@ func (x *executor) Publish(s supervise.State, orphans int, then func()) {
 	if s.Fault {
 		x.failure = s.StopCause
 	}
-	x.status.Put(x.view(s, orphans), then)
+	view := x.view(s, orphans)
+	x.outer.put(view, s.Stopping)
+	x.status.Put(view, then)
 }
 
 func (x *executor) view(s supervise.State, orphans int) func() *status.Status {

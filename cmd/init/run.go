@@ -123,6 +123,9 @@ func (x *executor) prepareGroup() (ended <-chan struct{}) {
 	if x.settings.mode != commandOnly {
 		add("RUN_DIR", x.keepRunDir)
 	}
+	if x.outer.sender != nil {
+		add("outer", x.outer.run)
+	}
 	add("control", x.control.Serve)
 	add("notices", x.listen)
 	if x.lock != nil {
