@@ -87,13 +87,16 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	inbox := web.New(web.Config{Store: db, Log: log, BaseURL: settings.base, RunDir: settings.runDir, Parent: os.Getppid(),
 		MaxStreams: maxStreams(files)})
 
+	crowd := newCrowd()
+
 	// The interrupts run in this order, one after the other: requests get their answers before the database goes.
 	var g run.Group
 	g.Add(run.ContextHandler(ctx))
-	g.Add(serveInbox(inbox, listener, files, settings.drainFor, log))
+	g.Add(serveInbox(inbox, listener, files, settings.drainFor, crowd, log))
 	g.Add(until(func(ctx context.Context) { ops.Serve(ctx, settings.opsAddr, inbox.OpsHandler(), log) }))
 	g.Add(until(inbox.Janitor))
 	g.Add(until(returnMemory))
+	g.Add(until(crowd.collect))
 	g.Add(until(inbox.Run))
 	g.Add(until(func(ctx context.Context) { db.report(ctx, settings.notify, listener.Addr().String()) }))
 	g.Add(until(db.run))

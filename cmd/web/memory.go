@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync/atomic"
 	"time"
 
 	"tandem/internal/backoff"
@@ -49,4 +50,70 @@ func readMemory() memory {
 	}
 	metrics.Read(s)
 	return memory{s[0].Value.Uint64() - s[1].Value.Uint64(), s[2].Value.Uint64()}
+}
+
+const (
+	// maxCrowdBytes is what connections and the garbage beside them may cost. The rest of 64 MB is what the heap loses by
+	// being in pieces, and what the runtime keeps about it.
+	maxCrowdBytes = 50 << 20
+	// bytesPerConn is what a connection costs that waits for the rest of its first request: 10 kB are buffers of net/http
+	// and 4 kB the stack.
+	bytesPerConn = 19 << 10
+	// minGCPercent keeps a crowd of any size from having garbage collected all the time.
+	minGCPercent = 30
+)
+
+// crowd has garbage collected the sooner the more connections there are (docs/adr/0070). The runtime by itself waits
+// until there is as much of it as of what is in use.
+type crowd struct {
+	usual int // GOGC, as it was when web began
+	most  int // connections that there have been since half of them had gone; for changed
+	want  atomic.Int64
+	wake  chan struct{}
+}
+
+func newCrowd() *crowd {
+	usual := debug.SetGCPercent(100)
+	debug.SetGCPercent(usual)
+	c := &crowd{usual: usual, wake: make(chan struct{}, 1)}
+	c.want.Store(int64(usual))
+	return c
+}
+
+// changed takes note of how many connections there are. It is the door's Changed.
+func (c *crowd) changed(conns int) {
+	if conns <= c.most && conns >= c.most/2 {
+		return
+	}
+	c.most = conns
+	want := int64(gcPercent(conns, c.usual))
+	if c.want.Swap(want) == want {
+		return
+	}
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// collect sets GOGC as the crowd wants it, until ctx ends. It may wait for a collection, which the door must not.
+func (c *crowd) collect(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wake:
+			debug.SetGCPercent(int(c.want.Load()))
+		}
+	}
+}
+
+// gcPercent is the GOGC with which so many connections keep within maxCrowdBytes, in tens. It is never above the usual,
+// nor where that is to collect only at GOMEMLIMIT.
+func gcPercent(conns, usual int) int {
+	percent := 100*maxCrowdBytes/(max(conns, 1)*bytesPerConn) - 100
+	if usual < 0 {
+		return usual
+	}
+	return min(usual, max(minGCPercent, percent/10*10))
 }

@@ -89,6 +89,37 @@ func onBoth(t *testing.T, test func(t *testing.T, database string)) {
 	t.Run("postgres", func(t *testing.T) { test(t, pgtest.URL(t)) })
 }
 
+// The more connections there are, the sooner garbage is collected, until half of them have gone. Whoever wants it sooner
+// in any case, or only at a limit, has that.
+func TestACrowdHasGarbageCollectedSooner(t *testing.T) {
+	last := 100
+	for conns := range maxConnsEver + 1 {
+		percent := gcPercent(conns, 100)
+		if percent > last || percent < minGCPercent || conns <= 1000 && percent != 100 {
+			t.Fatalf("%d with %d connections, %d with one less", percent, conns, last)
+		}
+		if last = percent; percent > minGCPercent && conns*bytesPerConn*(100+percent)/100 > maxCrowdBytes {
+			t.Fatalf("%d with %d connections is too much", percent, conns)
+		}
+	}
+	if last > 40 {
+		t.Errorf("%d with all connections", last)
+	}
+	if a, b := gcPercent(2000, 20), gcPercent(2000, -1); a != 20 || b != -1 {
+		t.Errorf("where GOGC was 20 and off it becomes %d and %d", a, b)
+	}
+	c := newCrowd()
+	for _, step := range []struct{ conns, want int }{
+		{1000, 100}, {1500, gcPercent(1500, 100)}, {800, gcPercent(1500, 100)}, {2000, gcPercent(2000, 100)},
+		{1100, gcPercent(2000, 100)}, {999, 100}, {0, 100},
+	} {
+		c.changed(step.conns)
+		if got := int(c.want.Load()); got != min(step.want, c.usual) {
+			t.Errorf("%d with %d connections, want %d", got, step.conns, step.want)
+		}
+	}
+}
+
 // What an address has beside its question costs nothing, in whatever words the question is put.
 func TestAddressesArePaddedInVain(t *testing.T) {
 	database := "sqlite:" + filepath.Join(t.TempDir(), "tandem.db")

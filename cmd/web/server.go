@@ -23,9 +23,10 @@ const (
 
 // serveInbox is the actor of the HTTP server. Its interrupt returns when all requests have their answers.
 func serveInbox(
-	inbox *web.Server, listener net.Listener, files int, drainFor time.Duration, log *slog.Logger,
+	inbox *web.Server, listener net.Listener, files int, drainFor time.Duration, crowd *crowd, log *slog.Logger,
 ) (execute func() error, interrupt func(error)) {
 	entrance := door.New(listener, door.Limits{MaxConns: maxConns(files), Advice: connsAdvice(files)}, log)
+	entrance.Changed = crowd.changed
 	server := &http.Server{
 		Handler:           inbox,
 		ReadHeaderTimeout: 5 * time.Second,

@@ -61,6 +61,10 @@ const (
 // Door is a listener that keeps the limits, together with the server that it is given to; see Serve.
 type Door struct {
 	net.Listener
+	// Changed, if it is set before Serve, is told how many connections there are whenever there is one more or less. It
+	// is called by one at a time, and must not wait.
+	Changed func(conns int)
+
 	limits Limits
 	log    *slog.Logger
 	done   chan struct{}
@@ -209,6 +213,7 @@ func (d *Door) enter(raw net.Conn) *conn {
 	c.from.conns++
 	c.at = len(d.conns)
 	d.conns = append(d.conns, c)
+	d.changed()
 	if most := d.places(); len(d.conns) > most-most/16 {
 		d.giveWay(c, maxStill)
 	}
@@ -340,7 +345,14 @@ func (d *Door) forget(c *conn) {
 	if c.from.conns--; c.from.conns == 0 {
 		delete(d.clients, c.from.network)
 	}
+	d.changed()
 	d.wake()
+}
+
+func (d *Door) changed() {
+	if d.Changed != nil {
+		d.Changed(len(d.conns))
+	}
 }
 
 func (d *Door) wake() {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -178,6 +179,27 @@ func TestTheLongestStillOfTheAddressWithMostGivesWay(t *testing.T) {
 	if log := r.log.String(); !strings.Contains(log, "give way") || !strings.Contains(log, "limit=16") ||
 		!strings.Contains(log, `next="do this"`) {
 		t.Errorf("the log says %q", log)
+	}
+}
+
+// How many connections there are is told with each that comes, gives way or goes.
+func TestHowManyThereAreIsTold(t *testing.T) {
+	var told []int
+	r := open(t, Limits{MaxConns: 4})
+	r.door.mu.Lock()
+	r.door.Changed = func(conns int) { told = append(told, conns) }
+	r.door.mu.Unlock()
+	var peers []*peer
+	for i := range 3 {
+		peers = append(peers, r.dial(2, ""))
+		r.count(i+1, "are there", accepted)
+	}
+	peers[0].Close()
+	r.count(2, "are there", accepted)
+	r.door.mu.Lock()
+	defer r.door.mu.Unlock()
+	if want := []int{1, 2, 3, 2}; !slices.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
 	}
 }
 

@@ -47,7 +47,7 @@ func (s *Server) protect(next http.Handler) http.Handler {
 // wrap gives a route its limits, its access rule, its errors and its figures.
 func (s *Server) wrap(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
+		start := begunAt(r)
 		rec := &recorder{ResponseWriter: w, left: rt.maxResponse, whole: r.Body == http.NoBody}
 		as := rt.as
 		if rt.path == "none" && strings.HasPrefix(r.URL.Path, "/api/") {
@@ -65,10 +65,9 @@ func (s *Server) wrap(rt route) http.Handler {
 		if rt.maxTime != noLimit {
 			control := http.NewResponseController(w)
 			_ = control.SetWriteDeadline(start.Add(rt.maxTime))
-			// A body or a database that takes too long is given up before, so that there is time to say so.
-			early := rt.maxTime * 5 / 6
-			_ = control.SetReadDeadline(start.Add(early))
-			ctx, cancel := context.WithTimeout(r.Context(), early)
+			early := start.Add(forInput(rt.maxTime))
+			_ = control.SetReadDeadline(early)
+			ctx, cancel := context.WithDeadline(r.Context(), early)
 			defer cancel()
 			r = r.WithContext(ctx)
 		} else {
@@ -91,6 +90,10 @@ func (s *Server) wrap(rt route) http.Handler {
 		}
 	})
 }
+
+// forInput is what of a request's time its body and the database have. Then they are given up, so that there is time to
+// say so.
+func forInput(maxTime time.Duration) time.Duration { return maxTime * 5 / 6 }
 
 // admit keeps the access rule. The request that it returns says who makes it.
 func (s *Server) admit(rt route, w http.ResponseWriter, r *http.Request) (*http.Request, error) {

@@ -57,6 +57,7 @@ type Server struct {
 	hub      *hub
 	streams  *streamLimit
 	cache    responseCache
+	ahead    map[string]route // those of readAhead, by method and path
 	inFlight *inFlight
 	metrics  *metrics
 	router   *mux.Router
@@ -83,6 +84,7 @@ func New(c Config) *Server {
 	s.inFlight = newInFlight()
 	s.sessions = newSessions(c.Store, s.https())
 	s.metrics = newMetrics(s)
+	s.ahead = readingAhead(s.routes())
 	s.router = s.newRouter()
 	s.handler = s.protect(s.router)
 	return s
@@ -91,7 +93,9 @@ func New(c Config) *Server {
 func (s *Server) https() bool { return s.config.BaseURL != nil && s.config.BaseURL.Scheme == "https" }
 
 // ServeHTTP serves the page and the API.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.handler.ServeHTTP(w, s.readAhead(w, r))
+}
 
 // Run reads events for the streams until ctx ends.
 func (s *Server) Run(ctx context.Context) { s.hub.run(ctx) }
