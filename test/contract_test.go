@@ -55,8 +55,9 @@ func TestAMessageHasTheFieldsOfTheContract(t *testing.T) {
 			return len(list) == 5 && list[0]["edited_at"] != nil
 		})
 		always := []string{
-			"attachments", "author", "conversation_id", "created_at", "deleted_at", "direction", "edited_at",
-			"forwarded_from", "id", "kind", "parts", "reply_to", "text", "waits",
+			"attachments", "author", "conversation_id", "created_at", "deleted_at", "direction", "edited_at", "entities",
+			"forwarded_from", "id", "kind", "parts", "pressed", "reactions", "reply", "reply_to", "service", "text", "topic_id",
+			"waits",
 		}
 		customer := raw{"kind": "customer", "id": "7", "name": "Customer 7"}
 		program := raw{"kind": "api", "id": "1", "name": "test"}
