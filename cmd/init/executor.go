@@ -97,7 +97,8 @@ func (x *executor) Start(id supervise.ID) supervise.Event {
 	c := reap.Command{
 		Args: x.settings.args[id], Env: x.settings.env[id], Dir: x.settings.dir,
 		DieWithParent: dieWithParent(x.settings.mode), Limits: x.settings.limits[id],
-		Foreground: x.tty.Foreground(), Ignored: x.settings.ignored, Shell: x.settings.mode == commandOnly,
+		Foreground: x.tty.Foreground(), Ignored: x.settings.ignored,
+		Shell: x.settings.mode == commandOnly, Session: x.settings.mode != commandOnly,
 	}
 	if x.settings.mode != commandOnly {
 		out := stdio.Anew()
@@ -167,43 +168,46 @@ func (x *executor) SendGroup(pgid int, a supervise.SendGroup) {
 
 func (x *executor) Suspend() { x.tty.Suspend() }
 
-func (x *executor) kill(pid int, sig syscall.Signal) {
-	if sig == syscall.SIGKILL {
-		x.lastKilled = pid
-	}
-	if err := syscall.Kill(pid, sig); err != nil && err != syscall.ESRCH {
-		x.log.Warn("signal cannot be sent", "pid", pid, "signal", supervise.SignalName(sig), "reason", err.Error())
+func (x *executor) kill(pid int, signals ...syscall.Signal) {
+	for _, sig := range signals {
+		if sig == syscall.SIGKILL {
+			x.lastKilled = pid
+		}
+		if err := syscall.Kill(pid, sig); err != nil && err != syscall.ESRCH {
+			x.log.Warn("signal cannot be sent", "pid", pid, "signal", supervise.SignalName(sig), "reason", err.Error())
+		}
 	}
 }
 
-func (x *executor) SendStrays() { x.sendAll(syscall.SIGTERM) }
+func (x *executor) SendStrays() { x.sendAll(syscall.SIGTERM, syscall.SIGCONT) }
 func (x *executor) KillAll()    { x.sendAll(syscall.SIGKILL) }
 
 // sendAll reaches every descendant, also one in a session of its own. PID 1 of a container may signal all processes but
 // itself. Elsewhere that would be the whole machine.
-func (x *executor) sendAll(sig syscall.Signal) {
+func (x *executor) sendAll(signals ...syscall.Signal) {
 	if _, _, childless := reap.Peek(); childless {
 		return
 	}
-	if os.Getpid() == 1 && sig == syscall.SIGKILL {
-		x.kill(-1, sig)
+	kills := signals[0] == syscall.SIGKILL
+	if os.Getpid() == 1 && kills {
+		x.kill(-1, signals...)
 		return
 	}
-	if sig == syscall.SIGKILL {
+	if kills {
 		defer func() { x.lastKilled = -1 }()
 	}
 	pids, err := reap.Descendants()
 	if err != nil && os.Getpid() == 1 {
-		x.kill(-1, sig)
+		x.kill(-1, signals...)
 		return
 	}
 	for _, pid := range pids {
-		x.kill(pid, sig)
+		x.kill(pid, signals...)
 	}
 	if err != nil {
 		for _, pid := range x.leaders {
 			if pid != 0 {
-				x.kill(-pid, sig)
+				x.kill(-pid, signals...)
 			}
 		}
 	}
@@ -235,6 +239,13 @@ func (x *executor) Peek() (supervise.Child, bool) {
 		e.OOM, e.Detail = true, "out of memory: the kernel killed it; raise the container's memory limit"
 	}
 	return supervise.Child{PID: c.PID, LeaderEnded: e}, true
+}
+
+func (x *executor) Suspended(pid int) (by syscall.Signal, changed bool) {
+	if x.settings.mode == commandOnly { // it has no status, and its terminal is told by Peek
+		return 0, false
+	}
+	return reap.Suspended(pid)
 }
 
 func (x *executor) Collect(pid int) {
@@ -290,7 +301,7 @@ func (x *executor) Emergency(reason string) int {
 	deadline := time.Now().Add(x.settings.policy.StopTimeout)
 	for id, pid := range x.leaders {
 		if pid != 0 {
-			x.kill(pid, x.settings.policy.StopWith(supervise.ID(id)))
+			x.kill(pid, x.settings.policy.StopWith(supervise.ID(id)), syscall.SIGCONT)
 		}
 	}
 	for now := time.Now(); now.Before(deadline.Add(500 * time.Millisecond)); now = time.Now() {
@@ -301,7 +312,7 @@ func (x *executor) Emergency(reason string) int {
 		case found:
 			for i, pid := range x.leaders {
 				if pid == c.PID {
-					x.kill(-pid, syscall.SIGTERM)
+					x.kill(-pid, syscall.SIGTERM, syscall.SIGCONT)
 					x.leaders[i] = 0
 				}
 			}

@@ -90,8 +90,12 @@ func TestFault(t *testing.T) {
 	}
 	for where, trigger := range map[string]func(*tandem){
 		// The policy asks for a random number when the bot ends.
-		"policy":  func(i *tandem) { kill(t, i, i.awaitState("bot", status.Running).PID) },
-		"loop":    func(i *tandem) { kill(t, i, i.awaitState("bot", status.Running).PID) },
+		"policy": func(i *tandem) { kill(t, i, i.awaitState("bot", status.Running).PID) },
+		"loop": func(i *tandem) { // a web in state T has to be woken for its signal
+			web, _ := i.Find(i.awaitState("web", status.Running).PID)
+			proctest.Freeze(t, web.PID)
+			kill(t, i, i.awaitState("bot", status.Running).PID)
+		},
 		"lock":    nil,
 		"client":  func(i *tandem) { _, _ = i.init("restart", "bot") },
 		"status":  nil,

@@ -81,7 +81,11 @@ func newScript(path string, c Command) (_ *script, err error) {
 	if errno := setSignalMask(nil, &s.mask); errno != 0 {
 		return nil, errno
 	}
-	s.add("process group", syscall.SYS_SETPGID, 0, 0)
+	if c.Session {
+		s.add("session", syscall.SYS_SETSID)
+	} else {
+		s.add("process group", syscall.SYS_SETPGID, 0, 0)
+	}
 	if err := s.descriptors(c.files()); err != nil {
 		return nil, err
 	}

@@ -40,8 +40,9 @@ type siginfo struct {
 
 // See the CLD_ codes in waitid(2).
 const (
-	cldKilled = 2
-	cldDumped = 3
+	cldKilled  = 2
+	cldDumped  = 3
+	cldStopped = 5
 )
 
 // Peek tells of one child that has ended and leaves it uncollected; found is false when none has. childless says
@@ -76,14 +77,21 @@ func Collect(pid int) {
 	}
 }
 
-// Stopped says whether a signal has stopped the child pid since this was asked last.
-func Stopped(pid int) bool {
-	var info siginfo
+// Suspended says which signal has stopped the child pid, or that SIGCONT has woken it, which is 0. changed is false when
+// neither has happened since this was asked last.
+func Suspended(pid int) (by syscall.Signal, changed bool) {
 	for {
+		var info siginfo
 		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, unix.P_PID, uintptr(pid), uintptr(unsafe.Pointer(&info)),
-			unix.WSTOPPED|unix.WNOHANG, 0, 0)
-		if errno != syscall.EINTR {
-			return errno == 0 && info.pid != 0
+			unix.WSTOPPED|unix.WCONTINUED|unix.WNOHANG, 0, 0)
+		switch {
+		case errno == syscall.EINTR:
+			continue
+		case errno != 0 || info.pid == 0:
+			return by, changed
+		}
+		if by, changed = 0, true; info.code == cldStopped {
+			by = syscall.Signal(info.status)
 		}
 	}
 }

@@ -26,6 +26,7 @@ type Command struct {
 	// DieWithParent has the kernel kill the process when this one ends: for an init that is not PID 1.
 	DieWithParent bool
 	Foreground    bool             // its group becomes the foreground of the terminal that Stdin is
+	Session       bool             // it leads a session of its own, which no terminal controls, and not just a group
 	Ignored       []syscall.Signal // that are ignored here, and stay so
 	Limits        *Limits          // nil for none
 	Shell         bool             // /bin/sh gets a file whose format the kernel does not know, as execvp(3) has it
@@ -131,7 +132,7 @@ func (c Command) fork(path string) (int, error) {
 		return startLimited(path, c)
 	}
 	attr := &syscall.ProcAttr{
-		Dir: c.Dir, Env: c.Env, Files: c.files(), Sys: &syscall.SysProcAttr{Setpgid: true},
+		Dir: c.Dir, Env: c.Env, Files: c.files(), Sys: &syscall.SysProcAttr{Setpgid: !c.Session, Setsid: c.Session},
 	}
 	if c.DieWithParent {
 		attr.Sys.Pdeathsig = syscall.SIGKILL

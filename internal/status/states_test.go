@@ -44,7 +44,7 @@ func TestEveryStateSaysWhatIsTrueOfIt(t *testing.T) {
 
 func TestStates(t *testing.T) {
 	for s, lives := range map[State]bool{
-		Starting: true, Running: true, Standby: true, Stopping: true,
+		Starting: true, Running: true, Suspended: true, Standby: true, Stopping: true,
 		Waiting: false, Finished: false, Failed: false, Disabled: false, Stopped: false,
 		"dreaming": true, // of an init that is newer: nothing says that it ended
 	} {

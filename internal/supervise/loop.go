@@ -24,6 +24,8 @@ type Executor interface {
 
 	// Peek returns a child that has ended, without collecting it; false when there is none now.
 	Peek() (Child, bool)
+	// Suspended says which signal has stopped the leader pid, or that it goes on, which is 0; false for no news.
+	Suspended(pid int) (by syscall.Signal, changed bool)
 	// Collect lets the child of the last Peek go.
 	Collect(pid int)
 	// Childless says whether there is no child at all.
@@ -131,6 +133,7 @@ func (l *Loop) loop() {
 			l.handle(r.Event)
 			l.answer(Outcome{})
 		case <-l.Children:
+			l.lookAtSuspended()
 		case sig := <-l.Stop:
 			l.handle(Signal{sig.(syscall.Signal)})
 		case sig := <-l.Others:
@@ -244,6 +247,16 @@ func (l *Loop) lookAtGroups() {
 	for id := range l.state.Procs {
 		if p := l.state.Procs[id]; p.Phase == Emptying && l.Executor.GroupEmpty(p.PID) {
 			l.handle(GroupEmpty{ID(id)})
+		}
+	}
+}
+
+func (l *Loop) lookAtSuspended() {
+	for id := range l.state.Procs {
+		if p := l.state.Procs[id]; p.Phase == Alive || p.Phase == Ending {
+			if by, changed := l.Executor.Suspended(p.PID); changed {
+				l.handle(Suspended{ID(id), by})
+			}
 		}
 	}
 }

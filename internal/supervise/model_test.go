@@ -32,6 +32,7 @@ import (
 //	11 no signal goes to a number that is nobody's any more
 //	12 what was asked to end, and what an ended leader left in its group, lives no longer than STOP_TIMEOUT
 //	13 a bot that init listens to is asked to end when it has been silent for too long, and for no less
+//	14 whoever is asked to end while a signal has stopped him is woken
 
 // temper is what a process makes of a SIGTERM.
 type temper uint8
@@ -64,6 +65,9 @@ type life struct {
 	ended   time.Time // when init saw its end
 	over    bool      // and that nobody is left of it
 	killed  bool      // is dead as soon as it is not stuck any more
+
+	suspended bool           // in state T
+	pending   syscall.Signal // it gets this one when it goes on
 }
 
 func (l *life) empty() bool { return !l.alive && !l.zombie && len(l.members) == 0 }
@@ -112,7 +116,8 @@ type model struct {
 	granted   time.Time // a start of the bot that an operator was promised
 	answers   int
 	exit      int
-	hung      bool // the step under way may end the bot for its silence
+	hung      bool    // the step under way may end the bot for its silence
+	woken     []*life // and init has not been told
 }
 
 // broken is the panic with which a run ends that breaks an invariant.
@@ -217,16 +222,18 @@ const (
 	startsChange
 	initFails
 	somebodySpeaks
+	somebodyIsSuspended
 )
 
 // likely is how often each comes: most runs should get somewhere.
-var likely = [40]int{
+var likely = [42]int{
 	botEnds, botEnds, botEnds, botEnds, webEnds, botForks, botForks, webForks, somebodyLeaves, somebodyLeaves,
 	signalComes, signalComes,
 	operatorAsks, operatorAsks, operatorAsks, operatorAsks, lockMoves, lockMoves, lockMoves, keeperWorks,
 	keeperIsHeard, initLooks,
 	timePasses, timePasses, untilDue, untilDue, untilDue, untilDue, temperChanges, temperChanges, startsChange, initFails,
 	somebodySpeaks, somebodySpeaks, somebodySpeaks, somebodySpeaks, somebodySpeaks, somebodySpeaks, untilDue, untilDue,
+	somebodyIsSuspended, somebodyIsSuspended,
 }
 
 var (
@@ -296,6 +303,8 @@ func (m *model) happen(what, how byte) {
 		m.note("the next start of %d: %d", n%2, m.outcomes[n%2])
 	case somebodySpeaks:
 		m.speak(ID(n%2), notices[n/2%len(notices)], n&128 != 0)
+	case somebodyIsSuspended:
+		m.suspend(ID(n%2), n&2 == 0)
 	case initFails:
 		if n%8 == 0 { // seldom, as it ends all
 			m.note("init fails")
@@ -349,6 +358,31 @@ func (m *model) hear(l *life, n sdnotify.Notice) {
 	}
 	if l.id == Web {
 		l.silent = time.Time{}
+	}
+}
+
+// suspend has a signal stop a leader, or wake it.
+func (m *model) suspend(id ID, stops bool) {
+	l := m.lives[id]
+	if l == nil || !l.alive || l.suspended == stops {
+		return
+	}
+	if !stops {
+		m.note("%d goes on", id)
+		m.signalLeader(l, syscall.SIGCONT)
+		m.settle()
+		return
+	}
+	m.note("%d is suspended", id)
+	l.suspended = true
+	m.tell(l, syscall.SIGSTOP)
+	m.settle()
+}
+
+// tell tells init that a signal has stopped l, or that l goes on.
+func (m *model) tell(l *life, by syscall.Signal) {
+	if p := m.s.Procs[l.id]; p.PID == l.pid && (p.Phase == Alive || p.Phase == Ending) {
+		m.handle(Suspended{l.id, by})
 	}
 }
 
@@ -522,6 +556,9 @@ func (m *model) kindly() {
 	m.strays, m.outcomes, m.tempers = nil, [count]uint8{}, [count]temper{}
 	for _, l := range m.lives {
 		if l != nil {
+			if l.suspended {
+				m.suspend(l.id, false)
+			}
 			if l.members, l.temper = nil, obeys; l.killed {
 				m.end(l.id, -int(syscall.SIGKILL))
 			}
@@ -581,6 +618,9 @@ func (m *model) handle(e Event) {
 // settle tells init what became of the processes, as Loop.settle does.
 func (m *model) settle() {
 	m.unseen = false
+	for ; len(m.woken) > 0; m.woken = m.woken[1:] {
+		m.tell(m.woken[0], 0)
+	}
 	for id, l := range m.lives {
 		if l == nil || !l.zombie {
 			continue
@@ -693,6 +733,15 @@ func (m *model) start(id ID) Event {
 }
 
 func (m *model) signalLeader(l *life, sig syscall.Signal) {
+	switch {
+	case sig == syscall.SIGCONT && l.suspended:
+		l.suspended, m.unseen = false, true
+		m.woken = append(m.woken, l)
+		sig, l.pending = l.pending, 0
+	case l.suspended && sig != syscall.SIGKILL:
+		l.pending = sig
+		return
+	}
 	if !l.alive || len(survivors([]temper{l.temper}, sig)) > 0 {
 		l.killed = l.killed || sig == syscall.SIGKILL
 		return
@@ -846,6 +895,8 @@ func (m *model) checkStep(before State, e Event, actions []Action) {
 	case Noticed:
 		mayTouchWeb = e.ID == Web
 		m.hung = e.ID == Bot && e.Trigger
+	case Suspended:
+		mayTouchWeb = e.ID == Web
 	case Started:
 		mayTouchWeb = e.ID == Web
 	case StartFailed:
@@ -888,7 +939,7 @@ func (m *model) checkStep(before State, e Event, actions []Action) {
 					m.fail(13, "the bot is taken for hung")
 				}
 			}
-			if a.ID == Bot && a.Signal != m.c.StopWith(Bot) {
+			if a.ID == Bot && a.Signal != m.c.StopWith(Bot) && a.Signal != syscall.SIGCONT {
 				m.fail(1, "the bot is sent %s", SignalName(a.Signal))
 			}
 		case SendGroup:
@@ -955,6 +1006,9 @@ func (m *model) checkOverdue() {
 		if l == nil {
 			continue
 		}
+		if l.alive && l.suspended && asksToEnd(l.pending) && !l.asked.IsZero() {
+			m.fail(14, "%d was asked to end, and is not woken", id)
+		}
 		if l.alive && l.asked.IsZero() && !l.silent.IsZero() && m.now.After(l.silent) {
 			m.fail(13, "%d has been silent since %s, and was not asked to end", id, l.silent)
 		}
@@ -983,7 +1037,11 @@ func (m *model) checkView(next time.Time) {
 		case l != nil && l.alive:
 			want.PID = l.pid
 			switch {
-			case !l.asked.IsZero() || l.leaves:
+			case !l.asked.IsZero():
+				want.State = status.Stopping
+			case l.suspended:
+				want.State = status.Suspended
+			case l.leaves:
 				want.State = status.Stopping
 			case l.waits:
 				want.State = status.Standby

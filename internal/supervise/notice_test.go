@@ -128,7 +128,7 @@ func TestStartTimeout(t *testing.T) {
 		}
 		m.after(time.Nanosecond)
 		m.wantPhase(Bot, Ending)
-		m.wantActions("Send{1 terminated}")
+		m.wantActions("Send{1 terminated}", "Send{1 continued}")
 		if reason := m.s.Procs[Bot].Reason; !strings.HasPrefix(reason, "hung") {
 			t.Errorf("%s: %q", name, reason)
 		}
@@ -146,10 +146,10 @@ func TestWatchdog(t *testing.T) {
 	m.want(Bot, status.Running)
 	m.wantActions()
 	m.after(2 * time.Minute)
-	m.wantActions("Send{1 terminated}")
+	m.wantActions("Send{1 terminated}", "Send{1 continued}")
 	m.says(Bot, alive) // too late
 	m.want(Bot, status.Stopping)
-	m.after(8 * time.Second) // a process that is stopped does not even end by SIGTERM
+	m.after(8 * time.Second) // it ignores SIGTERM
 	m.wantActions("SendGroup{1 killed}")
 	m.end(Bot, 137, syscall.SIGKILL)
 	p := m.s.View(m.c)[Bot]
@@ -157,7 +157,7 @@ func TestWatchdog(t *testing.T) {
 		!strings.Contains(p.LastEnd.Reason, "hung") || p.NextStartAt == nil {
 		t.Errorf("have %+v", p)
 	}
-	m.wantActions("SendGroup{1 terminated}", "ReleaseLock{}")
+	m.wantActions("SendGroup{1 terminated}", "SendGroup{1 continued}", "ReleaseLock{}")
 	m.after(time.Second)
 	m.do(LockTaken{m.s.Wish})
 	m.want(Bot, status.Starting)

@@ -84,6 +84,8 @@ func (s State) Outcome(c *Config, a PendingAsk, now time.Time) (o Outcome, lookA
 	case Alive:
 		pid := ", pid " + strconv.Itoa(p.PID)
 		switch {
+		case p.SuspendedBy != 0:
+			return say(exitcode.TempFail, "suspended"+pid+": a signal has stopped it; it goes on when it gets SIGCONT")
 		case p.StandsBy:
 			return say(exitcode.TempFail, "standby"+pid+": "+p.StatusText)
 		case !p.Ready, p.Leaving:

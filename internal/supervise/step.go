@@ -36,6 +36,8 @@ func (s State) Step(c *Config, now time.Time, e Event) (State, []Action) {
 		m.startFailed(e)
 	case LeaderEnded:
 		m.leaderEnded(e)
+	case Suspended:
+		m.suspended(e)
 	case GroupEmpty:
 		m.groupEmpty(e.ID)
 	case Childless:
@@ -167,6 +169,7 @@ func (m *stepper) leaderEnded(e LeaderEnded) {
 		m.do(SendGroup{e.ID, syscall.SIGKILL})
 	} else {
 		m.do(SendGroup{e.ID, syscall.SIGTERM})
+		m.do(SendGroup{e.ID, syscall.SIGCONT})
 	}
 	reason := meaning(e.Code, e.Signal)
 	if e.ID == Web && e.Code != exitcode.OK && slices.Contains(m.c.SuccessExit, e.Code) {
@@ -180,7 +183,7 @@ func (m *stepper) leaderEnded(e LeaderEnded) {
 		reason = p.HungReason + " (" + reason + ")"
 	}
 	p.forgetNotices()
-	p.Phase, p.HasEnded = Emptying, true
+	p.Phase, p.HasEnded, p.SuspendedBy = Emptying, true, 0
 	ran := m.now.Sub(p.StartedAt)
 	p.LastEnd = End{At: m.now, Code: e.Code, Signal: e.Signal, Reason: reason, Ran: ran, OOM: e.OOM}
 	p.PollAt = m.now.Add(pollGroupEvery)
@@ -210,6 +213,24 @@ func (m *stepper) leaderEnded(e LeaderEnded) {
 	default:
 		m.botEnded(e, hung, ran, reason, attrs)
 	}
+}
+
+// suspended takes in that a signal has stopped a process, or that it goes on. It is left as it is: whoever has stopped
+// it, a debugger for one, wakes it. A bot that is silent meanwhile for too long is ended like any other.
+func (m *stepper) suspended(e Suspended) {
+	p := &m.Procs[e.ID]
+	if p.Phase != Alive && p.Phase != Ending || p.SuspendedBy == e.By {
+		return
+	}
+	switch pid := slog.Int("pid", p.PID); {
+	case p.Phase == Ending: // SIGCONT has come with its stop signal
+	case e.By != 0:
+		m.say(slog.LevelWarn, "process is suspended: it does nothing until it gets SIGCONT", m.name(e.ID), pid,
+			slog.String("signal", SignalName(e.By)))
+	default:
+		m.say(slog.LevelInfo, "process goes on", m.name(e.ID), pid)
+	}
+	p.SuspendedBy = e.By
 }
 
 func (m *stepper) webEnded(e LeaderEnded, reason string, attrs []slog.Attr) {

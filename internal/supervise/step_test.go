@@ -317,7 +317,7 @@ func TestBotNeverEndsInit(t *testing.T) {
 func TestLockIsKeptUntilTheGroupIsEmpty(t *testing.T) {
 	m := running(t)
 	m.do(LeaderEnded{ID: Bot, Code: 137, Signal: syscall.SIGKILL})
-	m.wantActions("SendGroup{1 terminated}")
+	m.wantActions("SendGroup{1 terminated}", "SendGroup{1 continued}")
 	m.after(7 * time.Second)
 	m.wantActions()
 	m.after(time.Second) // STOP_TIMEOUT
@@ -337,11 +337,11 @@ func TestLockIsKeptUntilTheGroupIsEmpty(t *testing.T) {
 func TestStop(t *testing.T) {
 	m := running(t)
 	m.do(Signal{syscall.SIGTERM})
-	m.wantActions("Send{0 terminated}", "Send{1 terminated}")
+	m.wantActions("Send{0 terminated}", "Send{0 continued}", "Send{1 terminated}", "Send{1 continued}")
 	m.end(Web, 0, 0)
-	m.wantActions("SendGroup{0 terminated}")
+	m.wantActions("SendGroup{0 terminated}", "SendGroup{0 continued}")
 	m.end(Bot, 0, 0)
-	m.wantActions("SendGroup{1 terminated}", "ReleaseLock{}", "SendStrays{}")
+	m.wantActions("SendGroup{1 terminated}", "SendGroup{1 continued}", "ReleaseLock{}", "SendStrays{}")
 	m.do(Childless{})
 	m.wantActions("Exit{0}")
 }
@@ -415,7 +415,7 @@ func TestWebEnds(t *testing.T) {
 		m := running(t)
 		m.do(LeaderEnded{ID: Web, Code: code})
 		m.do(GroupEmpty{Web})
-		m.wantActions("SendGroup{0 terminated}", "Send{1 terminated}")
+		m.wantActions("SendGroup{0 terminated}", "SendGroup{0 continued}", "Send{1 terminated}", "Send{1 continued}")
 		m.after(8*time.Second - 1)
 		m.wantActions()
 		m.end(Bot, 3, 0)
@@ -491,7 +491,7 @@ func TestOperator(t *testing.T) {
 	}
 	m.actions = nil
 	m.do(Ask{"stop", Bot})
-	m.wantActions("GrantAsk{}", "Send{1 terminated}")
+	m.wantActions("GrantAsk{}", "Send{1 terminated}", "Send{1 continued}")
 	m.end(Bot, 1, 0)
 	m.want(Bot, status.Stopped)
 	m.after(time.Hour)
@@ -522,7 +522,7 @@ func TestOperator(t *testing.T) {
 func TestFault(t *testing.T) {
 	m := running(t)
 	m.do(Fault{"panic"})
-	m.wantActions("Send{0 terminated}", "Send{1 terminated}")
+	m.wantActions("Send{0 terminated}", "Send{0 continued}", "Send{1 terminated}", "Send{1 continued}")
 	m.end(Web, 0, 0)
 	m.end(Bot, 0, 0)
 	m.do(Childless{})

@@ -97,6 +97,7 @@ func (m *stepper) terminate(id ID) {
 	p.Phase, p.KillAt = Ending, m.now.Add(m.c.StopTimeout)
 	p.StartBy, p.AliveBy = time.Time{}, time.Time{}
 	m.do(Send{id, m.c.StopWith(id)})
+	m.do(Send{id, syscall.SIGCONT}) // a process in state T acts on no other signal than SIGKILL before
 }
 
 // StopWith is the signal that asks id to end.

@@ -91,13 +91,14 @@ type Proc struct {
 	KillAt     time.Time // when what is left of its group is killed; zero for never
 	PollAt     time.Time // when to look at its group again
 
-	StandsBy   bool      // Locking: another has the lock. Alive: the process says that it waits for one
-	Ready      bool      // Alive, and it has said so or is not listened to
-	Leaving    bool      // Alive, and it has said that it stops
-	StatusText string    // what it said last that it is doing
-	StartBy    time.Time // when it must be ready; zero for never
-	AliveBy    time.Time // when it must have shown life, or be gone if Leaving; zero for never
-	HungReason string    // why init ends it although nobody asked for that; "" for no such end
+	StandsBy    bool           // Locking: another has the lock. Alive: the process says that it waits for one
+	Ready       bool           // Alive, and it has said so or is not listened to
+	Leaving     bool           // Alive, and it has said that it stops
+	StatusText  string         // what it said last that it is doing
+	StartBy     time.Time      // when it must be ready; zero for never
+	AliveBy     time.Time      // when it must have shown life, or be gone if Leaving; zero for never
+	SuspendedBy syscall.Signal // Alive, and this signal has stopped it (state T); 0 for none
+	HungReason  string         // why init ends it although nobody asked for that; "" for no such end
 
 	HasEnded bool // LastEnd counts
 	LastEnd  End
@@ -168,6 +169,11 @@ type (
 		Detail string // what else is known of it, in words
 		OOM    bool   // the kernel killed it for want of memory
 	}
+	// Suspended says that a signal has stopped the leader of ID (state T), or with 0, that SIGCONT has woken it.
+	Suspended struct {
+		ID ID
+		By syscall.Signal
+	}
 	// GroupEmpty says that nobody is left in the group of ID.
 	GroupEmpty struct{ ID ID }
 	// Childless says that no descendant of init is left at all. It need only be said while State.Stopping.
@@ -207,6 +213,7 @@ func (Tick) event()        {}
 func (Started) event()     {}
 func (StartFailed) event() {}
 func (LeaderEnded) event() {}
+func (Suspended) event()   {}
 func (GroupEmpty) event()  {}
 func (Childless) event()   {}
 func (LockTaken) event()   {}

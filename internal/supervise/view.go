@@ -23,6 +23,9 @@ func (s State) View(c *Config) []status.Process {
 		if p.Phase == Alive && p.StandsBy {
 			v.Reason = p.StatusText
 		}
+		if p.Phase == Alive && p.SuspendedBy != 0 {
+			v.Reason = "stopped by " + SignalName(p.SuspendedBy) + " (state T); it goes on when it gets SIGCONT"
+		}
 		if p.InARow >= status.ManyInARow {
 			v.InARow = p.InARow
 		}
@@ -63,6 +66,8 @@ func (p *Proc) state(stopping bool) status.State {
 		return status.Standby
 	case Alive:
 		switch {
+		case p.SuspendedBy != 0:
+			return status.Suspended
 		case p.Leaving:
 			return status.Stopping
 		case p.StandsBy:

@@ -70,7 +70,10 @@ func (t *Terminal) TakeBack(pgid int) {
 // init was started from sees its job stop, and says fg later. A container has no such shell, nor has the leader of a
 // session.
 func (t *Terminal) Follow(pid int) {
-	if t == nil || pid == 0 || !reap.Stopped(pid) || t.suspended {
+	if t == nil || pid == 0 {
+		return
+	}
+	if by, changed := reap.Suspended(pid); !changed || by == 0 || t.suspended {
 		return
 	}
 	if session, err := unix.Getsid(0); err == nil && session != os.Getpid() {

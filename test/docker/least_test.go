@@ -15,10 +15,7 @@ import (
 // threads would be too few for a program in Go: init alone has as many threads.
 func TestTheLeast(t *testing.T) {
 	image(t)
-	still := filepath.Join(t.TempDir(), "still")
-	if out, err := exec.Command("cc", "-static", "-o", still, "still/still.c").CombinedOutput(); err != nil {
-		testenv.Missing(t, "a C compiler with a static library: "+string(out))
-	}
+	still := still(t)
 	for _, tty := range []string{"-t=false", "-t"} {
 		name := uniqueName()
 		t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", "-v", name).Run() })
@@ -42,4 +39,14 @@ func TestTheLeast(t *testing.T) {
 			t.Errorf("%s: it ended with %s: %s", tty, code, logs())
 		}
 	}
+}
+
+// still is the path of the static program of that name, which containers mount.
+func still(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "still")
+	if out, err := exec.Command("cc", "-static", "-o", path, "still/still.c").CombinedOutput(); err != nil {
+		testenv.Missing(t, "a C compiler with a static library: "+string(out))
+	}
+	return path
 }

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -43,5 +44,26 @@ func TestTheImageWithAndWithoutATerminal(t *testing.T) {
 				t.Errorf("%s %s: ended with %d, want %d\n%s", tty, strings.Join(c.args, " "), have, c.code, out)
 			}
 		}
+	}
+}
+
+// A web and a bot that read from the container's terminal are not stopped by that, and a stop takes no time.
+func TestATerminalStopsNobody(t *testing.T) {
+	name := container(t, "-t", "-v", still(t)+":/still:ro", "-e", "STOP_TIMEOUT=1m",
+		"-e", "WEB_COMMAND=/still tty", "-e", "BOT_COMMAND=/still tty")
+	eventually(t, "both are ready", func() error {
+		out, err := exec.Command("docker", "logs", name).CombinedOutput()
+		if err == nil && strings.Count(string(out), "tty ready") != 2 {
+			err = fmt.Errorf("%s", out)
+		}
+		return err
+	})
+	began := time.Now()
+	docker(t, "stop", "-t", "60", name)
+	if code := docker(t, "inspect", "-f", "{{.State.ExitCode}}", name); code != "0" {
+		t.Errorf("stopped, it ended with %s", code)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("the stop took %s", took)
 	}
 }

@@ -1,8 +1,11 @@
 /* still NAME [SECONDS] stands in a container for a process that needs next to nothing, not even a second thread: it says
- * that it is ready, ends with 0 at SIGTERM, and with 3 after SECONDS. */
+ * that it is ready, ends with 0 at SIGTERM, and with 3 after SECONDS. With the name tty it reads from the terminal that
+ * controls it first, if it has one. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static void end(int signal) { _exit(signal == SIGTERM ? 0 : 3); }
@@ -10,6 +13,12 @@ static void end(int signal) { _exit(signal == SIGTERM ? 0 : 3); }
 int main(int argc, char **argv) {
 	signal(SIGTERM, end);
 	signal(SIGALRM, end);
+	if (argc > 1 && !strcmp(argv[1], "tty")) {
+		char c;
+		int fd = open("/dev/tty", O_RDWR);
+		if (fd >= 0)
+			(void)!read(fd, &c, 1);
+	}
 	printf("%s ready\n", argc > 1 ? argv[1] : "still");
 	fflush(stdout);
 	if (argc > 2)
