@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -30,59 +31,124 @@ type commandFlags struct {
 	parentDeath syscall.Signal // that init gets at its parent's end, 0 for none
 	subreaper   bool           // init becomes one, or does not start
 	warnOnReap  bool
+	verbose     bool
+	instead     func() int // what is asked for instead of a command, nil for nothing
 }
 
-// parseCommandFlags reads the words after init. Flags end at the first word that is not one.
-func parseCommandFlags(words []string) (commandFlags, error) {
-	p := commandFlags{rewrite: map[syscall.Signal]syscall.Signal{}}
-	for len(words) > 0 && strings.HasPrefix(words[0], "-") {
+// longFlags are the long names of flags.
+var longFlags = map[string]byte{
+	"single-child": 'c', "subreaper": 's', "warn-on-reap": 'w', "rewrite": 'r', "success-exit": 'e', "pdeathsig": 'p',
+	"verbose": 'v', "help": 'h', "version": 'V',
+}
+
+// parseCommandFlags reads the words after init. Flags end at the first word that is not one. Short ones come in bundles
+// as getopt(3) takes them: -gs is -g -s, and a value follows its letter at once or is the next word.
+func parseCommandFlags(words []string) (p commandFlags, err error) {
+	p.rewrite = map[syscall.Signal]syscall.Signal{}
+	for len(words) > 0 && strings.HasPrefix(words[0], "-") && words[0] != "-" && p.instead == nil {
 		word := words[0]
 		words = words[1:]
-		if word == "--" {
-			break
-		}
-		flag, value, hasValue := strings.Cut(word, "=")
-		unused := hasValue
-		next := func() string { // of those that have a value
-			if !hasValue && len(words) > 0 {
-				value, words = words[0], words[1:]
+		next := func() string {
+			if len(words) == 0 {
+				return ""
 			}
-			unused = false
+			value := words[0]
+			words = words[1:]
 			return value
 		}
-		var err error
-		switch flag {
-		case "-g": // as tini's, and what init does anyway
-		case "-c", "--single-child":
-			p.singleChild = true
-		case "-s", "--subreaper":
-			p.subreaper = true
-		case "-w", "--warn-on-reap":
-			p.warnOnReap = true
-		case "-r", "--rewrite":
-			err = p.addRewrite(next())
-		case "-e", "--success-exit":
-			var code int
-			if code, err = strconv.Atoi(next()); err != nil || code < 0 || code > 255 {
-				err = errors.New("want an exit status from 0 to 255")
-			}
-			p.success = append(p.success, code)
-		case "-p", "--pdeathsig":
-			p.parentDeath, err = supervise.ParseSignal(next())
-		default:
-			return p, errors.New("unknown flag " + quote(flag))
-		}
 		switch {
-		case err != nil:
-			return p, errors.New(flag + " " + quote(value) + ": " + err.Error())
-		case unused:
-			return p, errors.New(flag + " takes no value")
+		case word == "--":
+			return p.with(words)
+		case word == "-version", word == "-help": // which are no bundles
+			word = "-" + word
+			fallthrough
+		case strings.HasPrefix(word, "--"):
+			flag, value, hasValue := strings.Cut(word, "=")
+			letter := longFlags[flag[2:]]
+			switch {
+			case letter == 0:
+				return p, errors.New("unknown flag " + quote(flag))
+			case hasValue && !hasValueFlag(letter):
+				return p, errors.New(flag + " takes no value")
+			case !hasValue && hasValueFlag(letter):
+				value = next()
+			}
+			err = p.add(letter, flag, value)
+		default:
+			err = p.addBundle(word[1:], next)
+		}
+		if err != nil {
+			return p, err
 		}
 	}
-	if p.args = words; len(words) == 0 {
+	return p.with(words)
+}
+
+// with has args as the command.
+func (p commandFlags) with(args []string) (commandFlags, error) {
+	if p.args = args; len(args) == 0 && p.instead == nil {
 		return p, errors.New("want a command after --")
 	}
 	return p, nil
+}
+
+func hasValueFlag(letter byte) bool { return letter == 'r' || letter == 'e' || letter == 'p' }
+
+// addBundle reads letters, of which the last one may have a value.
+func (p *commandFlags) addBundle(letters string, next func() string) error {
+	for n := range len(letters) {
+		letter, flag, rest := letters[n], "-"+letters[n:n+1], letters[n+1:]
+		switch {
+		case !hasValueFlag(letter) && strings.HasPrefix(rest, "="):
+			return errors.New(flag + " takes no value")
+		case !hasValueFlag(letter):
+			if err := p.add(letter, flag, ""); err != nil {
+				return err
+			}
+			continue
+		case rest == "":
+			rest = next()
+		}
+		return p.add(letter, flag, strings.TrimPrefix(rest, "="))
+	}
+	return nil
+}
+
+// add takes in one flag. name is how it was written.
+func (p *commandFlags) add(letter byte, name, value string) (err error) {
+	switch letter {
+	case 'g': // as tini's, and what init does anyway
+	case 'c':
+		p.singleChild = true
+	case 's':
+		p.subreaper = true
+	case 'w':
+		p.warnOnReap = true
+	case 'v':
+		p.verbose = true
+	case 'r':
+		err = p.addRewrite(value)
+	case 'e':
+		var code int
+		if code, err = strconv.Atoi(value); err != nil || code < 0 || code > 255 {
+			err = errors.New("want an exit status from 0 to 255")
+		}
+		p.success = append(p.success, code)
+	case 'p':
+		p.parentDeath, err = supervise.ParseSignal(value)
+	case 'h':
+		p.instead = printHelp
+	case 'V':
+		p.instead = printVersion
+	case 'l':
+		p.instead = printLicense
+	default:
+		return errors.New("unknown flag " + quote(name))
+	}
+	if err != nil {
+		return errors.New(name + " " + quote(value) + ": " + err.Error())
+	}
+	return nil
 }
 
 // addRewrite reads FROM:TO.
@@ -113,6 +179,9 @@ func runCommand(words []string) int {
 	p, err := parseCommandFlags(words)
 	if err != nil {
 		return misuse(err.Error())
+	}
+	if p.instead != nil {
+		return p.instead()
 	}
 	// A signal that the program is to find ignored must stay ignored here. Go's runtime keeps that of these two only.
 	var keep []os.Signal
@@ -162,6 +231,9 @@ func (p *commandFlags) settings(environ []string) (settings, error) {
 	env := config.New(environ)
 	s := settings{mode: commandOnly, log: logging.Read(env), warnOnReap: p.warnOnReap}
 	s.dir = workingDirectory()
+	if p.verbose {
+		s.log.Level = slog.LevelDebug
+	}
 	s.policy = supervise.Config{
 		StopTimeout: stopTimeout(env),
 		SuccessExit: p.success,

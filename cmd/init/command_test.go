@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,13 +84,21 @@ func TestPlainRewrite(t *testing.T) {
 		i := commandInit(t, under, []string{"--rewrite", "TERM:QUIT", "-r", "10:0", "--rewrite=SIGTSTP:RTMIN+3", "--",
 			"sh", "-c", "exec " + proctest.Command("hears", "command")})
 		i.WaitLine(soon, "command ready")
-		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGTSTP, syscall.SIGUSR2} {
+		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGTSTP} {
 			i.Signal(sig)
 		}
-		for _, want := range []string{"command got 3.", "command got 37.", "command got 12."} {
+		for _, want := range []string{"command got 3.", "command got 37."} {
 			i.WaitLine(soon, want)
 		}
-		if have := i.Count("command got"); have != 3 {
+		if under != proctest.PID1 { // one of job control stops init as well, whatever it became
+			i.stopped()
+		}
+		i.Signal(syscall.SIGCONT)
+		i.Signal(syscall.SIGUSR2)
+		for _, want := range []string{"command got 18.", "command got 12."} {
+			i.WaitLine(soon, want)
+		}
+		if have := i.Count("command got"); have != 4 {
 			t.Errorf("%d signals came through: %q", have, i.Lines())
 		}
 	})
@@ -149,6 +158,120 @@ func TestPlainJobControl(t *testing.T) {
 		i.Signal(syscall.SIGTERM)
 		i.ends(0)
 	})
+}
+
+// stopped waits until init itself is in state T.
+func (i *tandem) stopped() {
+	i.t.Helper()
+	proctest.Eventually(i.t, soon, "init is stopped", func() bool {
+		for _, p := range i.Tree() {
+			if p.PID == i.PID {
+				return p.State == 'T'
+			}
+		}
+		return false
+	})
+}
+
+// To a group a signal of job control goes as SIGSTOP, which stops also a command that ignores it. To a command alone it
+// goes as it is, and one that is dropped by --rewrite does nothing.
+func TestPlainJobControlOfAGroup(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, under proctest.Under) {
+		i := commandInit(t, under, []string{"--", "sh", "-c",
+			`trap "" TSTP TTIN TTOU; sleep 1000 & echo command ready; wait`})
+		i.WaitLine(soon, "command ready")
+		suspended := func() (n int) {
+			for _, p := range i.Tree() {
+				if p.PID != i.PID && p.State == 'T' {
+					n++
+				}
+			}
+			return n
+		}
+		for _, sig := range []syscall.Signal{syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU} {
+			i.Signal(sig)
+			proctest.Eventually(t, soon, "the group is stopped", func() bool { return suspended() == 2 })
+			if under != proctest.PID1 {
+				i.stopped()
+			}
+			i.Signal(syscall.SIGCONT)
+			proctest.Eventually(t, soon, "the group goes on", func() bool { return suspended() == 0 })
+		}
+
+		alone := commandInit(t, under, []string{"-c", "-rTTOU:0", "--", "sh", "-c",
+			proctest.Command("hears", "child") + " & exec " + proctest.Command("hears", "command")})
+		alone.WaitLine(soon, "command ready")
+		alone.WaitLine(soon, "child ready")
+		alone.Signal(syscall.SIGTTOU)
+		alone.Signal(syscall.SIGUSR1)
+		alone.WaitLine(soon, "command got 10.")
+		alone.Signal(syscall.SIGTSTP)
+		alone.WaitLine(soon, "command got 20.")
+		if under != proctest.PID1 {
+			alone.stopped()
+		}
+		if alone.Count("got 22.") > 0 || alone.Count("child got") > 0 {
+			t.Errorf("%q", alone.Lines())
+		}
+	})
+}
+
+// With --single-child the command's end is init's at once. Nobody else is waited for, and nobody gets a signal.
+func TestSingleChildLeavesOthers(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, under proctest.Under) {
+		for flag, status := range map[string]int{"-c": 7, "--single-child": 0, "-gcs": 1} {
+			i := commandInit(t, under, []string{flag, "--", "sh", "-c", fmt.Sprintf(`go=$(mktemp -u) && mkfifo $go &&
+				sh -c 'trap "echo child got TERM" TERM; echo >$0; while :; do sleep 0.1; done' $go &
+				read line <$go; rm $go; exit %d`, status)}, "STOP_TIMEOUT=1h")
+			if end := i.Wait(soon); end.Code != status {
+				t.Errorf("%s: init ended with %+v, want %d", flag, end, status)
+			}
+			if left := i.Tree(); under == proctest.PID1 != (len(left) == 0) {
+				t.Errorf("%s: %v are left", flag, left)
+			}
+			if i.Count("child got") > 0 {
+				t.Errorf("%s: the command's child got a signal", flag)
+			}
+		}
+		// One that cannot be started, beside a child from before: exec keeps children.
+		i := &tandem{proctest.Start(t, proctest.Options{Path: "/bin/sh", Under: under, Args: []string{"-c",
+			`sleep 1000 & exec "$0" -c -- /nowhere`, proctest.Bin(t, "init")}, Env: []string{"STOP_TIMEOUT=1h"}}), t, ""}
+		if end := i.Wait(soon); end.Code != 127 {
+			t.Errorf("ended with %+v", end)
+		}
+	})
+}
+
+// The short flags of tini and dumb-init come in bundles, as getopt(3) has them.
+func TestBundlesOfFlags(t *testing.T) {
+	t.Parallel()
+	exits := []string{"sh", "-c", "exit 7"}
+	for _, c := range []struct {
+		flags []string
+		code  int
+		says  string
+	}{
+		{[]string{"-v", "--"}, 7, "process started"}, {[]string{"-vvv"}, 7, "process started"}, {[]string{"-gs"}, 7, ""},
+		{[]string{"-e7"}, 0, ""}, {[]string{"-wsge7", "--"}, 0, ""}, {[]string{"-ge", "7"}, 0, ""},
+		{[]string{"-pKILL", "-e", "7"}, 0, ""}, {[]string{"-gpSIGTERM"}, 7, ""}, {[]string{"-cr15:3"}, 7, ""},
+		{[]string{"-cvr", "TERM:QUIT"}, 7, "process started"},
+		{[]string{"-"}, 127, "- is not in PATH"}, {[]string{"-g-", "--"}, 64, "unknown flag"},
+		{[]string{"-gx"}, 64, `unknown flag \"-x\"`}, {[]string{"-ge256"}, 64, "0 to 255"},
+		{[]string{"-h"}, 0, "usage:"}, {[]string{"-gh"}, 0, "usage:"}, {[]string{"-help"}, 0, "usage:"},
+		{[]string{"-g", "-help"}, 0, "usage:"}, {[]string{"--help"}, 0, "usage:"},
+		{[]string{"-V"}, 0, "init "}, {[]string{"-version"}, 0, "init "}, {[]string{"-g", "--version"}, 0, "init "},
+		{[]string{"-l"}, 0, "Apache License"}, {[]string{"-version", "--"}, 0, "init "},
+	} {
+		i := commandInit(t, proctest.Parent, append(slices.Clone(c.flags), exits...))
+		if end := i.Wait(soon); end.Code != c.code {
+			t.Errorf("%q: ended with %+v, want %d: %q", c.flags, end, c.code, i.Lines())
+		}
+		if c.says != "" && i.Count(strings.ReplaceAll(c.says, `\"`, `"`)) == 0 {
+			t.Errorf("%q: no %q in %q", c.flags, c.says, i.Lines())
+		}
+	}
 }
 
 // However init was started, the command has no signal blocked; a probe of the test sees what was.

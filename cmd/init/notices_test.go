@@ -259,12 +259,12 @@ func TestHungBot(t *testing.T) {
 		if !ok {
 			t.Fatalf("no process %d", p.PID)
 		}
-		if err := syscall.Kill(host.PID, syscall.SIGSTOP); err != nil { // it does not even obey SIGTERM
+		if err := syscall.Kill(host.PID, syscall.SIGSTOP); err != nil { // SIGCONT wakes it for its end
 			t.Fatal(err)
 		}
 		p = i.await("bot", "is started again",
 			func(p status.Process) bool { return p.Restarts == 1 && p.State == status.Starting })
-		if p.LastEnd == nil || p.LastEnd.Signal != "SIGKILL" ||
+		if p.LastEnd == nil || p.LastEnd.Signal != "SIGTERM" ||
 			!strings.Contains(p.LastEnd.Reason, "hung: no WATCHDOG=1 from it for 5s") {
 			t.Errorf("have %+v", p.LastEnd)
 		}

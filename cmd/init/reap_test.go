@@ -94,7 +94,7 @@ func TestStoppedIsNotEnded(t *testing.T) {
 	q, _ := i.Find(bot.PID)
 	proctest.Freeze(t, q.PID)
 	i.Signal(syscall.SIGCHLD) // have init look
-	if p := i.awaitState("bot", status.Running); p.PID != bot.PID {
+	if p := i.awaitState("bot", status.Suspended); p.PID != bot.PID {
 		t.Errorf("the bot was replaced: %+v", p)
 	}
 	syscall.Kill(q.PID, syscall.SIGCONT)

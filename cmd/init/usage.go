@@ -86,12 +86,15 @@ With "init --" no signal has a meaning to init: each goes to the command's proce
 command's end, and not with a signal; it is for the others in that group. On a terminal the command is in the
 foreground. It starts with no signal blocked, where tini hands on the caller's mask. The environment is the command's;
 of the settings only STOP_TIMEOUT and LOG_... count. Flags end at the first word that is none:
-  -c, --single-child            signals go to the command alone (-g, to its group, is what happens without)
+  -c, --single-child            signals go to the command alone, and init ends when it ends, without a word to others
+                                (-g, to its group, is what happens without)
   -r, --rewrite FROM:TO         passes TO on for FROM, names or numbers, 0 for nothing; may be given again
   -e, --success-exit CODE       this status of the command becomes 0; may be given again
   -p, --pdeathsig SIGNAL        the end of init's parent sends init this signal
   -s, --subreaper               orphans come to init, or it does not start (without: if that can be, always to PID 1)
   -w, --warn-on-reap            logs each orphan that was collected
+  -v, --verbose                 LOG_LEVEL=debug
+Short flags may be bundled as with getopt(3): -gs, -e143, -wsge 143. -h, -V and -l print help, version and license.
 `
 }
 
@@ -102,6 +105,12 @@ func printHelp() int {
 
 func printVersion() int {
 	_, err := os.Stdout.WriteString("init " + buildinfo.String() + "\n")
+	return exitcode.Of(err)
+}
+
+func printLicense() int {
+	_, err := os.Stdout.WriteString("init is part of Tandem, under the Apache License 2.0: " +
+		"https://www.apache.org/licenses/LICENSE-2.0\n")
 	return exitcode.Of(err)
 }
 

@@ -612,6 +612,9 @@ func (m *model) handle(e Event) {
 			}
 		}
 		m.remember(before, e, actions, wish)
+		if m.exit >= 0 && !before.Exited {
+			m.checkExit()
+		}
 	}
 }
 
@@ -700,7 +703,6 @@ func (m *model) carryOut(a Action) Event {
 		m.wish, m.lock.want = 0, 0
 	case Exit:
 		m.exit = a.Code
-		m.checkExit()
 	}
 	return nil
 }
@@ -1086,6 +1088,9 @@ func (m *model) checkExit() {
 	}
 	if m.exit != want {
 		m.fail(9, "init ends with %d, want %d", m.exit, want)
+	}
+	if m.c.SingleChild && !m.fault {
+		return // whatever is left is nobody's to end
 	}
 	if !m.childless() && m.now.Sub(m.stopFrom) < m.c.StopTimeout+waitAfterKill {
 		m.fail(6, "init ends before what it could still wait for")

@@ -138,6 +138,7 @@ func (m *stepper) startFailed(e StartFailed) {
 		m.say(slog.LevelError, "process cannot be started: init ends", m.name(Web),
 			slog.String("reason", e.Reason), slog.Int("code", e.Code))
 		m.stop("cannot start "+m.c.Names[Web]+": "+e.Reason, e.Code)
+		m.leaveOthers()
 		return
 	}
 	m.release()
@@ -165,9 +166,11 @@ func (m *stepper) leaderEnded(e LeaderEnded) {
 	p := &m.Procs[e.ID]
 	wasEnding := p.Phase == Ending
 	// The zombie keeps its number, so that this cannot hit a stranger.
-	if m.Killed || !p.KillAt.IsZero() && !m.now.Before(p.KillAt) {
+	switch {
+	case m.c.SingleChild: // nobody else is init's to end
+	case m.Killed || !p.KillAt.IsZero() && !m.now.Before(p.KillAt):
 		m.do(SendGroup{e.ID, syscall.SIGKILL})
-	} else {
+	default:
 		m.do(SendGroup{e.ID, syscall.SIGTERM})
 		m.do(SendGroup{e.ID, syscall.SIGCONT})
 	}
@@ -258,6 +261,14 @@ func (m *stepper) webEnded(e LeaderEnded, reason string, attrs []slog.Attr) {
 		return
 	}
 	m.stop(m.c.Names[Web]+" ended: "+reason, code)
+	m.leaveOthers()
+}
+
+// leaveOthers ends init at once where the command alone counts: whatever is left is not waited for, as with tini.
+func (m *stepper) leaveOthers() {
+	if m.c.SingleChild {
+		m.exit()
+	}
 }
 
 // botEnded keeps the contract of the exit codes for a bot that ended by itself. One that hung has crashed, whatever its

@@ -470,7 +470,7 @@ func TestSignalsToWeb(t *testing.T) {
 		plain.do(Signal{sig})
 		plain.after(time.Hour)
 	}
-	plain.wantActions("SendGroup{0 terminated}", "SendGroup{0 terminated}", "SendGroup{0 stopped}", "Suspend{}")
+	plain.wantActions("SendGroup{0 terminated}", "SendGroup{0 terminated}", "SendGroup{0 stopped (signal)}", "Suspend{}")
 	plain.c.SingleChild, plain.c.Rewrite = true,
 		map[syscall.Signal]syscall.Signal{syscall.SIGTERM: syscall.SIGQUIT, syscall.SIGTSTP: 0}
 	plain.actions = nil

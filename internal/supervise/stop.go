@@ -43,24 +43,29 @@ func (m *stepper) pass(sig syscall.Signal) {
 }
 
 // passToCommand is what `init -- COMMAND` does with a signal. One of job control stops init as well: else the shell
-// that init was started from would not see its job stopped. One that is rewritten is no longer one of these.
+// that init was started from would not see its job stopped. To the group such a signal goes as SIGSTOP, because the
+// kernel would drop it where no shell is above. --rewrite says otherwise, and with 0 that nothing is to happen.
 func (m *stepper) passToCommand(sig syscall.Signal) {
 	as, rewritten := m.c.Rewrite[sig]
-	if !rewritten {
+	jobControl := sig == syscall.SIGTSTP || sig == syscall.SIGTTIN || sig == syscall.SIGTTOU
+	switch {
+	case rewritten && as == 0:
+		return
+	case rewritten:
+	case jobControl && !m.c.SingleChild:
+		as = syscall.SIGSTOP
+	default:
 		as = sig
 	}
-	if p := &m.Procs[Web]; as != 0 && (p.Phase == Alive || p.Phase == Ending) {
+	if p := &m.Procs[Web]; p.Phase == Alive || p.Phase == Ending {
 		if m.c.SingleChild {
 			m.do(Send{Web, as})
 		} else {
 			m.do(SendGroup{Web, as})
 		}
 	}
-	switch sig {
-	case syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU:
-		if !rewritten {
-			m.do(Suspend{})
-		}
+	if jobControl {
+		m.do(Suspend{})
 	}
 }
 

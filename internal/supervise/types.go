@@ -42,7 +42,7 @@ type Config struct {
 
 	// CommandOnly is for `init -- COMMAND`: no signal means stop, all go to the command's group.
 	CommandOnly bool
-	SingleChild bool                              // they go to the command alone
+	SingleChild bool                              // they go to the command alone, and nobody else is waited for or ended
 	Rewrite     map[syscall.Signal]syscall.Signal // what is passed on in place of a signal, 0 for nothing
 	// Jitter returns a number from [0,1). It is the only thing from outside that Step asks for.
 	Jitter func() float64
