@@ -20,7 +20,8 @@ import (
 
 // TestAStopLosesNothing stops while a request is half sent, an update is in hand and a send waits for Telegram.
 func TestAStopLosesNothing(t *testing.T) {
-	for name, sig := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGINT": syscall.SIGINT} {
+	for name, sig := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGINT": syscall.SIGINT,
+		"SIGQUIT": syscall.SIGQUIT} {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, func(t *testing.T, database string) {
 				r := newRig(t, database).start().waitWeb().waitPolling()

@@ -32,7 +32,7 @@ func main() {
 		os.Exit(explain(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	// Before anything else: a stop that comes while the bot is starting is a stop, too.
-	ctx, release := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, release := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
 	context.AfterFunc(ctx, release) // a second signal ends it at once
 	env := config.New(os.Environ())
 	cfg := readSettings(env)

@@ -51,7 +51,7 @@ func ends(t *testing.T, p *proctest.Process, code int) string {
 }
 
 func TestSignalsEndItWell(t *testing.T) {
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT} {
 		tg := simtest.Start(t)
 		p := bot(t, t.TempDir(), tg.URL)
 		p.WaitLine(patience, `"msg":"ready"`)

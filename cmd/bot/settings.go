@@ -60,7 +60,7 @@ func help() string {
 It runs alone or beside web under init. Settings are environment variables; an empty one counts as not set:
 
 ` + config.Help(allSettings) + `
-Options: -version, -help. SIGTERM and SIGINT stop it: what is in hand is finished within a few seconds.
+Options: -version, -help. SIGTERM, SIGINT and SIGQUIT stop it: what is in hand is finished within a few seconds.
 
 Exit codes:
 

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -196,13 +198,13 @@ func (x *executor) sendAll(signals ...syscall.Signal) {
 	if kills {
 		defer func() { x.lastKilled = -1 }()
 	}
-	pids, err := reap.Descendants()
+	left, err := reap.Descendants()
 	if err != nil && os.Getpid() == 1 {
 		x.kill(-1, signals...)
 		return
 	}
-	for _, pid := range pids {
-		x.kill(pid, signals...)
+	for _, p := range left {
+		x.kill(p.PID, signals...)
 	}
 	if err != nil {
 		for _, pid := range x.leaders {
@@ -210,6 +212,38 @@ func (x *executor) sendAll(signals ...syscall.Signal) {
 				x.kill(-pid, signals...)
 			}
 		}
+	}
+}
+
+// maxNamed is how many processes a line of the log names.
+const maxNamed = 10
+
+func (x *executor) Name(pgid int, kills bool) {
+	text, level := "the stop waits for processes", slog.LevelInfo
+	if kills {
+		text, level = "processes are killed", slog.LevelWarn
+	}
+	all, err := reap.Descendants()
+	if err != nil {
+		x.log.Log(context.Background(), level, text, "reason", "who they are cannot be seen: "+err.Error())
+		return
+	}
+	var names []string
+	more := 0
+	for _, p := range all {
+		switch {
+		case p.Ended || pgid != 0 && p.Group != pgid:
+		case len(names) < maxNamed:
+			names = append(names, fmt.Sprintf("%d %q (group %d)", p.PID, p.Name, p.Group))
+		default:
+			more++
+		}
+	}
+	if more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	if names != nil {
+		x.log.Log(context.Background(), level, text, "processes", strings.Join(names, ", "))
 	}
 }
 

@@ -28,8 +28,8 @@ var (
 )
 
 const (
-	deafWeb  = `sh -c 'trap "" TERM; echo web ready; while :; do sleep 1000; done'`
-	deafBot  = `sh -c 'trap "" TERM; echo bot ready; while :; do sleep 1000; done'`
+	deafWeb  = `sh -c 'trap "" TERM QUIT; echo web ready; while :; do sleep 1000; done'`
+	deafBot  = `sh -c 'trap "" TERM QUIT; echo bot ready; while :; do sleep 1000; done'`
 	plainBot = `sh -c 'echo bot ready; exec sleep 1000'`
 )
 
@@ -156,10 +156,10 @@ var helpers = proctest.Helpers{
 	"hears":   hears,
 }
 
-// good obeys SIGTERM as a well-behaved program does, after the time in its second argument.
+// good obeys SIGTERM and SIGQUIT as a well-behaved program does, after the time in its second argument.
 func good(args []string) {
 	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGQUIT)
 	fmt.Println(args[0], "ready")
 	<-stop
 	if len(args) > 1 {

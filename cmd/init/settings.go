@@ -253,11 +253,11 @@ func names(env *config.Env, name string) []string {
 	return list
 }
 
-// stopSignal reads the signal that asks a process to end.
+// stopSignal reads the signal that asks a process to end, 0 for the usual one.
 func stopSignal(env *config.Env, name string) syscall.Signal {
 	value := env.String(name, "")
 	if value == "" {
-		return syscall.SIGTERM
+		return 0
 	}
 	sig, err := supervise.ParseSignal(value)
 	switch {
@@ -265,10 +265,8 @@ func stopSignal(env *config.Env, name string) syscall.Signal {
 		env.Reject(name, err.Error())
 	case sig == syscall.SIGKILL || sig == syscall.SIGSTOP:
 		env.Reject(name, "no program can obey that one: want one that it ends at in order, like QUIT")
-	default:
-		return sig
 	}
-	return syscall.SIGTERM
+	return sig
 }
 
 // Whose setting a variable is, by its name.

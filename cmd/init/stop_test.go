@@ -235,3 +235,110 @@ func TestBurstOfSignals(t *testing.T) {
 	i.ends(143)
 	takes(t, began, 0, 6*time.Second) // STOP_TIMEOUT is 8 s
 }
+
+// SIGQUIT, which is the STOPSIGNAL of images like nginx's, is web's as SIGQUIT, unless a setting says otherwise. The bot
+// is stopped as ever.
+func TestQuitReachesWeb(t *testing.T) {
+	t.Parallel()
+	hears := func(name string) string { return proctest.Command("hears", name) }
+	both(t, func(t *testing.T, under proctest.Under) {
+		for _, c := range []struct {
+			sent     syscall.Signal
+			setting  string
+			web, bot string
+		}{
+			{syscall.SIGQUIT, "WEB_STOP_SIGNAL=", "web got 3.", "bot got 15."},
+			{syscall.SIGQUIT, "WEB_STOP_SIGNAL=TERM", "web got 15.", "bot got 15."},
+			{syscall.SIGQUIT, "BOT_STOP_SIGNAL=USR1", "web got 3.", "bot got 10."},
+			{syscall.SIGINT, "WEB_STOP_SIGNAL=", "web got 15.", "bot got 15."},
+			{syscall.SIGTERM, "WEB_STOP_SIGNAL=QUIT", "web got 3.", "bot got 15."},
+		} {
+			i := startWith(t, proctest.Options{Under: under}, hears("web"), hears("bot"), c.setting, "STOP_TIMEOUT=1m")
+			i.WaitLine(soon, "web ready")
+			i.WaitLine(soon, "bot ready")
+			i.Signal(c.sent)
+			i.WaitLine(soon, c.web)
+			i.WaitLine(soon, c.bot)
+			i.WaitLine(soon, "web got 18.") // SIGCONT is the last one
+			if n := i.Count("web got"); n != 2 {
+				t.Errorf("%s with %s: web got %d signals: %q", c.sent, c.setting, n, i.Lines())
+			}
+			i.Kill()
+		}
+	})
+}
+
+// Whoever keeps a stop waiting for a second is named: number, name in quotes and group, at most ten, then how many more.
+// At the deadline whom init kills is named in the same way. A stop of the bot alone names its group.
+func TestAStopNamesWhomItWaitsFor(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, under proctest.Under) {
+		odd := filepath.Join(runDir(t, 0), `odd "name`)
+		if err := os.Symlink("/bin/sleep", odd); err != nil {
+			t.Fatal(err)
+		}
+		bot := `sh -c 'trap "" TERM; for n in 1 2 3 4 5 6 7 8 9 10 11 12; do "` + strings.ReplaceAll(odd, `"`, `\"`) +
+			`" 1000 & done; echo bot ready; while :; do sleep 1000; done'`
+		i := start(t, under, deafWeb, bot, "STOP_TIMEOUT=3s")
+		i.WaitLine(soon, "web ready")
+		i.WaitLine(soon, "bot ready")
+		p := i.awaitState("bot", status.Running)
+		group := fmt.Sprintf("(group %d)", p.PID)
+		named := []string{fmt.Sprintf(`%d \"sh\" %s`, p.PID, group), `\"odd \\\"name\" ` + group, "and 4 more"}
+		if out, err := i.init("stop", "bot"); err != nil {
+			t.Errorf("init stop: %v %s", err, out)
+		}
+		waits := i.WaitLine(soon, append([]string{"the stop waits for processes"}, named...)...)
+		killed := i.WaitLine(soon, append([]string{"processes are killed"}, named...)...)
+		web := i.awaitState("web", status.Running)
+		of := fmt.Sprintf(`%d \"sh\" (group %d)`, web.PID, web.PID)
+		if strings.Contains(waits+killed, of) {
+			t.Errorf("web is named at the bot's stop: %s %s", waits, killed)
+		}
+		if n := strings.Count(killed, "group"); n != 10 {
+			t.Errorf("%d are named: %s", n, killed)
+		}
+		i.Signal(syscall.SIGTERM)
+		i.ends(137)
+		i.WaitLine(soon, "the stop waits for processes", of)
+		i.WaitLine(soon, "processes are killed", of)
+		quick := start(t, under, goodWeb, goodBot)
+		quick.WaitLine(soon, "bot ready")
+		quick.Signal(syscall.SIGTERM)
+		quick.ends(0)
+		if quick.Count("processes are killed") > 0 {
+			t.Errorf("%q", quick.Lines())
+		}
+	})
+}
+
+// A pause of the whole container during a stop counts against no deadline: whoever was paused still has his time.
+func TestStopWhilePaused(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, under proctest.Under) {
+		end := filepath.Join(runDir(t, 0), "end")
+		web := `sh -c 'trap "echo web asked; until [ -e ` + end + ` ]; do sleep 0.02; done; exit 0" TERM; echo web ready;
+			while :; do sleep 0.05; done'`
+		i := start(t, under, web, "sleep 1000", "STOP_TIMEOUT=6s")
+		i.WaitLine(soon, "web ready")
+		leader, ok := i.Find(i.awaitState("web", status.Running).PID)
+		if !ok {
+			t.Fatal("there is no web")
+		}
+		i.Signal(syscall.SIGTERM)
+		i.WaitLine(soon, "web asked")
+		i.Freeze()
+		proctest.Freeze(t, leader.PID)
+		time.Sleep(7 * time.Second) // the deadline passes meanwhile
+		for _, pid := range []int{leader.PID, i.PID} {
+			if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(200 * time.Millisecond) // enough for an init that kills at once
+		if err := os.WriteFile(end, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		i.ends(0)
+	})
+}

@@ -35,7 +35,8 @@ func allSettings() []config.Setting {
 		{Name: "WEB_NO_NEW_PRIVS, BOT_NO_NEW_PRIVS", Unset: "true with a user or capabilities, else as init",
 			Says: "true: no program that it executes gives it privileges"},
 		{Name: "WEB_NOFILE, BOT_NOFILE", Unset: "as init was given", Says: "how many files it may have open"},
-		{Name: "WEB_STOP_SIGNAL, BOT_STOP_SIGNAL", Default: "TERM", Says: "what asks it to end, like QUIT"},
+		{Name: "WEB_STOP_SIGNAL, BOT_STOP_SIGNAL", Unset: "TERM; for web QUIT where SIGQUIT asked for the stop",
+			Says: "what asks it to end"},
 		{Name: "GOMEMLIMIT", Unset: "50 % of a container's memory limit for web, 40 % for the bot, 90 % for one alone",
 			Says: "how much memory a Go program uses before it collects garbage at any price"},
 		{Name: "TERMINATION_LOG", Default: "/dev/termination-log", Says: "file for the last words, if it is there"},
@@ -81,6 +82,7 @@ init ends with web's status, 128+n if signal n ended it (init bot: 0), and with
   127   web was not found
 
 SIGTERM, SIGINT and SIGQUIT stop both; a second one, 250 ms later or more, kills at once. Other signals go to web.
+They are told to stop by SIGTERM, web by SIGQUIT where that came.
 
 With "init --" no signal has a meaning to init: each goes to the command's process group. STOP_TIMEOUT begins with the
 command's end, and not with a signal; it is for the others in that group. On a terminal the command is in the

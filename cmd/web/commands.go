@@ -43,7 +43,7 @@ func help() string {
 	return `web serves Tandem's inbox: the page, the API and live events.
 
 usage:
-  web                     serve until SIGTERM or SIGINT
+  web                     serve until SIGTERM, SIGINT or SIGQUIT
   web healthcheck         ask the own /healthz: 0 when it answers, else 1
   web operator add NAME   print a one-time sign-in link, valid for 24 hours. Asked again for the same name
                           it prints a new one, and the old one is void. Using it signs the operator out everywhere

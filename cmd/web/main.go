@@ -62,7 +62,7 @@ func command(ctx context.Context, args, environ []string, stdout, stderr io.Writ
 // serve runs until a signal asks it to stop. No trouble of the database ends it.
 func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	// Before anything else: a stop that comes while web is starting is a stop, too. A second signal ends it at once.
-	ctx, release := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	ctx, release := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
 	defer release()
 	defer context.AfterFunc(ctx, release)()
 	settings, log, err := readSettings(environ, stderr)

@@ -112,9 +112,16 @@ func Adopt() error {
 	return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 }
 
+// Process is one descendant, as /proc shows it.
+type Process struct {
+	PID, Parent, Group int
+	Name               string // as it has it itself, which may be anything
+	Ended              bool   // and is not collected
+}
+
 // Descendants are all processes below this one, as far as /proc shows them. An error says that it shows none, or those
 // of another namespace, whose numbers must not be signalled.
-func Descendants() ([]int, error) {
+func Descendants() ([]Process, error) {
 	self := os.Getpid()
 	if name, err := os.Readlink("/proc/self"); err != nil || name != strconv.Itoa(self) {
 		return nil, errors.New("/proc is not that of this PID namespace")
@@ -128,34 +135,41 @@ func Descendants() ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	children := map[int][]int{}
+	children := map[int][]Process{}
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
 		if err != nil {
 			continue
 		}
-		if ppid, ok := parent(name); ok {
-			children[ppid] = append(children[ppid], pid)
+		if p, ok := look(pid); ok {
+			children[p.Parent] = append(children[p.Parent], p)
 		}
 	}
 	found := children[self]
 	for i := 0; i < len(found); i++ {
-		found = append(found, children[found[i]]...)
+		found = append(found, children[found[i].PID]...)
 	}
 	return found, nil
 }
 
-// parent reads the fourth field of /proc/PID/stat. The second one, a name in parentheses, may contain anything.
-func parent(pid string) (int, bool) {
-	b, err := os.ReadFile("/proc/" + pid + "/stat")
+// look reads /proc/PID/stat. Its second field, a name in parentheses, may contain anything.
+func look(pid int) (Process, bool) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0, false
+		return Process{}, false
 	}
 	stat := string(b)
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 2 {
-		return 0, false
+	begin, end := strings.IndexByte(stat, '('), strings.LastIndexByte(stat, ')')
+	fields := strings.Fields(stat[end+1:])
+	if begin < 0 || end < begin || len(fields) < 3 {
+		return Process{}, false
 	}
-	ppid, err := strconv.Atoi(fields[1])
-	return ppid, err == nil
+	parent, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return Process{}, false
+	}
+	group, _ := strconv.Atoi(fields[2])
+	return Process{
+		PID: pid, Parent: parent, Group: group, Name: stat[begin+1 : end], Ended: fields[0] == "Z" || fields[0] == "X",
+	}, true
 }

@@ -80,7 +80,7 @@ func TestGroupEmptyAndDescendants(t *testing.T) {
 		t.Error("the orphan was not adopted")
 	}
 	syscall.Kill(-leader, syscall.SIGKILL)
-	if c = peek(t); c.PID != left[0] || c.Signal != syscall.SIGKILL {
+	if c = peek(t); c.PID != left[0].PID || c.Signal != syscall.SIGKILL {
 		t.Errorf("have %+v, want the orphan %v", c, left)
 	}
 	Collect(c.PID)

@@ -17,6 +17,8 @@ type Executor interface {
 	Suspend()
 	SendStrays()
 	KillAll()
+	// Name is the action; pgid is the group's number, or 0 for everybody.
+	Name(pgid int, kills bool)
 	// TakeLock and ReleaseLock return at once; answers come as events.
 	TakeLock(wish int)
 	ReleaseLock()
@@ -178,6 +180,12 @@ func (l *Loop) carryOut(a Action) {
 		l.Executor.SendStrays()
 	case KillAll:
 		l.Executor.KillAll()
+	case Name:
+		pgid := 0
+		if !a.Everybody {
+			pgid = l.state.Procs[a.ID].PID
+		}
+		l.Executor.Name(pgid, a.Kills)
 	case TakeLock:
 		l.Executor.TakeLock(a.Wish)
 	case ReleaseLock:

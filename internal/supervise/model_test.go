@@ -667,7 +667,7 @@ func (m *model) carryOut(a Action) Event {
 		if l == nil || !l.alive && !l.zombie || m.s.Procs[a.ID].PID != l.pid {
 			m.fail(11, "%s to the leader of %d, which is nobody", SignalName(a.Signal), a.ID)
 		}
-		if a.Signal == m.c.StopWith(a.ID) && l.asked.IsZero() && (m.s.Stopping || !m.c.CommandOnly) {
+		if a.Signal == m.s.stopWith(m.c, a.ID) && l.asked.IsZero() && (m.s.Stopping || !m.c.CommandOnly) {
 			l.asked = m.now
 			l.hung = m.hung
 		}

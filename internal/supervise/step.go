@@ -25,6 +25,7 @@ func (s State) Step(c *Config, now time.Time, e Event) (State, []Action) {
 		return s, nil
 	}
 	m := &stepper{State: s, c: c, now: now}
+	m.forgivePause()
 	switch e := e.(type) {
 	case Begin:
 		m.begin()
@@ -58,6 +59,7 @@ func (s State) Step(c *Config, now time.Time, e Event) (State, []Action) {
 		m.fault(e.Reason)
 	}
 	m.askStrays()
+	m.beat()
 	for id := range m.Procs {
 		if p := &m.Procs[id]; p.Since.IsZero() || p.state(m.Stopping) != s.Procs[id].state(s.Stopping) {
 			p.Since = now
@@ -192,6 +194,9 @@ func (m *stepper) leaderEnded(e LeaderEnded) {
 	p.PollAt = m.now.Add(pollGroupEvery)
 	if p.KillAt.IsZero() {
 		p.KillAt = m.now.Add(m.c.StopTimeout)
+	}
+	if p.NameAt.IsZero() && !wasEnding && !m.Stopping {
+		p.NameAt = m.now.Add(namedAfter)
 	}
 	attrs := []slog.Attr{m.name(e.ID), slog.Int("pid", p.PID), slog.Int("code", e.Code)}
 	if e.Signal != 0 {
@@ -345,7 +350,7 @@ func (m *stepper) groupEmpty(id ID) {
 	if p.Phase != Emptying {
 		return
 	}
-	p.Phase, p.KillAt, p.PollAt, p.PID = Resting, time.Time{}, time.Time{}, 0
+	p.Phase, p.KillAt, p.PollAt, p.NameAt, p.PID = Resting, time.Time{}, time.Time{}, time.Time{}, 0
 	if id == Bot {
 		m.release()
 	}

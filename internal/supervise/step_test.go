@@ -65,6 +65,9 @@ func (m *sim) do(e Event) {
 		case Say:
 			m.said = append(m.said, fmt.Sprint(a.Level, a.Text, a.Attrs))
 			continue
+		case Name: // a line, too
+			m.said = append(m.said, fmt.Sprintf("%T%v", a, a))
+			continue
 		case Exit:
 			m.exit = a.Code
 		}
@@ -407,6 +410,97 @@ func TestStopInEveryState(t *testing.T) {
 			t.Errorf("%s: exit %d, starts %v to %v", name, m.exit, starts, m.starts)
 		}
 	}
+}
+
+// SIGQUIT is handed to web as such, unless WEB_STOP_SIGNAL says otherwise. The bot, and a stop that nobody signalled,
+// have SIGTERM.
+func TestQuitIsHandedOn(t *testing.T) {
+	for _, c := range []struct {
+		set, sent, want syscall.Signal
+	}{
+		{0, syscall.SIGQUIT, syscall.SIGQUIT}, {0, syscall.SIGINT, syscall.SIGTERM}, {0, syscall.SIGTERM, syscall.SIGTERM},
+		{syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGTERM}, {syscall.SIGUSR1, syscall.SIGQUIT, syscall.SIGUSR1},
+		{syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGQUIT},
+	} {
+		m := running(t)
+		m.c.StopSignal[Web] = c.set
+		m.do(Signal{c.sent})
+		m.wantActions(fmt.Sprintf("Send{0 %s}", c.want), "Send{0 continued}", "Send{1 terminated}", "Send{1 continued}")
+	}
+	m := running(t)
+	m.do(Fault{"a bug"})
+	m.wantActions("Send{0 terminated}", "Send{0 continued}", "Send{1 terminated}", "Send{1 continued}")
+	m.do(Signal{syscall.SIGQUIT})
+	m.wantActions()
+}
+
+// A pause of the whole container counts against no deadline, and who was paused has a second at least.
+func TestAPauseCountsAgainstNoDeadline(t *testing.T) {
+	for at, left := range map[time.Duration]time.Duration{
+		2 * time.Second:            6*time.Second - beatEvery,
+		7900 * time.Millisecond:    timeAfterPause,
+		100 * time.Millisecond:     7*time.Second + 900*time.Millisecond - beatEvery,
+		7999999 * time.Microsecond: timeAfterPause,
+	} {
+		for name, ask := range map[string]Event{"stop": Signal{syscall.SIGTERM}, "restart": Ask{"restart", Bot}} {
+			m := running(t)
+			m.do(ask)
+			m.after(at)
+			m.actions = nil
+			m.now = m.now.Add(time.Hour) // in which init did not run
+			if name == "restart" {
+				m.do(Signal{syscall.SIGHUP}) // whatever comes first
+				m.actions = nil
+			}
+			m.after(left - 1)
+			if kills := slices.ContainsFunc(m.actions, func(a string) bool { return strings.Contains(a, "kill") }); kills {
+				t.Errorf("%s, paused after %s: %q", name, at, m.actions)
+			}
+			m.after(beatEvery + 1)
+			if len(m.actions) == 0 {
+				t.Errorf("%s, paused after %s: nothing was killed at last", name, at)
+			}
+		}
+	}
+}
+
+// Whoever keeps a stop waiting for a second is named once, and again when he is killed.
+func TestWhoIsWaitedForIsNamed(t *testing.T) {
+	names := func(m *sim) (list []string) {
+		for _, line := range m.said {
+			if strings.HasPrefix(line, "supervise.Name") {
+				list = append(list, line)
+			}
+		}
+		m.said = nil
+		return list
+	}
+	want := func(m *sim, lines ...string) {
+		t.Helper()
+		if have := names(m); !slices.Equal(have, lines) {
+			t.Errorf("have %q, want %q", have, lines)
+		}
+	}
+	m := running(t)
+	m.do(Ask{"restart", Bot})
+	m.after(999 * time.Millisecond)
+	want(m)
+	m.after(6 * time.Second)
+	want(m, "supervise.Name{1 false false}")
+	m.after(2 * time.Second)
+	want(m, "supervise.Name{1 false true}")
+	m.end(Bot, 137, syscall.SIGKILL)
+	m.after(time.Minute)
+	want(m)
+	m.do(Signal{syscall.SIGTERM})
+	m.after(7 * time.Second)
+	want(m, "supervise.Name{0 true false}")
+	m.after(time.Second)
+	want(m, "supervise.Name{0 true true}")
+	m = running(t)
+	m.do(LeaderEnded{ID: Bot, Code: 1}) // and leaves somebody in its group
+	m.after(7 * time.Second)
+	want(m, "supervise.Name{1 false false}")
 }
 
 // Web's end is init's: its own status, in whatever moment, and the bot has its whole time.

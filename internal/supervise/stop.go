@@ -20,6 +20,7 @@ func (m *stepper) signal(sig syscall.Signal) {
 		case !m.Stopping:
 			m.say(slog.LevelInfo, "stop asked for", slog.String("signal", SignalName(sig)),
 				slog.String("deadline", m.c.StopTimeout.String()))
+			m.Quit = sig == syscall.SIGQUIT
 			m.stop("stop asked for by "+SignalName(sig), exitcode.OK)
 			m.StopAt = m.now
 		case m.StopAt.IsZero(): // web's end had begun the stop: this is the first one
@@ -75,10 +76,10 @@ func (m *stepper) stop(cause string, code int) {
 		return
 	}
 	m.Stopping, m.StopCause, m.Code = true, cause, code
-	m.Deadline = m.now.Add(m.c.StopTimeout)
+	m.Deadline, m.NameAt = m.now.Add(m.c.StopTimeout), m.now.Add(namedAfter)
 	for id := range m.Procs {
 		p := &m.Procs[id]
-		p.StartAgain, p.NextStart = false, time.Time{}
+		p.StartAgain, p.NextStart, p.NameAt = false, time.Time{}, time.Time{}
 		switch p.Phase {
 		case Waiting:
 			p.Phase, p.RestState = Resting, status.Stopped
@@ -101,11 +102,57 @@ func (m *stepper) terminate(id ID) {
 	p := &m.Procs[id]
 	p.Phase, p.KillAt = Ending, m.now.Add(m.c.StopTimeout)
 	p.StartBy, p.AliveBy = time.Time{}, time.Time{}
-	m.do(Send{id, m.c.StopWith(id)})
+	if !m.Stopping {
+		p.NameAt = m.now.Add(namedAfter)
+	}
+	m.do(Send{id, m.stopWith(m.c, id)})
 	m.do(Send{id, syscall.SIGCONT}) // a process in state T acts on no other signal than SIGKILL before
 }
 
-// StopWith is the signal that asks id to end.
+// stopWith is the signal that asks id to end. An image whose STOPSIGNAL is SIGQUIT, like nginx's, has a web that drains
+// on that. A bot has nothing to do with it.
+func (s State) stopWith(c *Config, id ID) syscall.Signal {
+	if id == Web && s.Quit && c.StopSignal[Web] == 0 {
+		return syscall.SIGQUIT
+	}
+	return c.StopWith(id)
+}
+
+// beat sets the next look at the clock, as long as something is to end.
+func (m *stepper) beat() {
+	ends := m.Stopping && !m.Killed
+	for _, p := range m.Procs {
+		ends = ends || !m.Stopping && (p.Phase == Ending || p.Phase == Emptying)
+	}
+	switch {
+	case !ends || m.Exited:
+		m.Beat = time.Time{}
+	case m.Beat.IsZero() || !m.now.Before(m.Beat):
+		m.Beat = m.now.Add(beatEvery)
+	}
+}
+
+// forgivePause puts deadlines off by the time in which init itself did not run: the whole container was paused, and
+// whoever is to end was, too.
+func (m *stepper) forgivePause() {
+	if m.Beat.IsZero() || m.now.Sub(m.Beat) <= maxLateness {
+		return
+	}
+	later := func(t *time.Time) {
+		if !t.IsZero() {
+			*t = t.Add(m.now.Sub(m.Beat))
+			if least := m.now.Add(timeAfterPause); t.Before(least) {
+				*t = least
+			}
+		}
+	}
+	later(&m.Deadline)
+	for id := range m.Procs {
+		later(&m.Procs[id].KillAt)
+	}
+}
+
+// StopWith is the signal that asks id to end where no signal has asked init for it.
 func (c *Config) StopWith(id ID) syscall.Signal {
 	if sig := c.StopSignal[id]; sig != 0 {
 		return sig
@@ -121,7 +168,8 @@ func (m *stepper) kill() {
 				m.say(slog.LevelWarn, "killed at the deadline of the stop", m.name(ID(id)), slog.Int("pid", p.PID))
 			}
 		}
-		m.Killed, m.KilledAt = true, m.now
+		m.Killed, m.KilledAt, m.NameAt = true, m.now, time.Time{}
+		m.do(Name{Everybody: true, Kills: true})
 	}
 	m.KillAt = m.now.Add(killEvery)
 	m.do(KillAll{})
@@ -164,6 +212,10 @@ func (m *stepper) exit() {
 }
 
 func (m *stepper) tick() {
+	if !m.NameAt.IsZero() && !m.now.Before(m.NameAt) && m.now.Before(m.Deadline) {
+		m.NameAt = time.Time{}
+		m.do(Name{Everybody: true})
+	}
 	if m.Stopping && !m.now.Before(m.Deadline) {
 		if m.Killed && m.now.Sub(m.KilledAt) >= waitAfterKill {
 			m.say(slog.LevelError, "processes are left that SIGKILL has not ended: init ends without them")
@@ -182,9 +234,14 @@ func (m *stepper) tick() {
 		if p.Phase == Emptying && !m.now.Before(p.PollAt) {
 			p.PollAt = m.now.Add(pollGroupEvery) // the loop looks at the group after each event
 		}
+		if !p.NameAt.IsZero() && !m.now.Before(p.NameAt) {
+			p.NameAt = time.Time{}
+			m.do(Name{ID: ID(id)})
+		}
 		if (p.Phase == Ending || p.Phase == Emptying) && !p.KillAt.IsZero() && !m.now.Before(p.KillAt) && !m.Stopping {
 			m.say(slog.LevelWarn, "killed at the deadline of its stop", m.name(ID(id)), slog.Int("pid", p.PID))
 			p.KillAt = m.now.Add(m.c.StopTimeout)
+			m.do(Name{ID: ID(id), Kills: true})
 			m.do(SendGroup{ID(id), syscall.SIGKILL})
 		}
 		m.startIfDue(ID(id))
@@ -203,7 +260,10 @@ func (s State) Next() time.Time {
 	if s.Exited {
 		return next
 	}
+	due(s.Beat)
+	due(s.NameAt)
 	for _, p := range s.Procs {
+		due(p.NameAt)
 		switch p.Phase {
 		case Waiting:
 			due(p.NextStart)

@@ -33,7 +33,7 @@ type Config struct {
 	RestartDelayMax time.Duration
 	ConflictDelay   time.Duration
 	SuccessExit     []int                 // statuses of web that count as 0
-	StopSignal      [count]syscall.Signal // what asks a process to end; 0 for SIGTERM
+	StopSignal      [count]syscall.Signal // what asks a process to end; 0 for the usual one, see State.stopWith
 
 	// Notify says which process is listened to (sd_notify(3)): it is starting until it says that it is ready.
 	Notify       [count]bool
@@ -57,6 +57,9 @@ const (
 	pollGroupEvery    = 100 * time.Millisecond // while a group empties, whose members may be another's children
 	killEvery         = 20 * time.Millisecond  // SIGKILL is repeated, against those who fork meanwhile
 	waitAfterKill     = 400 * time.Millisecond // for what SIGKILL has not ended yet
+	beatEvery         = 250 * time.Millisecond // while something is to end: how init notices that it did not run itself
+	timeAfterPause    = time.Second            // at least, to end, for who did not run either
+	namedAfter        = time.Second            // whoever keeps a stop waiting so long is named
 )
 
 // Phase is where a process is in its life; see the drawing in the package comment.
@@ -90,6 +93,7 @@ type Proc struct {
 	StartAgain bool      // once it has ended: an operator's restart
 	KillAt     time.Time // when what is left of its group is killed; zero for never
 	PollAt     time.Time // when to look at its group again
+	NameAt     time.Time // when to name whoever of its group is left; zero for never
 
 	StandsBy    bool           // Locking: another has the lock. Alive: the process says that it waits for one
 	Ready       bool           // Alive, and it has said so or is not listened to
@@ -130,7 +134,10 @@ type State struct {
 
 	Stopping    bool
 	StopAt      time.Time // when a signal asked for the stop first; zero while none has
+	Quit        bool      // and it was SIGQUIT
 	Deadline    time.Time // of the stop
+	NameAt      time.Time // when to name whoever is left; zero for never
+	Beat        time.Time // the next look at the clock while something is to end; zero while nothing is
 	Killed      bool      // SIGKILL to everything was sent
 	KilledAt    time.Time // when it was sent first
 	KillAt      time.Time // the next round of it
@@ -254,6 +261,13 @@ type (
 	GrantAsk struct{}
 	// RefuseAsk says that the Ask under way is not.
 	RefuseAsk struct{ Reason string }
+	// Name has the log name who is left of the group of ID, or with everybody, of all descendants: whom init waits for,
+	// or with kills, whom it is about to kill.
+	Name struct {
+		ID        ID
+		Everybody bool
+		Kills     bool
+	}
 	// Say is a line for the log.
 	Say struct {
 		Level slog.Level
@@ -274,6 +288,7 @@ func (TakeLock) action()    {}
 func (ReleaseLock) action() {}
 func (GrantAsk) action()    {}
 func (RefuseAsk) action()   {}
+func (Name) action()        {}
 func (Say) action()         {}
 func (Exit) action()        {}
 

@@ -67,3 +67,59 @@ func TestATerminalStopsNobody(t *testing.T) {
 		t.Errorf("the stop took %s", took)
 	}
 }
+
+// An image with STOPSIGNAL SIGQUIT, as nginx's has it: docker stop reaches web as SIGQUIT, unless a setting says otherwise.
+// Our own pair takes it for a stop.
+func TestStopSignalOfTheImage(t *testing.T) {
+	still := still(t)
+	for _, c := range []struct {
+		code string
+		args []string
+	}{
+		{"0", nil},
+		{"131", []string{"-e", "WEB_COMMAND=/still web", "-e", "BOT_COMMAND=/still bot"}},
+		{"0", []string{"-e", "WEB_COMMAND=/still web", "-e", "BOT_COMMAND=/still bot", "-e", "WEB_STOP_SIGNAL=TERM"}},
+	} {
+		name := container(t, append([]string{"--stop-signal", "SIGQUIT", "-v", still + ":/still:ro"}, c.args...)...)
+		eventually(t, "web is ready", func() error {
+			out, err := exec.Command("docker", "logs", name).CombinedOutput()
+			if err == nil && !strings.Contains(string(out), "web ready") {
+				if c.args == nil {
+					return exec.Command("docker", "exec", name, "/web", "healthcheck").Run()
+				}
+				err = fmt.Errorf("%s", out)
+			}
+			return err
+		})
+		docker(t, "stop", "-t", "60", name)
+		if code := docker(t, "inspect", "-f", "{{.State.ExitCode}}", name); code != c.code {
+			t.Errorf("%v: it ended with %s, want %s", c.args, code, c.code)
+		}
+		if log := docker(t, "logs", name); strings.Contains(log, "goroutine") {
+			t.Errorf("%v: a trace", c.args)
+		}
+	}
+}
+
+// docker pause during a stop, and docker unpause after its deadline: web still has its time.
+func TestStopWhilePaused(t *testing.T) {
+	name := container(t, "-v", still(t)+":/still:ro", "-e", "STOP_TIMEOUT=5s", "-e", "WEB_COMMAND=/still slow",
+		"-e", "BOT_COMMAND=/still bot")
+	logged := func(what string) {
+		eventually(t, what, func() error {
+			out, err := exec.Command("docker", "logs", name).CombinedOutput()
+			if err == nil && !strings.Contains(string(out), what) {
+				err = fmt.Errorf("%s", out)
+			}
+			return err
+		})
+	}
+	logged("slow ready")
+	docker(t, "kill", "-s", "TERM", name)
+	docker(t, "pause", name)
+	time.Sleep(6 * time.Second) // the deadline passes meanwhile
+	docker(t, "unpause", name)
+	if code := docker(t, "wait", name); code != "0" {
+		t.Errorf("it ended with %s", code)
+	}
+}
