@@ -236,8 +236,8 @@ func TestBurstOfSignals(t *testing.T) {
 	takes(t, began, 0, 6*time.Second) // STOP_TIMEOUT is 8 s
 }
 
-// SIGQUIT, which is the STOPSIGNAL of images like nginx's, is web's as SIGQUIT, unless a setting says otherwise. The bot
-// is stopped as ever.
+// SIGQUIT, which is the STOPSIGNAL of images like nginx's, is web's as SIGQUIT, unless a setting says otherwise. The
+// bot is stopped as ever.
 func TestQuitReachesWeb(t *testing.T) {
 	t.Parallel()
 	hears := func(name string) string { return proctest.Command("hears", name) }
@@ -268,8 +268,8 @@ func TestQuitReachesWeb(t *testing.T) {
 	})
 }
 
-// Whoever keeps a stop waiting for a second is named: number, name in quotes and group, at most ten, then how many more.
-// At the deadline whom init kills is named in the same way. A stop of the bot alone names its group.
+// Whoever keeps a stop waiting for a second is named: number, name in quotes and group, at most ten, then how many
+// more. At the deadline whom init kills is named in the same way. A stop of the bot alone names its group.
 func TestAStopNamesWhomItWaitsFor(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {

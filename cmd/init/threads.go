@@ -4,6 +4,10 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tandem/internal/reap"
 )
 
 // spareThreads is how many threads init has beside those that wait for signals. Its actors can block four at once in
@@ -19,14 +23,27 @@ const minLeftForOthers = 3
 
 // reserveThreads has Go's runtime make threads while it can. The runtime makes a thread when it needs one, and ends the
 // program when it gets none, which nothing can catch. So a bot that fills the container's pids.max could end web.
+//
+// A limit of the user (RLIMIT_NPROC) may count processes that init cannot see. So room is tried for before it is taken,
+// and what others need stays free.
 func (x *executor) reserveThreads() {
 	defer x.panicToLoop("threads")
+	wanted := spareThreads
+	if left, ok := x.processesLeft(); ok {
+		wanted = max(0, min(wanted, left-minLeftForOthers))
+	}
+	spare := wanted
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NPROC, &limit) == nil && limit.Cur < 1<<31 {
+		// The most that may be free, by what can be seen: a try that fills the limit could take web's next thread.
+		spare = min(spare, int(limit.Cur)-reap.Threads()-minLeftForOthers)
+		if spare > 0 {
+			spare = min(spare, x.tryRoom(spare+minLeftForOthers)-minLeftForOthers)
+		}
+		spare = max(0, spare)
+	}
 	var all, free sync.WaitGroup
 	release := make(chan struct{})
-	spare := spareThreads
-	if left, ok := x.processesLeft(); ok {
-		spare = min(spare, left-minLeftForOthers)
-	}
 	for range spare {
 		all.Add(1)
 		free.Add(1)
@@ -42,5 +59,16 @@ func (x *executor) reserveThreads() {
 	all.Wait()
 	close(release)
 	free.Wait()
-	x.log.Debug("threads are in reserve", "threads", max(0, spare))
+	x.log.Debug("threads are in reserve", "threads", spare)
+	if spare < wanted {
+		x.log.Warn("init has fewer threads in reserve than it wants: its user may have few processes more",
+			"threads", spare, "wanted", wanted, "limit", limit.Cur, "next", "raise it: docker run --ulimit nproc=N")
+	}
+}
+
+// tryRoom says for how many of n processes there is room. Meanwhile no other goroutine runs: it could need a thread,
+// for which there may be no room in this moment.
+func (x *executor) tryRoom(n int) int {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	return reap.Room(n)
 }

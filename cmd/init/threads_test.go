@@ -57,6 +57,35 @@ func TestNoProcessesLeft(t *testing.T) {
 	})
 }
 
+// A limit of the user (RLIMIT_NPROC) that leaves no room for threads in reserve ends nobody: init takes what can be had,
+// and says in one line what could not. Twelve is the least with which init runs beside two processes of one thread.
+func TestFewProcessesForTheUser(t *testing.T) {
+	t.Parallel()
+	needsRoot(t)
+	both(t, func(t *testing.T, under proctest.Under) {
+		for limit, fewer := range map[int]bool{16: true, 12: true, 40: false} {
+			user := 64740 + limit // nobody else's, as the limit counts all of a user's
+			o := proctest.Options{Path: "/usr/bin/env", Under: under}
+			dir := runDir(t, user)
+			o.Args = []string{"prlimit", fmt.Sprint("--nproc=", limit), "setpriv", fmt.Sprint("--reuid=", user),
+				fmt.Sprint("--regid=", user), "--clear-groups", proctest.Bin(t, "init")}
+			o.Env = []string{"RUN_DIR=" + dir, "WEB_COMMAND=sleep 1000", "BOT_COMMAND=sleep 1000", "LOG_LEVEL=debug",
+				"WEB_SUCCESS_EXIT=143"}
+			i := &tandem{proctest.Start(t, o), t, dir}
+			i.WaitLine(soon, "threads are in reserve")
+			i.awaitState("bot", status.Running)
+			if fewer {
+				i.WaitLine(soon, "fewer threads in reserve", fmt.Sprint(`"limit":`, limit))
+			}
+			i.Signal(syscall.SIGTERM)
+			i.ends(0)
+			if n := i.Count("fewer threads in reserve"); n > 1 || n == 1 && !fewer {
+				t.Errorf("with %d processes: %q", limit, i.Lines())
+			}
+		}
+	})
+}
+
 // allAsleep says whether no thread of pid works.
 func allAsleep(t *testing.T, pid int) bool {
 	t.Helper()

@@ -93,3 +93,21 @@ func TestUsersInAContainer(t *testing.T) {
 		}
 	}
 }
+
+// Few processes for the user of the container: init takes no thread in reserve that web or the bot could lack.
+func TestFewProcessesInAContainer(t *testing.T) {
+	name := container(t, "--ulimit", "nproc=16", "--user", "4242", "--tmpfs", "/run/tandem:uid=4242,mode=0700",
+		"-v", still(t)+":/still:ro", "-e", "WEB_COMMAND=/still web", "-e", "BOT_COMMAND=/still bot")
+	eventually(t, "init says what it could not have", func() error {
+		out, err := exec.Command("docker", "logs", name).CombinedOutput()
+		if err == nil && !strings.Contains(string(out), "fewer threads in reserve") {
+			err = fmt.Errorf("%s", out)
+		}
+		return err
+	})
+	docker(t, "exec", "--user", "0", name, "/init", "status")
+	docker(t, "stop", name)
+	if code := docker(t, "inspect", "--format", "{{.State.ExitCode}}", name); code != "0" {
+		t.Errorf("ended with %s", code)
+	}
+}

@@ -68,8 +68,8 @@ func TestATerminalStopsNobody(t *testing.T) {
 	}
 }
 
-// An image with STOPSIGNAL SIGQUIT, as nginx's has it: docker stop reaches web as SIGQUIT, unless a setting says otherwise.
-// Our own pair takes it for a stop.
+// An image with STOPSIGNAL SIGQUIT, as nginx's has it: docker stop reaches web as SIGQUIT, unless a setting says
+// otherwise. Our own pair takes it for a stop.
 func TestStopSignalOfTheImage(t *testing.T) {
 	still := still(t)
 	for _, c := range []struct {
