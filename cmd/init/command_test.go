@@ -257,7 +257,7 @@ func TestBundlesOfFlags(t *testing.T) {
 		{[]string{"-e7"}, 0, ""}, {[]string{"-wsge7", "--"}, 0, ""}, {[]string{"-ge", "7"}, 0, ""},
 		{[]string{"-pKILL", "-e", "7"}, 0, ""}, {[]string{"-gpSIGTERM"}, 7, ""}, {[]string{"-cr15:3"}, 7, ""},
 		{[]string{"-cvr", "TERM:QUIT"}, 7, "process started"},
-		{[]string{"-"}, 127, "- is not in PATH"}, {[]string{"-g-", "--"}, 64, "unknown flag"},
+		{[]string{"-"}, 127, "is not in PATH"}, {[]string{"-g-", "--"}, 64, "unknown flag"},
 		{[]string{"-gx"}, 64, `unknown flag \"-x\"`}, {[]string{"-ge256"}, 64, "0 to 255"},
 		{[]string{"-h"}, 0, "usage:"}, {[]string{"-gh"}, 0, "usage:"}, {[]string{"-help"}, 0, "usage:"},
 		{[]string{"-g", "-help"}, 0, "usage:"}, {[]string{"--help"}, 0, "usage:"},

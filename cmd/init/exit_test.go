@@ -1,11 +1,13 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -92,8 +94,13 @@ func TestWebCannotBeStarted(t *testing.T) {
 		{"no-such-program-anywhere", "not in PATH", 127},
 		{write("plain", "#!/bin/sh\n", 0o644), "may not execute", 126},
 		{write("garbage", "\x00\x01\x02", 0o755), "format", 126},
-		{write("orphan", "#!/no/such/interpreter\n", 0o755), "interpreter", 127},
+		{write("orphan", "#!/no/such/interpreter\n", 0o755), `interpreter \"/no/such/interpreter\"`, 127},
+		{write("windows", "#!/bin/sh\r\nexit 0\r\n", 0o755), "dos2unix", 127},
+		{write("arm", string(elf(183)), 0o755), "is built for", 126},
+		{write("musl", string(elf(hostMachine())), 0o755), `loader \"/lib/no-loader.so.1\"`, 127},
+		{write("empty", "", 0o755), "is empty", 126},
 		{dir, "may not execute", 126},
+		{dir, "it is a directory", 126},
 	} {
 		i := start(t, proctest.Parent, c.path, goodBot)
 		i.ends(c.code)
@@ -103,6 +110,93 @@ func TestWebCannotBeStarted(t *testing.T) {
 		if i.Count("bot ready") != 0 {
 			t.Error("the bot was started")
 		}
+	}
+}
+
+// elf is the beginning of an executable for the processor machine, with a loader that is not there.
+func elf(machine uint16) []byte {
+	const loader = "/lib/no-loader.so.1\x00"
+	b := append([]byte("\x7fELF\x02\x01\x01"), make([]byte, 57+2*56)...)
+	put16, put32, put64 := binary.LittleEndian.PutUint16, binary.LittleEndian.PutUint32, binary.LittleEndian.PutUint64
+	put16(b[16:], 2)
+	put16(b[18:], machine)
+	put32(b[20:], 1)
+	put64(b[32:], 64)
+	put16(b[52:], 64)
+	put16(b[54:], 56)
+	put16(b[56:], 2)
+	put32(b[64:], 3) // the loader
+	put64(b[72:], uint64(len(b)))
+	put64(b[96:], uint64(len(loader)))
+	put64(b[104:], uint64(len(loader)))
+	put32(b[120:], 1) // all of it
+	put32(b[124:], 5)
+	put64(b[152:], uint64(len(b)+len(loader)))
+	put64(b[160:], uint64(len(b)+len(loader)))
+	put64(b[168:], 4096)
+	return append(b, loader...)
+}
+
+func hostMachine() uint16 {
+	if runtime.GOARCH == "arm64" {
+		return 183
+	}
+	return 62
+}
+
+// What keeps another user from a program is said: a directory above it, or a mount that executes nothing.
+func TestWhyAUserMayNotExecute(t *testing.T) {
+	t.Parallel()
+	needsRoot(t)
+	private := filepath.Join(runDir(t, 0), "private") // a temporary directory of Go's is closed further up
+	mount := runDir(t, 0)
+	for _, dir := range []string{private, mount} {
+		if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chmod(filepath.Dir(private), 0o755),
+			os.WriteFile(filepath.Join(dir, "program"), []byte("#!/bin/sh\n"), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	i := start(t, proctest.PID1, filepath.Join(private, "program"), goodBot, "WEB_USER=65532")
+	i.ends(126)
+	i.WaitLine(soon, "cannot be started", "user 65532", fmt.Sprintf(`may not enter \"%s\"`, private))
+
+	o := proctest.Options{Under: proctest.PID1, Mounts: []proctest.Mount{
+		{Type: "", Source: mount, Target: mount, Flags: syscall.MS_BIND},
+		{Type: "", Source: "none", Target: mount, Flags: syscall.MS_BIND | syscall.MS_REMOUNT | syscall.MS_NOEXEC},
+	}}
+	i = startWith(t, o, filepath.Join(mount, "program"), goodBot)
+	i.ends(126)
+	i.WaitLine(soon, "cannot be started", "noexec")
+}
+
+// A command that is written for a shell is warned of once, with what to do. One that has a shell, or quotes it, is not.
+func TestACommandForAShell(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"serve --port $PORT": "$PORT", "serve --port ${PORT:-80}": "${PORT:-80}", "serve $(cat port)": "$(",
+		`serve "$HOME/x"`: "$HOME", "migrate && serve": "&&", "serve || exit 1": "||", "migrate; serve": ";",
+		"serve > log": ">", "serve 2>&1": "2>&", "serve >log": ">", "serve &": "&", "FOO=1 serve": "FOO=", "serve | tee": "|",
+		"serve `date`": "`", "  A_1=x serve": "A_1=",
+		"": "", "serve '$PORT'": "", `serve \\$PORT`: "", "sh -c 'a && b'": "", `sh -c "echo $PORT"`: "",
+		"/bin/bash -c 'x'":        "",
+		"serve http://a/?b=1&c=2": "", "serve --set a=1": "", "serve 5$": "", "serve a$5": "", `serve "a && b"`: "",
+		"awk '{print $NF}'": "", "./a=b": "", "serve a;b": "",
+	} {
+		line = strings.ReplaceAll(line, `\\`, `\`)
+		if have := shellWord(line); have != want {
+			t.Errorf("%q: have %q, want %q", line, have, want)
+		}
+	}
+	i := start(t, proctest.PID1, "echo web ready $PORT", "A=//secret sleep", "WEB_SUCCESS_EXIT=0")
+	i.ends(0)
+	if i.Count("no shell is at work", "WEB_COMMAND", "$PORT", "sh -c") != 1 ||
+		i.Count("no shell is at work", "BOT_COMMAND", `A=`) != 1 ||
+		i.Count("no shell is at work in a command") != 2 || i.Count("secret") > 0 {
+		t.Errorf("%q", i.Lines())
+	}
+	out, err := exec.Command(proctest.Bin(t, "init"), "--", "A=1", "true").CombinedOutput()
+	if code(err) != 127 || !strings.Contains(string(out), "no shell is at work") {
+		t.Errorf("%v %s", err, out)
 	}
 }
 

@@ -136,6 +136,7 @@ func (x *executor) prepareGroup() (ended <-chan struct{}) {
 		go func() {
 			defer close(end)
 			defer x.panicToLoop("group")
+			x.warnOfShell(os.Environ())
 			_ = g.Run()
 		}()
 		time.AfterFunc(reserveThreadsAfter, x.reserveThreads)

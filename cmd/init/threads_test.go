@@ -57,8 +57,9 @@ func TestNoProcessesLeft(t *testing.T) {
 	})
 }
 
-// A limit of the user (RLIMIT_NPROC) that leaves no room for threads in reserve ends nobody: init takes what can be had,
-// and says in one line what could not. Twelve is the least with which init runs beside two processes of one thread.
+// A limit of the user (RLIMIT_NPROC) that leaves no room for threads in reserve ends nobody: init takes what can be
+// had, and says in one line what could not. Twelve is the least with which init runs beside two processes of one
+// thread.
 func TestFewProcessesForTheUser(t *testing.T) {
 	t.Parallel()
 	needsRoot(t)

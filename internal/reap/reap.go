@@ -77,8 +77,8 @@ func Collect(pid int) {
 	}
 }
 
-// Suspended says which signal has stopped the child pid, or that SIGCONT has woken it, which is 0. changed is false when
-// neither has happened since this was asked last.
+// Suspended says which signal has stopped the child pid, or that SIGCONT has woken it, which is 0. changed is false
+// when neither has happened since this was asked last.
 func Suspended(pid int) (by syscall.Signal, changed bool) {
 	for {
 		var info siginfo

@@ -2,17 +2,11 @@ package reap
 
 import (
 	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"tandem/internal/exitcode"
 )
 
 // Command is a program to start.
@@ -159,41 +153,4 @@ func searchPath(env []string) string {
 		}
 	}
 	return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-}
-
-// explain says why c, of which path was found, could not be started, and what to do about it.
-func explain(c Command, path string, err error) *StartError {
-	name := c.Args[0]
-	e := &StartError{Code: exitcode.NotExecutable, Err: fmt.Errorf("%s: %w", name, err)}
-	var limit *limitError
-	switch {
-	case errors.As(err, &limit):
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		e.Code = exitcode.NotFound
-		if path == "" {
-			e.Err = fmt.Errorf("%s is not in PATH", name)
-		} else if info, statErr := os.Stat(path); filepath.IsAbs(path) && statErr == nil && !info.IsDir() {
-			e.Err = fmt.Errorf("%s is there, but not the interpreter or loader that it names "+
-				"(or not its working directory %s)", path, c.Dir)
-		} else {
-			e.Err = fmt.Errorf("there is no program %s", path)
-		}
-	case errors.Is(err, fs.ErrPermission):
-		user := os.Getuid()
-		if c.Limits != nil && c.Limits.User != nil {
-			user = c.Limits.User.UID
-		}
-		e.Err = fmt.Errorf("user %d may not execute %s (chmod +x?)", user, name)
-	case errors.Is(err, syscall.ENOEXEC):
-		e.Err = fmt.Errorf("%s has a format that this machine cannot execute "+
-			"(a script without #!, or built for another processor?)", name)
-	}
-	for _, temporary := range []error{
-		syscall.EAGAIN, syscall.ENOMEM, syscall.ENOSPC, syscall.EMFILE, syscall.ENFILE, syscall.ETXTBSY, syscall.EIO,
-	} {
-		if errors.Is(err, temporary) {
-			e.Temporary = true
-		}
-	}
-	return e
 }
