@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -260,4 +261,58 @@ func TestFlood(t *testing.T) {
 			t.Logf("stopped in %s", time.Since(began))
 		})
 	}
+}
+
+// A new file of web that is still being written (ETXTBSY) does not end the container at `init restart web`: the start
+// is tried again for a moment. What stays so is 126.
+func TestWebIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, under proctest.Under) {
+		web := filepath.Join(runDir(t, 0), "web")
+		sleep, err := os.ReadFile("/bin/sleep")
+		if err == nil {
+			err = os.WriteFile(web, sleep, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := start(t, under, web+" 1000", goodBot)
+		first := i.awaitState("web", status.Running)
+		writer, err := os.CreateTemp(filepath.Dir(web), "new")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer writer.Close()
+		if _, err := writer.Write(sleep); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(writer.Chmod(0o755), os.Rename(writer.Name(), web)); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := i.init("restart", "web")
+			done <- err
+		}()
+		i.WaitLine(soon, "tried again for a moment", "text file busy")
+		writer.Close()
+		if err := <-done; err != nil {
+			t.Errorf("init restart: %v", err)
+		}
+		if p := i.awaitState("web", status.Running); p.Restarts != 1 || p.PID == first.PID {
+			t.Errorf("have %+v", p)
+		}
+		stays, err := os.OpenFile(web+"2", os.O_RDWR|os.O_CREATE, 0o755)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stays.Close()
+		if err := os.Rename(web+"2", web); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := i.init("restart", "web"); err == nil {
+			t.Error("web cannot be started, and the operator is told that it was")
+		}
+		i.ends(126)
+	})
 }

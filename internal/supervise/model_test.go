@@ -117,6 +117,7 @@ type model struct {
 	answers   int
 	exit      int
 	hung      bool    // the step under way may end the bot for its silence
+	webWaits  bool    // could not be started for now
 	woken     []*life // and init has not been told
 }
 
@@ -794,10 +795,21 @@ func (m *model) remember(before State, e Event, actions []Action, wish int) {
 			m.word, m.granted = status.Failed, time.Time{}
 		}
 	case Started:
+		if e.ID == Web {
+			m.webWaits = false
+		}
 		if e.ID == Bot {
 			m.word, m.again, m.scheduled, m.granted = "", false, false, time.Time{}
 		}
 	case StartFailed:
+		if e.ID == Web {
+			if m.webWaits = m.s.Procs[Web].Phase == Waiting; m.webWaits {
+				if !e.Temporary {
+					m.fail(5, "web waits for its start, and can have none")
+				}
+				break
+			}
+		}
 		m.ends[e.ID]++
 		m.codes[e.ID] = e.Code
 		switch {
@@ -911,7 +923,7 @@ func (m *model) checkStep(before State, e Event, actions []Action) {
 		phase := before.Procs[Web].Phase
 		bot := m.lives[Bot]
 		m.hung = !before.Stopping && bot != nil && !bot.silent.IsZero() && !m.now.Before(bot.silent)
-		mayTouchWeb = before.Stopping || phase == Ending || phase == Emptying
+		mayTouchWeb = before.Stopping || phase == Ending || phase == Emptying || phase == Waiting
 	}
 	if !mayTouchWeb && (m.s.Procs[Web] != before.Procs[Web] || m.s.Stopping != before.Stopping ||
 		m.s.Code != before.Code) {
@@ -1057,7 +1069,9 @@ func (m *model) checkView(next time.Time) {
 				want.State = status.Waiting
 			}
 		case id == Web:
-			if want.State = status.Stopped; m.failed {
+			if want.State = status.Stopped; m.webWaits && !m.s.Stopping {
+				want.State = status.Waiting
+			} else if m.failed {
 				want.State = status.Failed
 			}
 		}

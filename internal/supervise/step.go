@@ -120,6 +120,7 @@ func (m *stepper) launch(id ID) {
 func (m *stepper) started(e Started) {
 	p := &m.Procs[e.ID]
 	p.Phase, p.PID, p.StartedAt, p.KillAt, p.PollAt = Alive, e.PID, m.now, time.Time{}, time.Time{}
+	p.TryUntil = time.Time{}
 	p.because("")
 	p.Starts++
 	m.expectNotices(e.ID)
@@ -132,6 +133,9 @@ func (m *stepper) started(e Started) {
 
 func (m *stepper) startFailed(e StartFailed) {
 	p := &m.Procs[e.ID]
+	if e.ID == Web && e.Temporary && m.tryWebAgain(p, e.Reason) {
+		return
+	}
 	p.HasEnded = true
 	p.LastEnd = End{At: m.now, Code: e.Code, Reason: e.Reason}
 	if e.ID == Web {
@@ -153,6 +157,22 @@ func (m *stepper) startFailed(e StartFailed) {
 	}
 	m.failBot("cannot be started: "+e.Reason, "mend it and say: init start "+m.c.Names[Bot])
 	p.ReasonOfEnd = true
+}
+
+// tryWebAgain has web started again in a moment, if it could not be started for a reason that may pass at once: a new
+// file of it is still being written, or there are no processes left just now.
+func (m *stepper) tryWebAgain(p *Proc, reason string) bool {
+	if p.TryUntil.IsZero() {
+		p.TryUntil = m.now.Add(tryWebFor)
+		m.say(slog.LevelWarn, "process cannot be started now: it is tried again for a moment", m.name(Web),
+			slog.String("reason", reason))
+	}
+	if m.Stopping || !m.now.Before(p.TryUntil) {
+		return false
+	}
+	p.Phase, p.NextStart, p.StartAgain = Waiting, m.now.Add(tryWebEvery), true
+	p.because("cannot be started now: " + reason)
+	return true
 }
 
 // failBot lays the bot to rest, which will not be started again by itself. next is what a person should do.

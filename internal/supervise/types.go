@@ -57,6 +57,8 @@ const (
 	pollGroupEvery    = 100 * time.Millisecond // while a group empties, whose members may be another's children
 	killEvery         = 20 * time.Millisecond  // SIGKILL is repeated, against those who fork meanwhile
 	waitAfterKill     = 400 * time.Millisecond // for what SIGKILL has not ended yet
+	tryWebFor         = 2 * time.Second        // that cannot be started for now: its file may just be written
+	tryWebEvery       = 50 * time.Millisecond  //
 	beatEvery         = 250 * time.Millisecond // while something is to end: how init notices that it did not run itself
 	timeAfterPause    = time.Second            // at least, to end, for who did not run either
 	namedAfter        = time.Second            // whoever keeps a stop waiting so long is named
@@ -90,6 +92,7 @@ type Proc struct {
 	Failures   int // crashes in a row, and starts that failed for now
 	Conflicts  int // ends with 75 in a row
 	NextStart  time.Time
+	TryUntil   time.Time // web: until when a start that failed for now is tried again; zero for none that did
 	StartAgain bool      // once it has ended: an operator's restart
 	KillAt     time.Time // when what is left of its group is killed; zero for never
 	PollAt     time.Time // when to look at its group again
