@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -317,4 +318,31 @@ func TestShareMemory(t *testing.T) {
 			t.Errorf("%d bytes were shared out", limit)
 		}
 	}
+}
+
+// In a user namespace that was made without privilege, init's own user is one that a process can have, and another is
+// refused with the reason.
+func TestUsersInAUserNamespace(t *testing.T) {
+	t.Parallel()
+	run := func(settings ...string) *tandem {
+		dir := runDir(t, 0)
+		o := proctest.Options{Path: "/usr/bin/unshare", Args: []string{"-Urpf", "--mount-proc", "--kill-child",
+			proctest.Bin(t, "init")}, Env: append([]string{"RUN_DIR=" + dir, "BOT_COMMAND=sleep 1000",
+			"WEB_COMMAND=" + confined("web", "")}, settings...)}
+		return &tandem{proctest.Start(t, o), t, dir}
+	}
+	if out, err := exec.Command("unshare", "-Ur", "true").CombinedOutput(); err != nil {
+		testenv.Untested(t, "this kernel lets the test make no user namespace: "+string(out))
+	}
+	for _, user := range []string{"root", "0", "0:0"} {
+		i := run("WEB_USER="+user, "BOT_USER="+user)
+		i.WaitLine(soon, "web shown")
+		i.wants("web: Uid: 0 0 0 0")
+		i.awaitState("bot", status.Running)
+	}
+	i := run("WEB_USER=1000")
+	if end := i.Wait(soon); end.Code != 64 {
+		t.Errorf("ended with %+v", end)
+	}
+	i.WaitLine(soon, "WEB_USER", "user namespace")
 }

@@ -66,15 +66,51 @@ func readUser(env *config.Env, name string, p privileges, l *reap.Limits) (varia
 	switch {
 	case err != nil:
 		env.Reject(name, err.Error())
-	case a.UID == os.Getuid() && a.GID == os.Getgid() && !p.may(unix.CAP_SETGID):
+	case a.UID == os.Getuid() && a.GID == os.Getgid() && (!p.may(unix.CAP_SETGID) || groupsAreFixed()):
 		l.Capabilities = new(uint64) // init is this user already
 	case !p.may(unix.CAP_SETUID) || !p.may(unix.CAP_SETGID) || !p.may(unix.CAP_KILL): // KILL is for its end
 		env.Reject(name, fmt.Sprintf("init runs as user %d and may not change users: start the container as root "+
 			"(docker run --user 0) with the capabilities SETUID, SETGID and KILL, or leave it out", os.Getuid()))
+	case groupsAreFixed():
+		env.Reject(name, "init may be no other user than its own: this user namespace has no say about groups "+
+			"(/proc/self/setgroups is deny); make one with subordinate users, as rootless Docker and Podman do")
+	case !isMapped("/proc/self/uid_map", a.UID) || !areMapped("/proc/self/gid_map", append([]int{a.GID}, a.Groups...)):
+		env.Reject(name, "this user namespace does not have it, or not all of its groups (/proc/self/uid_map and gid_map)")
 	default:
 		l.User, l.Capabilities = &a.User, new(uint64) // a user has no privileges but those that are listed
 	}
 	return map[string]string{"HOME": a.home, "USER": a.name, "LOGNAME": a.name}
+}
+
+// groupsAreFixed says whether this user namespace forbids setgroups(2), as one does that was made without privilege.
+func groupsAreFixed() bool {
+	b, err := os.ReadFile("/proc/self/setgroups")
+	return err == nil && strings.TrimSpace(string(b)) == "deny"
+}
+
+func areMapped(file string, ids []int) bool {
+	for _, id := range ids {
+		if !isMapped(file, id) {
+			return false
+		}
+	}
+	return true
+}
+
+// isMapped says whether a user or group is there in this user namespace; see user_namespaces(7).
+func isMapped(file string, id int) bool {
+	b, err := os.ReadFile(file)
+	if err != nil { // no /proc, or a kernel without such namespaces
+		return true
+	}
+	for line := range strings.Lines(string(b)) {
+		var first, outside, length int
+		n, _ := fmt.Sscan(line, &first, &outside, &length)
+		if n == 3 && id >= first && id-first < length {
+			return true
+		}
+	}
+	return false
 }
 
 func readCapabilities(env *config.Env, name string, p privileges, l *reap.Limits) {
