@@ -17,10 +17,14 @@ func (s *Server) readAhead(w http.ResponseWriter, r *http.Request) *http.Request
 	if size < 0 { // nobody knows: what is above the limit is left to the route, which refuses it
 		size = rt.maxBody
 	}
-	b := &aheadBody{ReadCloser: r.Body, begun: time.Now(), read: make([]byte, size)}
+	b := &aheadBody{ReadCloser: r.Body, begun: time.Now()}
 	_ = http.NewResponseController(w).SetReadDeadline(b.begun.Add(forInput(rt.maxTime)))
-	n, err := io.ReadFull(r.Body, b.read)
-	b.read, b.err = b.read[:n], err
+	b.read = make([]byte, 0, size)
+	for b.err == nil && len(b.read) < cap(b.read) {
+		var n int
+		n, b.err = r.Body.Read(b.read[len(b.read):cap(b.read)])
+		b.read = b.read[:len(b.read)+n]
+	}
 	r = r.WithContext(r.Context())
 	r.Body = b
 	return r
