@@ -89,7 +89,7 @@ func onBoth(t *testing.T, test func(t *testing.T, database string)) {
 	t.Run("postgres", func(t *testing.T) { test(t, pgtest.URL(t)) })
 }
 
-// The more connections there are, the sooner garbage is collected, until half of them have gone. Whoever wants it sooner
+// The more connections there are, the sooner garbage is collected, until half have gone. Whoever wants it sooner
 // in any case, or only at a limit, has that.
 func TestACrowdHasGarbageCollectedSooner(t *testing.T) {
 	last := 100

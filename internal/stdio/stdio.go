@@ -1,7 +1,7 @@
 // Package stdio gives each process that init starts a standard output and error of its own.
 //
 // A pipe, a terminal or a file that two processes inherit is one open file with one set of flags, and O_NONBLOCK is
-// such a flag. What Node.js sets on its own standard output takes the lines of a web that knows nothing of it, and stays
+// such a flag. What Node.js sets on its own standard output takes the lines of a web that knows nothing of it. It stays
 // when Node.js has gone. So the file is opened anew for each process, and what one does to its own reaches no other. It
 // promises that lines go where they went, and that nothing waits here. It is against accidents: a process of the same
 // user can still fill the pipe, or read it. See docs/adr/0075.

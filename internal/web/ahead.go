@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// readAhead reads a body before anything else is done for its request, where a stranger may send one. Nothing of ours is
-// there yet while it waits, and half of the stack is enough (docs/adr/0070-half-a-body.md).
+// readAhead reads a body before anything else is done for its request, where a stranger may send one. Nothing of ours
+// is there yet while it waits, and half of the stack is enough (docs/adr/0070-half-a-body.md).
 func (s *Server) readAhead(w http.ResponseWriter, r *http.Request) *http.Request {
 	rt, ok := s.ahead[r.Method+" "+r.URL.Path]
 	if !ok || r.ContentLength == 0 || r.ContentLength > rt.maxBody {
