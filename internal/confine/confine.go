@@ -104,9 +104,13 @@ func isMapped(file string, id int) bool {
 		return true
 	}
 	for line := range strings.Lines(string(b)) {
-		var first, outside, length int
-		n, _ := fmt.Sscan(line, &first, &outside, &length)
-		if n == 3 && id >= first && id-first < length {
+		words := strings.Fields(line) // the first one inside, the first one outside, and how many
+		if len(words) != 3 {
+			continue
+		}
+		first, err := strconv.ParseUint(words[0], 10, 32)
+		length, e := strconv.ParseUint(words[2], 10, 32)
+		if err == nil && e == nil && uint64(id) >= first && uint64(id)-first < length {
 			return true
 		}
 	}
