@@ -85,8 +85,26 @@ type OperatorStore interface {
 	// Grants says until when each right holds, as far as is known now: the zero time where it has ended.
 	Grants(ctx context.Context, grants []Grant) (until []time.Time, err error)
 
+	// LookUp looks up many credentials at once, as TokenByHash, FindSession and Operator do one each.
+	LookUp(ctx context.Context, c Credentials) (Known, error)
+
 	// Prune removes what has served its time: expired sessions and links, old idempotency keys and events.
 	Prune(ctx context.Context) error
+}
+
+// Credentials are what many requests show.
+type Credentials struct {
+	Tokens    [][]byte // hashes of secrets
+	Sessions  []string // keys
+	Operators []int64
+}
+
+// Known is what is there of credentials, and the number of the newest event, which was read before them.
+type Known struct {
+	LastEvent int64
+	Tokens    map[string]Token  // by hash
+	Sessions  map[string][]byte // data by key
+	Operators map[int64]Operator
 }
 
 // ConversationFilter selects conversations. Query finds a part of a name, username or message, whatever its

@@ -3,11 +3,10 @@ package store
 import (
 	"context"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"tandem/internal/inbox"
+	"tandem/internal/store/driver"
 )
 
 // Whatever gives or ends a right does so in a ledger, one after the other. So a session of the same moment as a
@@ -26,15 +25,14 @@ func (s *Store) IssueSignIn(ctx context.Context, name string, hash []byte, expir
 			return err
 		}
 		// Where rows are locked this locks the operator's, against programs of the version before: of two links one is left.
-		if _, err := l.exec(`UPDATE operators SET name = name WHERE id = $1`, op.ID); err != nil {
+		if err := l.later(`UPDATE operators SET name = name WHERE id = $1`, op.ID); err != nil {
 			return err
 		}
-		if _, err := l.exec(`DELETE FROM signin_links WHERE operator_id = $1`, op.ID); err != nil {
+		if err := l.later(`DELETE FROM signin_links WHERE operator_id = $1`, op.ID); err != nil {
 			return err
 		}
-		_, err = l.exec(`INSERT INTO signin_links (hash, operator_id, created_at, expires_at) VALUES ($1, $2, $3, $4)`,
+		return l.later(`INSERT INTO signin_links (hash, operator_id, created_at, expires_at) VALUES ($1, $2, $3, $4)`,
 			hash, op.ID, l.now, micros(expires))
-		return err
 	})
 	return op, err
 }
@@ -80,8 +78,7 @@ func (s *Store) RedeemSignIn(ctx context.Context, hash []byte, keep bool) (inbox
 // endSessions ends those that an operator has.
 func endSessions(l *ledger, operator int64) error {
 	l.revoke()
-	_, err := l.exec(`UPDATE operators SET generation = generation + 1 WHERE id = $1`, operator)
-	return err
+	return l.later(`UPDATE operators SET generation = generation + 1 WHERE id = $1`, operator)
 }
 
 // SignOutOperator ends the sessions of an operator and voids his link.
@@ -100,8 +97,7 @@ func signOut(l *ledger, name string) (inbox.Operator, error) {
 	if err := endSessions(l, op.ID); err != nil {
 		return op, err
 	}
-	_, err = l.exec(`DELETE FROM signin_links WHERE operator_id = $1`, op.ID)
-	return op, err
+	return op, l.later(`DELETE FROM signin_links WHERE operator_id = $1`, op.ID)
 }
 
 // RemoveOperator removes one. His id is never given to another, so his sessions are nobody's.
@@ -111,8 +107,7 @@ func (s *Store) RemoveOperator(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		_, err = l.exec(`DELETE FROM operators WHERE id = $1`, op.ID)
-		return err
+		return l.later(`DELETE FROM operators WHERE id = $1`, op.ID)
 	})
 }
 
@@ -148,12 +143,16 @@ func oneOperator(t tx, where string, args ...any) (inbox.Operator, error) {
 }
 
 func operators(t tx, where string, args ...any) ([]inbox.Operator, error) {
-	return all(t, func(scan func(...any) error) (o inbox.Operator, err error) {
-		var created int64
-		err = scan(&o.ID, &o.Name, &created, &o.Generation)
-		o.CreatedAt = fromMicros(created)
-		return o, err
-	}, `SELECT id, name, created_at, generation FROM operators `+where, args...)
+	return all(t, scanOperator, `SELECT `+operatorColumns+` FROM operators `+where, args...)
+}
+
+const operatorColumns = `id, name, created_at, generation`
+
+func scanOperator(scan func(...any) error) (o inbox.Operator, err error) {
+	var created int64
+	err = scan(&o.ID, &o.Name, &created, &o.Generation)
+	o.CreatedAt = fromMicros(created)
+	return o, err
 }
 
 // CreateToken stores an API token by the hash of its secret.
@@ -237,17 +236,15 @@ func (s *Store) CommitSession(ctx context.Context, key string, data []byte, expi
 		data = []byte{}
 	}
 	return s.write(ctx, "store a session", func(t tx) error {
-		_, err := t.exec(s.db.InsertOrReplace("sessions", "key", "data", "expires_at"),
+		return t.later(s.db.InsertOrReplace("sessions", "key", "data", "expires_at"),
 			inbox.CleanText(key), data, micros(expires))
-		return err
 	})
 }
 
 // TouchSession replaces the data of a session that is still there: one that was signed out since it was read stays so.
 func (s *Store) TouchSession(ctx context.Context, key string, data []byte) error {
 	return s.write(ctx, "store the use of a session", func(t tx) error {
-		_, err := t.exec(`UPDATE sessions SET data = $2 WHERE key = $1`, inbox.CleanText(key), data)
-		return err
+		return t.later(`UPDATE sessions SET data = $2 WHERE key = $1`, inbox.CleanText(key), data)
 	})
 }
 
@@ -273,6 +270,63 @@ func (s *Store) Sessions(ctx context.Context, after string, limit int) ([]inbox.
 		return err
 	})
 	return list, err
+}
+
+// LookUp looks up many credentials in one round trip; see inbox.OperatorStore.
+func (s *Store) LookUp(ctx context.Context, c inbox.Credentials) (inbox.Known, error) {
+	known := inbox.Known{
+		Tokens: map[string]inbox.Token{}, Sessions: map[string][]byte{}, Operators: map[int64]inbox.Operator{},
+	}
+	var tokens, keys, operators values
+	asked := map[string]string{} // keys as they were given, by those that are stored
+	for _, hash := range c.Tokens {
+		tokens.addAs(string(hash), hash)
+	}
+	for _, key := range c.Sessions {
+		clean := inbox.CleanText(key)
+		asked[clean] = key
+		keys.add(clean)
+	}
+	for _, id := range c.Operators {
+		operators.add(id)
+	}
+	err := s.lookUp(ctx, "look up credentials", func(t tx) error {
+		err := t.ask(to(&known.LastEvent), nil, `SELECT last_event FROM counters WHERE id = 1`)
+		if err == nil {
+			err = among(t, `SELECT hash, id, name, created_at FROM api_tokens WHERE hash IN `, tokens,
+				func(scan func(...any) error) error {
+					var hash []byte
+					token, created := inbox.Token{}, int64(0)
+					err := scan(&hash, &token.ID, &token.Name, &created)
+					token.CreatedAt = fromMicros(created)
+					known.Tokens[string(hash)] = token
+					return err
+				})
+		}
+		if err == nil {
+			err = among(t, `SELECT key, data FROM sessions WHERE expires_at > $1 AND key IN `, keys,
+				func(scan func(...any) error) error {
+					var key string
+					var data []byte
+					err := scan(&key, &data)
+					known.Sessions[asked[key]] = data
+					return err
+				}, micros(time.Now()))
+		}
+		if err == nil {
+			err = among(t, `SELECT `+operatorColumns+` FROM operators WHERE id IN `, operators,
+				func(scan func(...any) error) error {
+					o, err := scanOperator(scan)
+					known.Operators[o.ID] = o
+					return err
+				})
+		}
+		if err != nil {
+			return err
+		}
+		return t.flush()
+	})
+	return known, err
 }
 
 // Revocations counts what has ended a right. It goes the way of the events beside which it is asked for, and so do
@@ -316,13 +370,17 @@ func (s *Store) Grants(ctx context.Context, grants []inbox.Grant) ([]time.Time, 
 		if err != nil {
 			return err
 		}
-		return among(t, `SELECT key, expires_at FROM sessions WHERE key IN `, keys, func(scan func(...any) error) error {
+		err = among(t, `SELECT key, expires_at FROM sessions WHERE key IN `, keys, func(scan func(...any) error) error {
 			var key string
 			var expires int64
 			err := scan(&key, &expires)
 			sessions[key] = fromMicros(expires)
 			return err
 		})
+		if err != nil {
+			return err
+		}
+		return t.flush()
 	})
 	if err != nil {
 		return nil, err
@@ -345,20 +403,52 @@ type values struct {
 	seen map[any]bool
 }
 
-func (v *values) add(value any) {
-	if v.seen[value] {
+func (v *values) add(value any) { v.addAs(value, value) }
+
+// addAs adds a value that is known by a key.
+func (v *values) addAs(key, value any) {
+	if v.seen[key] {
 		return
 	}
 	if v.seen == nil {
 		v.seen = map[any]bool{}
 	}
-	v.seen[value] = true
+	v.seen[key] = true
 	v.list = append(v.list, value)
 }
 
-// among runs a statement that ends in IN for all of the values, a hundred at a time. The text is one of three, so that
-// all of them stay prepared.
-func among(t tx, sql string, v values, row func(scan func(...any) error) error) error {
+// among runs a statement that ends in IN for all of the values, a hundred at a time. Its answer is there after flush.
+func among(t tx, sql string, v values, row func(scan func(...any) error) error, args ...any) error {
+	for _, some := range v.portions() {
+		err := t.c.Later(t.ctx, func(r driver.Rows) error {
+			for r.Next() {
+				if err := row(r.Scan); err != nil {
+					return err
+				}
+			}
+			return r.Err()
+		}, sql+"("+places(len(args), len(some))+")", append(slices.Clone(args), some...)...)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// updateThose runs a statement that ends in IN for all of the values, later.
+func (t tx) updateThose(sql string, v values, args ...any) error {
+	for _, some := range v.portions() {
+		err := t.later(sql+"("+places(len(args), len(some))+")", append(slices.Clone(args), some...)...)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// portions are the values, in lists of three lengths, so that all statements stay prepared. A short one repeats a
+// value.
+func (v values) portions() (list [][]any) {
 	for rest := v.list; len(rest) > 0; {
 		n := 1
 		for _, atOnce := range []int{10, 100} {
@@ -371,15 +461,7 @@ func among(t tx, sql string, v values, row func(scan func(...any) error) error) 
 		for len(some) < n {
 			some = append(some, some[0])
 		}
-		places := make([]string, n)
-		for i := range places {
-			places[i] = "$" + strconv.Itoa(i+1)
-		}
-		_, err := all(t, func(scan func(...any) error) (any, error) { return nil, row(scan) },
-			sql+"("+strings.Join(places, ", ")+")", some...)
-		if err != nil {
-			return err
-		}
+		list = append(list, some)
 	}
-	return nil
+	return list
 }

@@ -2,11 +2,14 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"tandem/internal/inbox"
+	"tandem/internal/store/driver"
 )
 
 // brokenOff is what an operator reads about an answer that was being sent when its bot ended.
@@ -53,7 +56,7 @@ func (s *Store) TakeOver(ctx context.Context, botID int64, instance string) (inb
 			return err
 		}
 		tenure.Epoch++
-		_, err = l.exec(`UPDATE bots SET epoch = $1, signed_off = FALSE, state = $2, reason = '', retry_at = 0, sends_at = 0,
+		err = l.later(`UPDATE bots SET epoch = $1, signed_off = FALSE, state = $2, reason = '', retry_at = 0, sends_at = 0,
 			instance = $3, since = $4, heartbeat_at = $4 WHERE id = $5`,
 			tenure.Epoch, string(inbox.BotStarting), inbox.CleanText(instance), l.now, botID)
 		if err != nil {
@@ -89,7 +92,7 @@ func (l *ledger) breakOff(botID int64) error {
 		return err
 	}
 	for _, d := range list {
-		_, err := l.exec(`UPDATE deliveries SET state = 'unknown', error = $1, turn = FALSE, updated_at = $2 WHERE id = $3`,
+		err := l.later(`UPDATE deliveries SET state = 'unknown', error = $1, turn = FALSE, updated_at = $2 WHERE id = $3`,
 			brokenOff, l.now, d.id)
 		if err != nil {
 			return err
@@ -114,33 +117,43 @@ func (l *ledger) hold(messageID, part int64, because inbox.DeliveryState) error 
 	if because == inbox.Unknown {
 		why = fmt.Sprintf("held: it is not known whether part %d was delivered", part+1)
 	}
-	_, err := l.exec(`UPDATE deliveries SET state = 'failed', error = $1, held = $2, turn = FALSE, updated_at = $2
+	return l.later(`UPDATE deliveries SET state = 'failed', error = $1, held = $2, turn = FALSE, updated_at = $2
 		WHERE message_id = $3 AND part > $4 AND operation = 'send' AND state = 'queued'`, why, l.now, messageID, part)
-	return err
 }
 
 // fence is ErrFenced unless the tenure is the bot's newest and has not been signed off.
-func (l *ledger) fence(t inbox.Tenure) error {
-	var epoch int64
-	var off bool
-	found, err := l.row(to(&epoch, &off), `SELECT epoch, signed_off FROM bots WHERE id = $1`, t.BotID)
-	if err == nil && (!found || epoch != t.Epoch || off) {
-		err = inbox.ErrFenced
+func (t tx) fence(of inbox.Tenure) error {
+	if err := t.askFence(of); err != nil {
+		return err
 	}
-	return err
+	return t.flush()
+}
+
+// askFence asks that. The answer comes with flush, which nothing may be written before.
+func (t tx) askFence(of inbox.Tenure) error {
+	return t.c.Later(t.ctx, func(r driver.Rows) error {
+		var epoch int64
+		var off bool
+		if !r.Next() {
+			return errors.Join(r.Err(), inbox.ErrFenced)
+		}
+		if err := r.Scan(&epoch, &off); err != nil {
+			return err
+		}
+		if epoch != of.Epoch || off {
+			return inbox.ErrFenced
+		}
+		return nil
+	}, `SELECT epoch, signed_off FROM bots WHERE id = $1`, of.BotID)
 }
 
 // SignOff ends a tenure in good order; see inbox.BotStore.
 func (s *Store) SignOff(ctx context.Context, t inbox.Tenure, state inbox.BotState, reason string) error {
-	return s.change(ctx, "sign off", func(l *ledger) error {
-		if err := l.fence(t); err != nil {
-			return err
-		}
+	return s.changeKnowing(ctx, "sign off", func(l *ledger) error { return l.askFence(t) }, func(l *ledger) error {
 		l.event(inbox.BotUpdated, t.BotID, 0, 0)
-		_, err := l.exec(`UPDATE bots SET signed_off = TRUE, state = $1, reason = $2, retry_at = 0, sends_at = 0,
+		return l.later(`UPDATE bots SET signed_off = TRUE, state = $1, reason = $2, retry_at = 0, sends_at = 0,
 			since = $3, heartbeat_at = $3 WHERE id = $4`,
 			string(state), inbox.CleanText(reason), l.now, t.BotID)
-		return err
 	})
 }
 
@@ -148,17 +161,15 @@ func (s *Store) SignOff(ctx context.Context, t inbox.Tenure, state inbox.BotStat
 func (s *Store) ReportBot(ctx context.Context, t inbox.Tenure, r inbox.BotReport) error {
 	r.Username, r.Name = inbox.CleanText(r.Username), inbox.CleanText(r.Name)
 	r.Reason, r.Instance = inbox.CleanText(r.Reason), inbox.CleanText(r.Instance)
-	return s.change(ctx, "report the bot's state", func(l *ledger) error {
-		if err := l.fence(t); err != nil {
+	var was inbox.BotReport
+	var since, wasRetry, wasSends int64
+	return s.changeKnowing(ctx, "report the bot's state", func(l *ledger) error {
+		if err := l.askFence(t); err != nil {
 			return err
 		}
-		var was inbox.BotReport
-		var since, wasRetry, wasSends int64
-		err := l.one(to(&was.Username, &was.Name, &was.State, &was.Reason, &was.Instance, &since, &wasRetry, &wasSends),
+		return l.ask(to(&was.Username, &was.Name, &was.State, &was.Reason, &was.Instance, &since, &wasRetry, &wasSends), nil,
 			`SELECT username, name, state, reason, instance, since, retry_at, sends_at FROM bots WHERE id = $1`, t.BotID)
-		if err != nil {
-			return err
-		}
+	}, func(l *ledger) error {
 		if r.Username == "" {
 			r.Username = was.Username
 		}
@@ -178,10 +189,9 @@ func (s *Store) ReportBot(ctx context.Context, t inbox.Tenure, r inbox.BotReport
 				return err
 			}
 		}
-		_, err = l.exec(`UPDATE bots SET username = $1, name = $2, state = $3, reason = $4, instance = $5, since = $6,
+		return l.later(`UPDATE bots SET username = $1, name = $2, state = $3, reason = $4, instance = $5, since = $6,
 			heartbeat_at = $7, retry_at = $8, sends_at = $9 WHERE id = $10`,
 			r.Username, r.Name, string(r.State), r.Reason, r.Instance, since, l.now, retry, sends, t.BotID)
-		return err
 	})
 }
 
@@ -195,22 +205,43 @@ type claims struct {
 	doubt  bool          // the last claim ended in an error
 }
 
+// deliveryColumns are those of a delivery to be sent, of its message, and whether there are other parts of that.
 const deliveryColumns = `d.id, d.message_id, d.conversation_id, c.chat_id, m.thread_id, d.part, d.text, d.attempt,
 	COALESCE(r.telegram_message_id, (SELECT s.telegram_message_id FROM deliveries s
-		WHERE s.message_id = r.id AND s.telegram_message_id IS NOT NULL ORDER BY s.part LIMIT 1), 0)`
+		WHERE s.message_id = r.id AND s.telegram_message_id IS NOT NULL ORDER BY s.part LIMIT 1), 0),
+	d.paused_until, ` + summary
 
 const deliveryTables = ` FROM deliveries d
 	JOIN messages m ON m.id = d.message_id
 	JOIN conversations c ON c.id = d.conversation_id
 	LEFT JOIN messages r ON r.id = m.reply_to`
 
-func scanDelivery(scan func(...any) error) (d inbox.Delivery, err error) {
-	err = scan(&d.ID, &d.MessageID, &d.ConversationID, &d.ChatID, &d.ThreadID, &d.Part, &d.Text, &d.Attempt, &d.ReplyTo)
+// due is a delivery that may be claimed, and what else a claim has to know of it.
+type due struct {
+	inbox.Delivery
+	paused int64
+	sum
+}
+
+func scanDue(scan func(...any) error) (d due, err error) {
+	err = scan(&d.ID, &d.MessageID, &d.ConversationID, &d.ChatID, &d.ThreadID, &d.Part, &d.Text, &d.Attempt, &d.ReplyTo,
+		&d.paused, &d.delivery, &d.error, &d.alone)
 	if d.Part > 0 {
 		d.ReplyTo = 0 // the first part replies, the others follow it
 	}
 	return d, err
 }
+
+// sum is what a message says of its delivery, and whether one delivery alone decides that.
+type sum struct {
+	delivery inbox.DeliveryState
+	error    string
+	alone    bool
+}
+
+// summary are the columns of a sum.
+const summary = `m.delivery, m.error, d.operation = 'send' AND NOT EXISTS (SELECT 1 FROM deliveries o
+	WHERE o.message_id = d.message_id AND o.operation = 'send' AND o.part <> d.part)`
 
 // Which deliveries are due: those that were held back until now, those that never were, and those that are held back by
 // a clock that has been put right since.
@@ -235,7 +266,8 @@ func (s *Store) ClaimProbe(ctx context.Context, t inbox.Tenure) (claimed []inbox
 	return s.claimInOrder(ctx, t, 1, nil, unhindered, heldBack, wrongClock)
 }
 
-// claimInOrder claims what the conditions find, and remembers what it handed out.
+// claimInOrder claims what the conditions find, the first one's first, without the conversations of notYet. It
+// remembers what it handed out.
 func (s *Store) claimInOrder(
 	ctx context.Context, t inbox.Tenure, limit int, notYet map[int64]time.Time, order ...string,
 ) (claimed []inbox.Delivery, next time.Time, err error) {
@@ -245,36 +277,62 @@ func (s *Store) claimInOrder(
 	if k.tenure.BotID != t.BotID || k.tenure.Epoch != t.Epoch {
 		k.tenure, k.handed, k.doubt = t, map[int64]int{}, false
 	}
-	err = s.change(ctx, "claim deliveries", func(l *ledger) error {
-		claimed, next = nil, time.Time{}
-		if err := l.fence(t); err != nil {
+	if !k.doubt {
+		// Whoever commits anything wakes the bot, and there is mostly nothing to send. So it looks before it locks.
+		some, next, err := s.someDue(ctx, t, notYet)
+		if err != nil || !some {
+			return nil, next, err
+		}
+	}
+	var mine []due
+	found := make([][]due, len(order))
+	var later *int64
+	err = s.changeKnowing(ctx, "claim deliveries", func(l *ledger) error {
+		if err := l.askFence(t); err != nil {
 			return err
 		}
-		var lost []inbox.Delivery
 		if k.doubt {
-			mine, err := all(l.tx, scanDelivery, `SELECT `+deliveryColumns+deliveryTables+`
+			err := askAll(l.tx, &mine, scanDue, `SELECT `+deliveryColumns+deliveryTables+`
 				WHERE d.bot_id = $1 AND d.state = 'sending' AND d.epoch = $2 ORDER BY d.id`, t.BotID, t.Epoch)
 			if err != nil {
 				return err
 			}
-			for _, d := range mine {
-				if k.handed[d.ID] != d.Attempt {
-					lost = append(lost, d)
-				}
+		}
+		// Conversations take turns: updated_at is when a delivery got its turn.
+		for i, condition := range order {
+			err := askAll(l.tx, &found[i], scanDue, `SELECT `+deliveryColumns+deliveryTables+`
+				WHERE d.bot_id = $1 AND d.turn AND d.state = 'queued' AND `+condition+`
+				ORDER BY d.not_before, d.updated_at, d.id LIMIT $3`, t.BotID, l.now, limit+len(notYet))
+			if err != nil {
+				return err
 			}
 		}
-		fresh, soonest, err := l.claim(t, limit-len(lost), notYet, order)
-		if err != nil {
+		return l.ask(to(&later), nil, nextDue, t.BotID, l.now)
+	}, func(l *ledger) error {
+		claimed, next = nil, time.Time{}
+		for _, d := range mine {
+			if k.handed[d.ID] != d.Attempt {
+				claimed = append(claimed, d.Delivery)
+			}
+		}
+		var fresh []due
+		for _, d := range slices.Concat(found...) {
+			if at, early := notYet[d.ConversationID]; early {
+				next = sooner(next, at)
+			} else if len(claimed)+len(fresh) < limit {
+				fresh = append(fresh, d)
+			}
+		}
+		if err := l.claim(t, fresh); err != nil {
 			return err
 		}
-		claimed = append(lost, fresh...)
-		var due *int64
-		err = l.one(to(&due), `SELECT MIN(not_before) FROM deliveries
-			WHERE bot_id = $1 AND turn AND state = 'queued' AND not_before > $2`, t.BotID, l.now)
-		if next = soonest; due != nil && (next.IsZero() || fromMicros(*due).Before(next)) {
-			next = fromMicros(*due)
+		for _, d := range fresh {
+			claimed = append(claimed, d.Delivery)
 		}
-		return err
+		if later != nil {
+			next = sooner(next, fromMicros(*later))
+		}
+		return nil
 	})
 	if err != nil {
 		k.doubt = true
@@ -287,55 +345,86 @@ func (s *Store) claimInOrder(
 	return claimed, next, nil
 }
 
-// claim takes what the conditions of order find, the first one's first, without the conversations of notYet. soonest is
-// when the first of those that it found may be sent to.
-func (l *ledger) claim(t inbox.Tenure, limit int, notYet map[int64]time.Time, order []string) (
-	claimed []inbox.Delivery, soonest time.Time, err error,
-) {
-	for _, due := range order {
-		if len(claimed) >= limit {
-			break
-		}
-		// Conversations take turns: updated_at is when a delivery got its turn.
-		list, err := all(l.tx, scanDelivery, `SELECT `+deliveryColumns+deliveryTables+`
-			WHERE d.bot_id = $1 AND d.turn AND d.state = 'queued' AND `+due+`
-			ORDER BY d.not_before, d.updated_at, d.id LIMIT $3`, t.BotID, l.now, limit-len(claimed)+len(notYet))
-		if err != nil {
-			return nil, soonest, err
-		}
-		for _, d := range list {
-			if at, early := notYet[d.ConversationID]; early {
-				if soonest.IsZero() || at.Before(soonest) {
-					soonest = at
-				}
-			} else if len(claimed) < limit {
-				claimed = append(claimed, d)
-			}
-		}
+// nextDue is when the earliest of those that are held back is due.
+var nextDue = fmt.Sprintf(`SELECT MIN(not_before) FROM deliveries
+	WHERE bot_id = $1 AND turn AND state = 'queued' AND not_before > $2 AND not_before <= $2 + %d`, beyond)
+
+// sooner is the earlier of two times, of which the zero time is none.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
 	}
-	for i := range claimed {
-		d := &claimed[i]
+	return a
+}
+
+// someDue says whether a claim would find anything, and when one would if it does not. It locks nothing.
+func (s *Store) someDue(
+	ctx context.Context, t inbox.Tenure, notYet map[int64]time.Time,
+) (some bool, next time.Time, err error) {
+	var conversations []int64
+	var later *int64
+	err = s.lookUp(ctx, "look for deliveries", func(x tx) error {
+		now := micros(time.Now())
+		if err := x.askFence(t); err != nil {
+			return err
+		}
+		err := askAll(x, &conversations, func(scan func(...any) error) (id int64, err error) { return id, scan(&id) },
+			fmt.Sprintf(`SELECT conversation_id FROM deliveries WHERE bot_id = $1 AND turn AND state = 'queued'
+				AND (not_before <= $2 OR not_before > $2 + %d) LIMIT $3`, beyond), t.BotID, now, len(notYet)+1)
+		if err == nil {
+			err = x.ask(to(&later), nil, nextDue, t.BotID, now)
+		}
+		if err != nil {
+			return err
+		}
+		return x.flush()
+	})
+	for _, id := range conversations {
+		at, early := notYet[id]
+		if !early {
+			return true, time.Time{}, err
+		}
+		next = sooner(next, at)
+	}
+	if later != nil {
+		next = sooner(next, fromMicros(*later))
+	}
+	return false, next, err
+}
+
+// claim makes them those of the tenure. It counts their attempts.
+func (l *ledger) claim(t inbox.Tenure, list []due) error {
+	var ids, messages values
+	for i := range list {
+		d := &list[i]
 		d.Attempt++
-		var paused int64
-		if err := l.one(to(&paused), `SELECT paused_until FROM deliveries WHERE id = $1`, d.ID); err != nil {
-			return nil, soonest, err
+		ids.add(d.ID)
+		if d.alone && (d.delivery != inbox.Sending || d.error != "") {
+			messages.add(d.MessageID)
+			l.event(inbox.MessageUpdated, t.BotID, d.ConversationID, d.MessageID)
 		}
-		_, err := l.exec(`UPDATE deliveries SET state = 'sending', attempt = $1, epoch = $2, error = '', paused_until = 0,
-			updated_at = $3 WHERE id = $4`,
-			d.Attempt, t.Epoch, l.now, d.ID)
-		if err != nil {
-			return nil, soonest, err
+	}
+	err := l.updateThose(`UPDATE deliveries SET state = 'sending', attempt = attempt + 1, epoch = $1, error = '',
+		paused_until = 0, updated_at = $2 WHERE id IN `, ids, t.Epoch, l.now)
+	if err == nil {
+		err = l.updateThose(`UPDATE messages SET delivery = $1, error = '' WHERE id IN `, messages, string(inbox.Sending))
+	}
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		if !d.alone {
+			if err := l.sumUp(t.BotID, d.ConversationID, d.MessageID); err != nil {
+				return err
+			}
 		}
-		if err := l.sumUp(t.BotID, d.ConversationID, d.MessageID); err != nil {
-			return nil, soonest, err
-		}
-		if paused > 0 {
+		if d.paused > 0 {
 			if err := l.waitsChanged(`d.conversation_id = $1`, d.ConversationID); err != nil {
-				return nil, soonest, err
+				return err
 			}
 		}
 	}
-	return claimed, soonest, nil
+	return nil
 }
 
 // RecordOutcome stores how a claimed delivery went; see inbox.BotStore. The same outcome again is no error: a caller
@@ -356,24 +445,27 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 		o.Error = ""
 		sentID = &o.TelegramMessageID
 	}
-	err := s.change(ctx, "record an outcome", func(l *ledger) error {
-		if err := l.fence(t); err != nil {
+	var message, conversation, epoch, held, part int64
+	var attempt int
+	var state inbox.DeliveryState
+	var telegram *int64
+	var was sum
+	var blocked, found bool
+	err := s.changeKnowing(ctx, "record an outcome", func(l *ledger) error {
+		if err := l.askFence(t); err != nil {
 			return err
 		}
-		var message, conversation, epoch, held, part int64
-		var attempt int
-		var state inbox.DeliveryState
-		var telegram *int64
-		var blocked bool
-		err := l.one(to(&message, &conversation, &epoch, &attempt, &held, &state, &telegram, &blocked,
-			&part),
-			`SELECT d.message_id, d.conversation_id, d.epoch, d.attempt, d.not_before, d.state, d.telegram_message_id, c.blocked,
-				d.part
-			FROM deliveries d JOIN conversations c ON c.id = d.conversation_id
-			WHERE d.id = $1 AND d.bot_id = $2`, o.DeliveryID, t.BotID)
+		return l.ask(to(&message, &conversation, &epoch, &attempt, &held, &state, &telegram,
+			&part, &blocked, &was.delivery, &was.error, &was.alone), &found,
+			`SELECT d.message_id, d.conversation_id, d.epoch, d.attempt, d.not_before, d.state, d.telegram_message_id,
+				d.part, c.blocked, `+summary+`
+			FROM deliveries d JOIN messages m ON m.id = d.message_id JOIN conversations c ON c.id = d.conversation_id
+			WHERE d.id = $1 AND d.bot_id = $2`,
+			o.DeliveryID, t.BotID)
+	}, func(l *ledger) error {
 		switch {
-		case err != nil:
-			return err
+		case !found:
+			return inbox.ErrNotFound
 		case epoch == t.Epoch && attempt > o.Attempt:
 			// It was stored, although the answer of the database was cut off. The delivery is being sent again.
 			return nil
@@ -383,7 +475,7 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 		case epoch != t.Epoch || state != inbox.Sending:
 			return inbox.ErrFenced
 		}
-		_, err = l.exec(`UPDATE deliveries SET state = $1, telegram_message_id = $2, error = $3, not_before = $4,
+		err := l.later(`UPDATE deliveries SET state = $1, telegram_message_id = $2, error = $3, not_before = $4,
 			paused_until = $5, updated_at = $6 WHERE id = $7`,
 			string(o.State), sentID, o.Error, notBefore, paused, l.now, o.DeliveryID)
 		if err != nil {
@@ -397,7 +489,12 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 		if err := l.giveTurn(conversation); err != nil {
 			return err
 		}
-		if err := l.sumUp(t.BotID, conversation, message); err != nil {
+		if was.alone {
+			err = l.summed(t.BotID, conversation, message, was, sum{delivery: o.State, error: o.Error})
+		} else {
+			err = l.sumUp(t.BotID, conversation, message)
+		}
+		if err != nil {
 			return err
 		}
 		if paused > 0 {
@@ -435,26 +532,19 @@ func (l *ledger) setReachable(botID, conversationID int64, why inbox.Reach) erro
 // giveTurn marks the delivery of a conversation that is being sent, else its oldest queued one. Then those that can be
 // claimed are one range of one index, however many are queued behind them.
 func (l *ledger) giveTurn(conversationID int64) error {
-	var turn *int64
 	// The condition of the partial index is repeated word for word, as SQLite does not infer it.
-	err := l.one(to(&turn), `SELECT COALESCE(
+	const turn = `COALESCE(
 		(SELECT id FROM deliveries WHERE conversation_id = $1 AND state = 'sending' AND state IN ('queued', 'sending')
 			ORDER BY id LIMIT 1),
 		(SELECT id FROM deliveries WHERE conversation_id = $1 AND state = 'queued' AND state IN ('queued', 'sending')
-			ORDER BY id LIMIT 1))`, conversationID)
+			ORDER BY id LIMIT 1), 0)`
+	err := l.later(`UPDATE deliveries SET turn = FALSE WHERE conversation_id = $1 AND turn AND id <> `+turn,
+		conversationID)
 	if err != nil {
 		return err
 	}
-	if turn == nil {
-		turn = new(int64)
-	}
-	_, err = l.exec(`UPDATE deliveries SET turn = FALSE WHERE conversation_id = $1 AND turn AND id <> $2`,
-		conversationID, *turn)
-	if err != nil {
-		return err
-	}
-	_, err = l.exec(`UPDATE deliveries SET turn = TRUE, updated_at = $2 WHERE id = $1 AND NOT turn`, *turn, l.now)
-	return err
+	return l.later(`UPDATE deliveries SET turn = TRUE, updated_at = $2 WHERE NOT turn AND id = `+turn,
+		conversationID, l.now)
 }
 
 // sumUp makes a message's delivery that of its worst part, of those that are not held because of another. The message
@@ -463,30 +553,36 @@ func (l *ledger) sumUp(botID, conversationID, messageID int64) error {
 	worst := map[inbox.DeliveryState]int{
 		inbox.Sent: 0, inbox.Queued: 1, inbox.Sending: 2, inbox.Unknown: 3, inbox.Failed: 4,
 	}
-	type part struct {
-		state inbox.DeliveryState
-		error string
+	var was, now sum
+	err := l.ask(to(&was.delivery, &was.error), nil, `SELECT delivery, error FROM messages WHERE id = $1`, messageID)
+	if err != nil {
+		return err
 	}
-	parts, err := all(l.tx, func(scan func(...any) error) (p part, err error) {
-		return p, scan(&p.state, &p.error)
+	parts, err := all(l.tx, func(scan func(...any) error) (p sum, err error) {
+		return p, scan(&p.delivery, &p.error)
 	}, `SELECT state, error FROM deliveries
 		WHERE message_id = $1 AND operation = 'send' AND held <> updated_at ORDER BY part`, messageID)
 	if err != nil || len(parts) == 0 {
 		return err
 	}
-	sum := parts[0]
+	now = parts[0]
 	for _, p := range parts[1:] {
-		if worst[p.state] > worst[sum.state] {
-			sum = p
+		if worst[p.delivery] > worst[now.delivery] {
+			now = p
 		}
 	}
-	if sum.state != inbox.Failed && sum.state != inbox.Unknown {
-		sum.error = ""
+	return l.summed(botID, conversationID, messageID, was, now)
+}
+
+// summed makes a message's delivery now.
+func (l *ledger) summed(botID, conversationID, messageID int64, was, now sum) error {
+	if now.delivery != inbox.Failed && now.delivery != inbox.Unknown {
+		now.error = ""
 	}
-	changed, err := l.exec(`UPDATE messages SET delivery = $1, error = $2
-		WHERE id = $3 AND (delivery <> $1 OR error <> $2)`, string(sum.state), sum.error, messageID)
-	if err == nil && changed > 0 {
-		l.event(inbox.MessageUpdated, botID, conversationID, messageID)
+	if was.delivery == now.delivery && was.error == now.error {
+		return nil
 	}
-	return err
+	l.event(inbox.MessageUpdated, botID, conversationID, messageID)
+	return l.later(`UPDATE messages SET delivery = $1, error = $2 WHERE id = $3`,
+		string(now.delivery), now.error, messageID)
 }

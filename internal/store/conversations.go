@@ -206,7 +206,7 @@ func (s *Store) SetConversationStatus(
 		if c, err = conversation(l.tx, id); err != nil || c.Status == status {
 			return err
 		}
-		_, err = l.exec(`UPDATE conversations SET status = $1, updated_at = $2 WHERE id = $3`, string(status), l.now, id)
+		err = l.later(`UPDATE conversations SET status = $1, updated_at = $2 WHERE id = $3`, string(status), l.now, id)
 		if err != nil {
 			return err
 		}

@@ -113,7 +113,6 @@ func (s *Store) pruneEvents(ctx context.Context, before time.Time, more *bool) e
 			return err
 		}
 		*more = n == pruneChunk
-		_, err = l.exec(`UPDATE counters SET pruned_event = $1 WHERE id = 1`, *up)
-		return err
+		return l.later(`UPDATE counters SET pruned_event = $1 WHERE id = 1`, *up)
 	})
 }

@@ -3,7 +3,7 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,14 +25,28 @@ type ledger struct {
 
 // change runs f in a ledger and, if it made events or ended a right, tells everybody after the commit.
 func (s *Store) change(ctx context.Context, what string, f func(*ledger) error) error {
+	return s.changeKnowing(ctx, what, nil, f)
+}
+
+// changeKnowing is change where f needs to know something first. What questions ask goes to the database together with
+// the lock on the counters, and is answered when f begins. They are asked after the lock was had, as everything in a
+// ledger is. But its time is from before, as nobody knows yet how long that will take.
+func (s *Store) changeKnowing(ctx context.Context, what string, questions, f func(*ledger) error) error {
 	eventful := false
 	err := s.write(ctx, what, func(t tx) error {
-		l := &ledger{tx: t, seen: map[inbox.Event]bool{}}
-		found, err := l.row(to(&l.lastEvent, &l.lastMessage), s.db.LockCounters())
-		if err != nil {
-			return fmt.Errorf("lock counters: %w", err)
+		l := &ledger{tx: t, now: micros(time.Now()), seen: map[inbox.Event]bool{}}
+		found := false
+		err := l.ask(to(&l.lastEvent, &l.lastMessage), &found, s.db.LockCounters())
+		if err == nil && questions != nil {
+			err = questions(l)
 		}
-		if !found {
+		if err == nil {
+			err = l.flush()
+		}
+		switch {
+		case err != nil:
+			return err
+		case !found:
 			return errors.New("the row of counters is missing, which the schema makes: the database is damaged")
 		}
 		l.now = micros(time.Now())
@@ -46,19 +60,18 @@ func (s *Store) change(ctx context.Context, what string, f func(*ledger) error) 
 		if err := l.storeEvents(); err != nil {
 			return err
 		}
-		_, err = l.exec(`UPDATE counters SET last_event = $1, last_message = $2 WHERE id = 1`, l.lastEvent, l.lastMessage)
+		ended := 0
+		if l.revoked {
+			ended = 1
+		}
+		err = l.later(`UPDATE counters SET last_event = $1, last_message = $2, revocations = revocations + $3 WHERE id = 1`,
+			l.lastEvent, l.lastMessage, ended)
 		if err != nil {
 			return err
 		}
-		if l.revoked {
-			if _, err := l.exec(`UPDATE counters SET revocations = revocations + 1 WHERE id = 1`); err != nil {
-				return err
-			}
-		}
 		eventful = true
 		if notify := s.db.Notify(); notify != "" {
-			_, err := l.exec(notify)
-			return err
+			return l.later(notify)
 		}
 		return nil
 	})
@@ -88,35 +101,54 @@ func (l *ledger) nextMessage() int64 {
 	return l.lastMessage
 }
 
-// storeEvents writes the events many at a time: a batch of updates makes hundreds. There are three statements for it
-// and not one for each number, so that they stay prepared.
+// storeEvents writes the events many at a time: a batch of updates makes hundreds.
 func (l *ledger) storeEvents() error {
-	const columns = 6
-	for events := l.events; len(events) > 0; {
+	rows := make([][]any, len(l.events))
+	for i, e := range l.events {
+		rows[i] = []any{e.Seq, string(e.Type), e.BotID, e.ConversationID, e.MessageID, l.now}
+	}
+	return l.addRows(`INSERT INTO events (seq, type, bot_id, conversation_id, message_id, at)`, rows)
+}
+
+// addRows adds many rows later. There are three statements for it and not one for each number, so that they stay
+// prepared.
+func (t tx) addRows(insert string, rows [][]any) error {
+	for len(rows) > 0 {
 		n := 1
 		for _, atOnce := range []int{100, 10} {
-			if len(events) >= atOnce {
+			if len(rows) >= atOnce {
 				n = atOnce
 				break
 			}
 		}
 		var sql strings.Builder
-		sql.WriteString(`INSERT INTO events (seq, type, bot_id, conversation_id, message_id, at) VALUES `)
-		args := make([]any, 0, n*columns)
-		for i, e := range events[:n] {
+		sql.WriteString(insert + ` VALUES `)
+		args := make([]any, 0, n*len(rows[0]))
+		for i, row := range rows[:n] {
 			if i > 0 {
 				sql.WriteString(", ")
 			}
-			p := i * columns
-			fmt.Fprintf(&sql, "($%d, $%d, $%d, $%d, $%d, $%d)", p+1, p+2, p+3, p+4, p+5, p+6)
-			args = append(args, e.Seq, string(e.Type), e.BotID, e.ConversationID, e.MessageID, l.now)
+			sql.WriteString("(" + places(len(args), len(row)) + ")")
+			args = append(args, row...)
 		}
-		if _, err := l.exec(sql.String(), args...); err != nil {
-			return fmt.Errorf("store events: %w", err)
+		if err := t.later(sql.String(), args...); err != nil {
+			return err
 		}
-		events = events[n:]
+		rows = rows[n:]
 	}
 	return nil
+}
+
+// places are so many placeholders after the first ones.
+func places(after, n int) string {
+	var list strings.Builder
+	for i := range n {
+		if i > 0 {
+			list.WriteString(", ")
+		}
+		list.WriteString("$" + strconv.Itoa(after+i+1))
+	}
+	return list.String()
 }
 
 // micros is how each database holds a time.

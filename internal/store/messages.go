@@ -209,7 +209,7 @@ func (s *Store) AddAnswer(
 			return err
 		}
 		if a.Key != "" {
-			_, err = l.exec(`INSERT INTO idempotency_keys
+			err = l.later(`INSERT INTO idempotency_keys
 				(author_kind, author_id, key, request_hash, message_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
 				string(a.Author.Kind), a.Author.ID, a.Key, hash[:], id, l.now)
 			if err != nil {
@@ -231,7 +231,7 @@ func (l *ledger) addOut(
 	botID, conversationID int64, author inbox.Author, text string, to destination,
 ) (int64, error) {
 	id := l.nextMessage()
-	_, err := l.exec(`INSERT INTO messages
+	err := l.later(`INSERT INTO messages
 		(id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id, author_name,
 			created_at, edit_seen, thread_id, album_id, delivery, error, reply_to, content, content_of)
 		VALUES ($1, $2, $3, 'out', 'text', $4, $5, $6, $7, $8, $9, 0, $10, '', 'queued', '', $11, $12, 0)`,
@@ -241,7 +241,7 @@ func (l *ledger) addOut(
 		return 0, err
 	}
 	for i, part := range inbox.SplitText(text) {
-		_, err := l.exec(`INSERT INTO deliveries
+		err := l.later(`INSERT INTO deliveries
 			(bot_id, conversation_id, message_id, operation, part, text, state,
 				turn, attempt, not_before, epoch, error, created_at, updated_at)
 			VALUES ($1, $2, $3, 'send', $4, $5, 'queued', FALSE, 0, 0, 0, '', $6, $6)`,
@@ -259,7 +259,7 @@ func (l *ledger) addOut(
 // newest makes the message the last one of its conversation.
 func (l *ledger) newest(botID, conversationID, id int64) error {
 	l.event(inbox.MessageCreated, botID, conversationID, id)
-	_, err := l.exec(`UPDATE conversations SET last_message_id = $1, updated_at = $2 WHERE id = $3`,
+	err := l.later(`UPDATE conversations SET last_message_id = $1, updated_at = $2 WHERE id = $3`,
 		id, l.now, conversationID)
 	return err
 }
@@ -319,10 +319,10 @@ func (s *Store) TakeBack(ctx context.Context, messageID int64) (inbox.Message, e
 		case sent > 0:
 			return conflict("the customer has it, or a part of it, already")
 		}
-		if _, err := l.exec(`DELETE FROM deliveries WHERE message_id = $1`, messageID); err != nil {
+		if err := l.later(`DELETE FROM deliveries WHERE message_id = $1`, messageID); err != nil {
 			return err
 		}
-		_, err = l.exec(`UPDATE messages SET deleted_at = $1, delivery = 'failed', error = 'it was taken back' WHERE id = $2`,
+		err = l.later(`UPDATE messages SET deleted_at = $1, delivery = 'failed', error = 'it was taken back' WHERE id = $2`,
 			l.now, messageID)
 		if err != nil {
 			return err

@@ -33,10 +33,10 @@ func (l *ledger) react(botID int64, r inbox.ReactionChange) (conversationID int6
 	case found && at < seen: // one that is late
 		return conversationID, nil
 	case found:
-		_, err = l.exec(`UPDATE reactions SET list = $1, seen = $2 WHERE conversation_id = $3 AND telegram_message_id = $4`,
+		err = l.later(`UPDATE reactions SET list = $1, seen = $2 WHERE conversation_id = $3 AND telegram_message_id = $4`,
 			string(b), at, conversationID, r.MessageID)
 	default:
-		_, err = l.exec(`INSERT INTO reactions (conversation_id, telegram_message_id, list, seen) VALUES ($1, $2, $3, $4)`,
+		err = l.later(`INSERT INTO reactions (conversation_id, telegram_message_id, list, seen) VALUES ($1, $2, $3, $4)`,
 			conversationID, r.MessageID, string(b), at)
 	}
 	if err != nil {

@@ -19,7 +19,7 @@ func (l *ledger) nameTopic(conversationID int64, m inbox.IncomingMessage) error 
 	n, err := l.exec(`UPDATE topics SET name = $1 WHERE conversation_id = $2 AND thread_id = $3`,
 		m.Details, conversationID, thread)
 	if err == nil && n == 0 {
-		_, err = l.exec(`INSERT INTO topics (conversation_id, thread_id, name) VALUES ($1, $2, $3)`,
+		err = l.later(`INSERT INTO topics (conversation_id, thread_id, name) VALUES ($1, $2, $3)`,
 			conversationID, thread, m.Details)
 	}
 	return err

@@ -43,6 +43,10 @@ func all[T any](t tx, scan func(scan func(dest ...any) error) (T, error), sql st
 		return nil, err
 	}
 	defer r.Close()
+	return scanAll(r, scan)
+}
+
+func scanAll[T any](r driver.Rows, scan func(scan func(dest ...any) error) (T, error)) ([]T, error) {
 	list := []T{}
 	for r.Next() {
 		item, err := scan(r.Scan)
@@ -52,6 +56,35 @@ func all[T any](t tx, scan func(scan func(dest ...any) error) (T, error), sql st
 		list = append(list, item)
 	}
 	return list, r.Err()
+}
+
+// later has a statement run before the next one whose result is waited for, or with the commit. What it affects is not
+// known.
+func (t tx) later(sql string, args ...any) error { return t.c.Later(t.ctx, nil, sql, args...) }
+
+// flush runs what later and the questions of ask were given.
+func (t tx) flush() error { return t.c.Flush(t.ctx) }
+
+// ask is row whose answer is there after flush, and goes to the database together with other questions. found may be
+// nil.
+func (t tx) ask(dest []any, found *bool, sql string, args ...any) error {
+	return t.c.Later(t.ctx, func(r driver.Rows) error {
+		if !r.Next() {
+			return r.Err()
+		}
+		if found != nil {
+			*found = true
+		}
+		return r.Scan(dest...)
+	}, sql, args...)
+}
+
+// askAll is all whose answer is there after flush.
+func askAll[T any](t tx, list *[]T, scan func(scan func(dest ...any) error) (T, error), sql string, args ...any) error {
+	return t.c.Later(t.ctx, func(r driver.Rows) (err error) {
+		*list, err = scanAll(r, scan)
+		return err
+	}, sql, args...)
 }
 
 // to makes the list of where a row goes.

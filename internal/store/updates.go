@@ -36,7 +36,7 @@ func (s *Store) storeUpdates(
 				return fmt.Errorf("update %d: %w", u.ID, err)
 			}
 		}
-		_, err := l.exec(`UPDATE bots SET next_offset = $1 WHERE id = $2`, nextOffset, t.BotID)
+		err := l.later(`UPDATE bots SET next_offset = $1 WHERE id = $2`, nextOffset, t.BotID)
 		return err
 	})
 }
@@ -50,12 +50,18 @@ func (l *ledger) storeUpdate(botID int64, u inbox.Update, careful bool) error {
 		return l.applyUpdate(botID, row, u)
 	}
 	event, message, events := l.lastEvent, l.lastMessage, len(l.events)
-	if _, err := l.exec(`SAVEPOINT one_update`); err != nil {
+	if err := l.later(`SAVEPOINT one_update`); err != nil {
+		return err
+	}
+	if err := l.flush(); err != nil {
 		return err
 	}
 	cause := l.applyUpdate(botID, row, u)
 	if cause == nil {
-		_, err := l.exec(`RELEASE SAVEPOINT one_update`)
+		cause = l.flush() // what fails of it fails here
+	}
+	if cause == nil {
+		err := l.later(`RELEASE SAVEPOINT one_update`)
 		return err
 	}
 	if _, err := l.exec(`ROLLBACK TO SAVEPOINT one_update`); err != nil {
@@ -66,7 +72,7 @@ func (l *ledger) storeUpdate(botID int64, u inbox.Update, careful bool) error {
 		delete(l.seen, e)
 	}
 	l.lastEvent, l.lastMessage, l.events = event, message, l.events[:events]
-	_, err = l.exec(`UPDATE updates SET problem = $1 WHERE id = $2`,
+	err = l.later(`UPDATE updates SET problem = $1 WHERE id = $2`,
 		inbox.CleanText("cannot be stored: "+cause.Error()), row)
 	return err
 }
@@ -84,7 +90,7 @@ func (l *ledger) keepRaw(botID int64, u inbox.Update) (row int64, isNew bool, er
 		if bytes.Equal(raw, u.Raw) {
 			return row, false, nil
 		}
-		if _, err := l.exec(`UPDATE updates SET superseded = TRUE WHERE id = $1`, row); err != nil {
+		if err := l.later(`UPDATE updates SET superseded = TRUE WHERE id = $1`, row); err != nil {
 			return 0, false, err
 		}
 	}
@@ -131,7 +137,7 @@ func (l *ledger) applyUpdate(botID, row int64, u inbox.Update) error {
 	if err != nil || conversationID == 0 {
 		return err
 	}
-	_, err = l.exec(`UPDATE updates SET conversation_id = $1, message_id = $2 WHERE id = $3`,
+	err = l.later(`UPDATE updates SET conversation_id = $1, message_id = $2 WHERE id = $3`,
 		conversationID, orNull(messageID), row)
 	if err != nil || inbox.Blank(reply) {
 		return err
@@ -159,7 +165,7 @@ func (l *ledger) greets(conversationID, messageID int64) (bool, error) {
 	if err != nil || greeted != 0 && l.now-last < inbox.GreetAgainAfter.Microseconds() {
 		return false, err
 	}
-	_, err = l.exec(`UPDATE conversations SET greeted_at = $1 WHERE id = $2`, l.now, conversationID)
+	err = l.later(`UPDATE conversations SET greeted_at = $1 WHERE id = $2`, l.now, conversationID)
 	return true, err
 }
 
@@ -192,7 +198,7 @@ func (l *ledger) conversationOf(botID, chatID int64, customer inbox.Customer) (i
 	case was == customer:
 		return id, nil
 	default:
-		_, err = l.exec(`UPDATE conversations SET customer_id = $1, customer_name = $2, customer_username = $3,
+		err = l.later(`UPDATE conversations SET customer_id = $1, customer_name = $2, customer_username = $3,
 			customer_language = $4, search = $5, updated_at = $6, former_names = $7 WHERE id = $8`,
 			customer.ID, customer.Name, customer.Username, customer.Language, search, l.now,
 			inbox.EncodeNames(former), id)
@@ -232,7 +238,7 @@ func (l *ledger) addIncoming(botID int64, m inbox.IncomingMessage) (conversation
 	if edited != nil {
 		seen = *edited
 	}
-	_, err = l.exec(`INSERT INTO messages
+	err = l.later(`INSERT INTO messages
 		(id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id, author_name,
 			created_at, telegram_date, telegram_message_id, edited_at, edit_seen, reply_to, thread_id, album_id, delivery, error,
 			details, forward_kind, forward_name, content, content_of)
@@ -299,7 +305,7 @@ func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id 
 		m.Content.Reply = was.Reply // in the words of the message that is stored
 	}
 	content, forward := m.Content.Encode(), forwardOf(m)
-	_, err = l.exec(`UPDATE messages SET edit_seen = $1, content = $2, content_of = $1 WHERE id = $3`, at, content, id)
+	err = l.later(`UPDATE messages SET edit_seen = $1, content = $2, content_of = $1 WHERE id = $3`, at, content, id)
 	if err != nil {
 		return 0, 0, false, err
 	}
@@ -316,14 +322,14 @@ func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id 
 		}
 		return conversationID, id, false, nil
 	}
-	_, err = l.exec(`UPDATE messages SET kind = $1, text = $2, search = $3, edited_at = $4, details = $5,
+	err = l.later(`UPDATE messages SET kind = $1, text = $2, search = $3, edited_at = $4, details = $5,
 		forward_kind = $6, forward_name = $7 WHERE id = $8`,
 		m.Kind, m.Text, fold(m.SearchText()), at, m.Details, forward.Kind, forward.Name, id)
 	if err != nil {
 		return 0, 0, false, err
 	}
 	if !sameFiles {
-		if _, err := l.exec(`DELETE FROM attachments WHERE message_id = $1`, id); err != nil {
+		if err := l.later(`DELETE FROM attachments WHERE message_id = $1`, id); err != nil {
 			return 0, 0, false, err
 		}
 		if err := l.addAttachments(botID, id, m.Attachments); err != nil {
@@ -337,7 +343,7 @@ func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id 
 // aside puts a quiet message into its conversation: it moves nothing, but shows a conversation that had none.
 func (l *ledger) aside(botID, conversationID, id int64) error {
 	l.event(inbox.MessageCreated, botID, conversationID, id)
-	_, err := l.exec(`UPDATE conversations SET last_message_id = $1, updated_at = $2
+	err := l.later(`UPDATE conversations SET last_message_id = $1, updated_at = $2
 		WHERE id = $3 AND last_message_id = 0`, id, l.now, conversationID)
 	return err
 }
@@ -378,7 +384,7 @@ func cleanAttachments(list []inbox.Attachment) []inbox.Attachment {
 
 func (l *ledger) addAttachments(botID, messageID int64, list []inbox.Attachment) error {
 	for _, a := range cleanAttachments(list) {
-		_, err := l.exec(`INSERT INTO attachments (bot_id, message_id, kind, name, media_type, size, file_id, file_unique_id)
+		err := l.later(`INSERT INTO attachments (bot_id, message_id, kind, name, media_type, size, file_id, file_unique_id)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 			botID, messageID, a.Kind, a.Name, a.MediaType, a.Size, a.FileID, a.FileUniqueID)
 		if err != nil {

@@ -228,6 +228,11 @@ func (c planConn) Insert(ctx context.Context, sql string, args ...any) (int64, e
 	return c.Conn.Insert(ctx, sql, args...)
 }
 
+func (c planConn) Later(ctx context.Context, got func(driver.Rows) error, sql string, args ...any) error {
+	c.explain(ctx, sql, args)
+	return c.Conn.Later(ctx, got, sql, args...)
+}
+
 func (c planConn) explain(ctx context.Context, sql string, args []any) {
 	r, err := c.Conn.Query(ctx, "EXPLAIN QUERY PLAN "+sql, args...)
 	if err != nil {

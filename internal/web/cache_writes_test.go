@@ -26,7 +26,7 @@ var readers = []string{
 	"Ready", "Subscribe", "Conversations", "Conversation", "Messages", "Message", "LastEvent", "Events", "Bots", "Queue",
 	"Unread", "UnreadMessages",
 	"SignInOperator", "Operator", "Operators", "TokenByHash", "Tokens", "FindSession", "Sessions", "Revocations", "Grants",
-	"PollLock",
+	"LookUp", "PollLock",
 }
 
 // TestACachedResponseShowsEveryWrite makes one write of every kind, and asks each cached route before and after it,

@@ -37,6 +37,13 @@ type Conn interface {
 	Exec(ctx context.Context, sql string, args ...any) (affected int64, err error)
 	// Insert adds one row and says which id the database gave it.
 	Insert(ctx context.Context, sql string, args ...any) (id int64, err error)
+	// Later has a statement run before the next one of those above, by Flush or with the commit, whichever comes first.
+	// Where each answer of the database takes a round trip, it goes along with that one. What fails of it fails there.
+	// got, which may be nil, gets what it read, and asks nothing itself. A database without round trips does all this
+	// at once.
+	Later(ctx context.Context, got func(Rows) error, sql string, args ...any) error
+	// Flush runs what Later was given.
+	Flush(ctx context.Context) error
 }
 
 // Rows is what *sql.Rows and pgx.Rows have in common.

@@ -64,7 +64,7 @@ func (l *Lane) Enter(ctx context.Context, w Way) (leave func(), err error) {
 	}
 	defer l.waiting.Add(-1)
 	if l.waiting.Add(1) > maxWaiting[w] {
-		return nil, &FullError{w, 0}
+		return nil, TooMany(w)
 	}
 	limit := time.NewTimer(waits[w])
 	defer limit.Stop()
@@ -77,6 +77,9 @@ func (l *Lane) Enter(ctx context.Context, w Way) (leave func(), err error) {
 		return nil, &FullError{w, waits[w]}
 	}
 }
+
+// TooMany is the error for one who is not even let wait, as too many others do.
+func TooMany(w Way) error { return &FullError{w, 0} }
 
 // FullError says that there was no connection for a way, which is no fault of the database.
 type FullError struct {

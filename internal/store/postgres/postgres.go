@@ -37,11 +37,11 @@ const (
 	goodbye      = 500 * time.Millisecond
 )
 
-// beginWrite sets the limits of a writing transaction together with its begin, in one message. They are for this
-// transaction only, so that it works through a pooler too. A client that vanished must not keep the row of counters, on
-// which everybody waits: the kernel's keepalive would take two hours to notice.
-const beginWrite = `begin; set local lock_timeout = '10s'; set local statement_timeout = '30s';
-	set local idle_in_transaction_session_timeout = '10s'`
+// limits are those of a writing transaction. They go along with its begin and are for this transaction only, so that it
+// works through a pooler too. A client that vanished must not keep the row of counters, on which everybody waits: the
+// kernel's keepalive would take two hours to notice.
+const limits = `SELECT set_config('lock_timeout', '10s', true), set_config('statement_timeout', '30s', true),
+	set_config('idle_in_transaction_session_timeout', '10s', true)`
 
 //go:embed migrations
 var migrations embed.FS
@@ -189,7 +189,7 @@ func (p *DB) Lane(w driver.Way) *driver.Lane { return p.lanes[w] }
 
 func (p *DB) Read(ctx context.Context, w driver.Way, f func(driver.Conn) error) error {
 	if w != driver.Search {
-		return f(pgxConn{p.pools[w]})
+		return f(&conn{q: p.pools[w]})
 	}
 	// The server itself ends a search, a little before we would. Through a pooler nobody else can. And the connection
 	// lives on. A search is one process there. With workers beside it two searches keep six processors from everybody
@@ -204,7 +204,7 @@ func (p *DB) Read(ctx context.Context, w driver.Way, f func(driver.Conn) error) 
 	if err != nil {
 		return err
 	}
-	err = f(pgxConn{t})
+	err = f(&conn{q: t})
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingDeadline)
 	defer cancel()
 	t.Rollback(end)
@@ -212,24 +212,40 @@ func (p *DB) Read(ctx context.Context, w driver.Way, f func(driver.Conn) error) 
 }
 
 func (p *DB) Write(ctx context.Context, f func(driver.Conn) error) error {
-	t, err := p.pools[driver.Writes].BeginTx(ctx, pgx.TxOptions{BeginQuery: beginWrite})
+	pooled, err := p.pools[driver.Writes].Acquire(ctx)
 	if err != nil {
 		return err
 	}
-	err = f(pgxConn{t})
+	defer pooled.Release() // ends the connection where its transaction is not over, for a panic too
+	c := &conn{q: pooled.Conn()}
+	c.later(nil, `begin`)
+	c.later(nil, limits)
+	err = f(c)
 	// Not with ctx: a commit that was begun is waited for, so that its outcome is known. And a rollback by closing the
 	// connection would cost a new one.
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingDeadline)
+	end, cancel := outlasting(ctx, pingDeadline)
 	defer cancel()
-	if err != nil {
-		t.Rollback(end)
-		return err
+	if err == nil {
+		err = ctx.Err()
 	}
-	if err = ctx.Err(); err != nil {
-		t.Rollback(end)
-		return err
+	if err == nil {
+		err = c.commit(end)
 	}
-	return t.Commit(end)
+	if err != nil && pooled.Conn().PgConn().TxStatus() != 'I' && !pooled.Conn().IsClosed() {
+		_, _ = pooled.Exec(end, `rollback`)
+	}
+	return err
+}
+
+// outlasting is a context that ends some time after ctx has ended.
+func outlasting(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(driver.Limits[driver.Writes])
+	}
+	end, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline.Add(by))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(by, cancel) })
+	return end, func() { stop(); cancel() }
 }
 
 func (p *DB) LockCounters() string {
@@ -420,38 +436,4 @@ func (p *DB) Close() {
 	case <-closed:
 	case <-time.After(2 * goodbye):
 	}
-}
-
-// pgxConn is a pool or a transaction as a Conn.
-type pgxConn struct {
-	q interface {
-		Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-		QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-		Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-	}
-}
-
-func (c pgxConn) Query(ctx context.Context, sql string, args ...any) (driver.Rows, error) {
-	r, err := c.q.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	return pgxRows{r}, nil
-}
-
-func (c pgxConn) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	tag, err := c.q.Exec(ctx, sql, args...)
-	return tag.RowsAffected(), err
-}
-
-func (c pgxConn) Insert(ctx context.Context, sql string, args ...any) (id int64, err error) {
-	err = c.q.QueryRow(ctx, sql+` RETURNING id`, args...).Scan(&id)
-	return id, err
-}
-
-type pgxRows struct{ pgx.Rows }
-
-func (r pgxRows) Close() error {
-	r.Rows.Close()
-	return r.Err()
 }

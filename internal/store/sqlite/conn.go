@@ -198,3 +198,21 @@ func (c sqlConn) run(ctx context.Context, text string, args []any) (sql.Result, 
 	}
 	return c.q.ExecContext(ctx, text, args...)
 }
+
+func (c sqlConn) Later(ctx context.Context, got func(driver.Rows) error, text string, args ...any) error {
+	if got == nil {
+		_, err := c.run(ctx, text, args)
+		return err
+	}
+	r, err := c.Query(ctx, text, args...)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if err := got(r); err != nil {
+		return err
+	}
+	return r.Close()
+}
+
+func (c sqlConn) Flush(context.Context) error { return nil }
