@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,6 +42,13 @@ type readQueue struct {
 
 // acquire waits until the reader may read. Who reads for the server itself always may.
 func (l *readLimit) acquire(ctx context.Context, search bool) (release func(), err error) {
+	return l.acquireUnless(ctx, search, nil)
+}
+
+// acquireUnless is acquire that ends when started is closed, with errStarted.
+func (l *readLimit) acquireUnless(
+	ctx context.Context, search bool, started <-chan struct{},
+) (release func(), err error) {
 	p, ok := ctx.Value(whoKey{}).(principal)
 	if !ok {
 		return func() {}, nil
@@ -74,6 +82,8 @@ func (l *readLimit) acquire(ctx context.Context, search bool) (release func(), e
 	select {
 	case q.slots <- struct{}{}:
 		return func() { <-q.slots; leave() }, nil
+	case <-started:
+		err = errStarted
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-timeout.C:
@@ -87,10 +97,27 @@ func (l *readLimit) acquire(ctx context.Context, search bool) (release func(), e
 type fairStore struct {
 	inbox.OperatorStore
 	limit *readLimit
+	look  *lookups
 	// What everybody sees, on each page and in each scrape, is read for all together. Nobody may change it.
 	bots  *coalesced[[]inbox.BotStatus]
 	queue *coalesced[inbox.QueueStats]
 	lists map[inbox.ConversationFilter]*coalesced[newestConversations]
+	// Pages that several ask for at the same time are read once.
+	pages    *shared[inbox.ConversationFilter, newestConversations]
+	heads    *shared[int64, inbox.Conversation]
+	messages *shared[pageKey, messagePage]
+}
+
+// pageKey is a page of messages of a conversation.
+type pageKey struct {
+	conversation int64
+	limit        int
+	before       int64
+}
+
+type messagePage struct {
+	items []inbox.Message
+	next  int64
 }
 
 type newestConversations struct {
@@ -99,7 +126,11 @@ type newestConversations struct {
 }
 
 func newFairStore(store inbox.OperatorStore) fairStore {
-	f := fairStore{OperatorStore: store, limit: &readLimit{queues: map[readQueueKey]*readQueue{}}}
+	f := fairStore{
+		OperatorStore: store, limit: &readLimit{queues: map[readQueueKey]*readQueue{}}, look: &lookups{store: store},
+		pages: &shared[inbox.ConversationFilter, newestConversations]{}, heads: &shared[int64, inbox.Conversation]{},
+		messages: &shared[pageKey, messagePage]{},
+	}
 	f.bots = coalesce(func(ctx context.Context) ([]inbox.BotStatus, error) { return store.Bots(ctx) })
 	f.queue = coalesce(func(ctx context.Context) (inbox.QueueStats, error) { return store.Queue(ctx) })
 	f.lists = map[inbox.ConversationFilter]*coalesced[newestConversations]{}
@@ -120,7 +151,14 @@ func (f fairStore) Conversations(
 		n, err := newest.get(ctx)
 		return n.items, n.next, err
 	}
-	release, err := f.limit.acquire(ctx, filter.Query != "")
+	if filter.Query == "" {
+		n, err := f.pages.get(ctx, filter, f.admit(ctx), func() (n newestConversations, err error) {
+			n.items, n.next, err = f.OperatorStore.Conversations(ctx, filter)
+			return n, err
+		})
+		return slices.Clone(n.items), n.next, err
+	}
+	release, err := f.limit.acquire(ctx, true)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -128,24 +166,27 @@ func (f fairStore) Conversations(
 	return f.OperatorStore.Conversations(ctx, filter)
 }
 
-func (f fairStore) Conversation(ctx context.Context, id int64) (inbox.Conversation, error) {
-	release, err := f.limit.acquire(ctx, false)
-	if err != nil {
-		return inbox.Conversation{}, err
+// admit lets a page be read by one who may read, for all who wait for it.
+func (f fairStore) admit(ctx context.Context) func(started <-chan struct{}) (release func(), err error) {
+	return func(started <-chan struct{}) (release func(), err error) {
+		return f.limit.acquireUnless(ctx, false, started)
 	}
-	defer release()
-	return f.OperatorStore.Conversation(ctx, id)
+}
+
+func (f fairStore) Conversation(ctx context.Context, id int64) (inbox.Conversation, error) {
+	return f.heads.get(ctx, id, f.admit(ctx), func() (inbox.Conversation, error) {
+		return f.OperatorStore.Conversation(ctx, id)
+	})
 }
 
 func (f fairStore) Messages(
 	ctx context.Context, conversationID int64, limit int, before int64,
 ) ([]inbox.Message, int64, error) {
-	release, err := f.limit.acquire(ctx, false)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer release()
-	return f.OperatorStore.Messages(ctx, conversationID, limit, before)
+	p, err := f.messages.get(ctx, pageKey{conversationID, limit, before}, f.admit(ctx), func() (p messagePage, err error) {
+		p.items, p.next, err = f.OperatorStore.Messages(ctx, conversationID, limit, before)
+		return p, err
+	})
+	return slices.Clone(p.items), p.next, err
 }
 
 func (f fairStore) Message(ctx context.Context, id int64) (inbox.Message, error) {
@@ -178,3 +219,17 @@ func (f fairStore) Unread(ctx context.Context) (int64, error) {
 	defer release()
 	return f.OperatorStore.Unread(ctx)
 }
+
+func (f fairStore) TokenByHash(ctx context.Context, hash []byte) (inbox.Token, error) {
+	return f.look.TokenByHash(ctx, hash)
+}
+
+func (f fairStore) FindSession(ctx context.Context, key string) ([]byte, bool, error) {
+	return f.look.FindSession(ctx, key)
+}
+
+func (f fairStore) Operator(ctx context.Context, id int64) (inbox.Operator, error) {
+	return f.look.Operator(ctx, id)
+}
+
+func (f fairStore) LastEvent(ctx context.Context) (int64, error) { return f.look.LastEvent(ctx) }

@@ -82,7 +82,7 @@ func New(c Config) *Server {
 	s.hub = newHub(c.Store, c.Log, c.RecheckEvery)
 	s.streams = newStreamLimit(c.MaxStreams, c.MaxStreamsEach)
 	s.inFlight = newInFlight()
-	s.sessions = newSessions(c.Store, s.https())
+	s.sessions = newSessions(s.store, s.https())
 	s.metrics = newMetrics(s)
 	s.ahead = readingAhead(s.routes())
 	s.router = s.newRouter()
