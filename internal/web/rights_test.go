@@ -318,19 +318,19 @@ type vanishing struct {
 	gone atomic.Bool
 }
 
-func (v *vanishing) Operator(ctx context.Context, id int64) (inbox.Operator, error) {
-	if v.gone.Load() {
+func (v *vanishing) LookUp(ctx context.Context, c inbox.Credentials) (inbox.Known, error) {
+	if v.gone.Load() && len(c.Operators) > 0 { // the session was found just before
 		list, err := v.Sessions(ctx, "", 10)
 		if err != nil {
-			return inbox.Operator{}, err
+			return inbox.Known{}, err
 		}
 		for _, s := range list {
 			if err := v.DeleteSession(ctx, s.Key); err != nil {
-				return inbox.Operator{}, err
+				return inbox.Known{}, err
 			}
 		}
 	}
-	return v.OperatorStore.Operator(ctx, id)
+	return v.OperatorStore.LookUp(ctx, c)
 }
 
 // A request that notes the use of its session does not bring it back when it was signed out meanwhile.
