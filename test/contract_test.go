@@ -52,7 +52,8 @@ func TestAMessageHasTheFieldsOfTheContract(t *testing.T) {
 			r.api("GET", fmt.Sprintf("/conversations/%d/messages", c.ID), nil, &page)
 			list = page.Items
 			slices.Reverse(list) // newest first becomes oldest first
-			return len(list) == 5 && list[0]["edited_at"] != nil
+			return len(list) == 5 && list[0]["edited_at"] != nil &&
+				list[1]["attachments"].([]any)[0].(raw)["state"] == "stored"
 		})
 		always := []string{
 			"attachments", "author", "conversation_id", "created_at", "deleted_at", "direction", "edited_at", "entities",
@@ -90,7 +91,9 @@ func TestAMessageHasTheFieldsOfTheContract(t *testing.T) {
 		if len(files) != 1 || len(list[0]["attachments"].([]any)) != 0 {
 			t.Fatalf("attachments: %v", files)
 		}
-		wantFile := raw{"kind": "document", "name": "receipt.pdf", "media_type": "application/pdf", "size": 16.0}
+		wantFile := raw{"kind": "document", "name": "receipt.pdf", "media_type": "application/pdf", "size": 16.0,
+			"width": 0.0, "height": 0.0, "duration": 0.0, "state": "stored", "error": "", "thumbnail_url": nil,
+			"url": fmt.Sprintf("/api/v1/files/%v", files[0].(raw)["id"])}
 		file := maps.Clone(files[0].(raw))
 		if wantFile["id"] = file["id"]; file["id"] == nil || !maps.Equal(file, wantFile) {
 			t.Errorf("the attachment: %v, want %v", file, wantFile)

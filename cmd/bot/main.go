@@ -67,8 +67,8 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) error {
 	tell := newTeller(cfg.supervisor, log)
 	bot := telegram.New(telegram.Options{
 		Token: cfg.token, APIURL: cfg.apiURL, Proxy: cfg.proxy, Instance: instance(), Store: db, Guard: lock.Replaced,
-		Limits: cfg.limits,
-		Log:    log, Changed: tell.changed,
+		Limits: cfg.limits, Files: cfg.files,
+		Log: log, Changed: tell.changed,
 	})
 
 	var g run.Group

@@ -41,6 +41,14 @@ var allSettings = []config.Setting{
 	{Name: "BOT_PACE", Default: "true", Says: "keep below what Telegram lets a bot send: 30 messages a second, " +
 		"and one a second to a customer. false is for a server that has no such limits, like a simulator"},
 	{Name: "BOT_OPS_ADDR", Default: ":9091", Says: "where /healthz, /readyz and /metrics are served; off switches it off"},
+	{Name: "BOT_FILE_LIMIT", Default: "20MB",
+		Says: "larger files of customers stay at Telegram; up to 2GB with a Bot API server of your own"},
+	{Name: "BOT_FILES_DIR",
+		Says: "the folder in which a Bot API server with --local keeps files, as the bot sees it; unset: its files " +
+			"are refused"},
+	{Name: "FILES_MIN_FREE", Default: "1GB",
+		Says: "no file of a customer is fetched while less of the disk is free (with SQLite)"},
+	{Name: "FILES_MAX", Unset: "no limit", Says: "no file is fetched while files take so much in all"},
 	{Name: "POLL_LOCK_FILE", Unset: "$RUN_DIR/bot.lock",
 		Says: "one bot at a time polls with a lock on this file; others stand by"},
 	{Name: "RUN_DIR", Unset: config.RunDirs,
@@ -81,6 +89,7 @@ type settings struct {
 	database   string
 	lockURL    string // of the database for the polling lock; "" for the same
 	opsAddr    string
+	files      telegram.FileOptions
 	lockFile   string
 	runDir     string // "" where nobody named one
 	lockFD     int    // -1 when there is none
@@ -108,6 +117,15 @@ func readSettings(env *config.Env) settings {
 		s.limits = telegram.TelegramLimits
 	}
 	s.opsAddr = env.Address("BOT_OPS_ADDR", ":9091", true)
+	s.files = telegram.FileOptions{
+		Limit:   env.Size("BOT_FILE_LIMIT", telegram.UsualFileLimit, config.KB, 2*config.GB),
+		Dir:     env.String("BOT_FILES_DIR", ""),
+		MinFree: env.Size("FILES_MIN_FREE", config.GB, 0, 1024*config.TB),
+		Max:     env.Size("FILES_MAX", 0, config.MB, 1024*config.TB),
+	}
+	if s.files.Dir != "" && !filepath.IsAbs(s.files.Dir) {
+		env.Reject("BOT_FILES_DIR", "want the path of a folder that begins with /")
+	}
 	s.lockFile, s.runDir = env.String("POLL_LOCK_FILE", ""), env.String("RUN_DIR", "")
 	if s.lockFile == "" {
 		dir, err := env.RunDir()

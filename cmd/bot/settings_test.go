@@ -28,6 +28,7 @@ func TestSettingsAreSaidOnce(t *testing.T) {
 			"BOT_PACE":              "for a server that is not Telegram",
 			"DATABASE_URL":          "the compose file is made for its database",
 			"BOT_LOCK_DATABASE_URL": "there is no pooler before the database of the compose file",
+			"BOT_FILES_DIR":         "a folder of another container, which has to be mounted first",
 			"POLL_LOCK_FILE":        "it has to lie on the volume, where the compose file puts it",
 			"RUN_DIR":               "a tmpfs of the compose file",
 		},

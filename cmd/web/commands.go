@@ -27,6 +27,8 @@ var allSettings = []config.Setting{
 	{Name: "WEB_OPS_ADDR", Default: ":9090",
 		Says: "/metrics (Prometheus), /status (JSON) and /readyz with the whole reason, so " +
 			"not for strangers; off switches it off. If it is taken, that is a warning"},
+	{Name: "KEEP_FILES", Default: "forever",
+		Says: "files of customers that were stored longer ago are removed, like 2160h; their messages stay"},
 	{Name: "WEB_DRAIN", Default: "0s",
 		Says: "how long it serves on when it is asked to stop, with /readyz at 503, for a load " +
 			"balancer to notice; shorter than STOP_TIMEOUT of init, and an hour at most"},

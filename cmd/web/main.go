@@ -85,7 +85,7 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	db := openDatabase(settings, log)
 	defer db.Close()
 	inbox := web.New(web.Config{Store: db, Log: log, BaseURL: settings.base, RunDir: settings.runDir, Parent: os.Getppid(),
-		MaxStreams: maxStreams(files)})
+		MaxStreams: maxStreams(files), KeepFiles: settings.keepFiles})
 
 	crowd := newCrowd()
 

@@ -26,8 +26,9 @@ type settings struct {
 	drainFor      time.Duration // between the request to stop and the stop
 	base          *url.URL      // nil when it is not set
 	database      string
-	databaseErr   error  // why database could not be read; it never ends web
-	runDir        string // of init, "" when there can be none
+	databaseErr   error         // why database could not be read; it never ends web
+	runDir        string        // of init, "" when there can be none
+	keepFiles     time.Duration // 0 for ever
 	notify        *sdnotify.Sender
 }
 
@@ -40,7 +41,10 @@ func readSettings(environ []string, stderr io.Writer) (settings, *slog.Logger, e
 		opsAddr:  env.Address("WEB_OPS_ADDR", ":9090", true),
 		drainFor: env.Duration("WEB_DRAIN", 0, 0, time.Hour),
 		base:     readBase(env),
-		notify:   sdnotify.New(func(name string) string { return env.String(name, "") }),
+
+		keepFiles: env.DurationOrForever("KEEP_FILES", time.Minute, 100*365*24*time.Hour),
+
+		notify: sdnotify.New(func(name string) string { return env.String(name, "") }),
 	}
 	// Apart, because a database that is configured wrongly is said on the page and never ends web.
 	database := config.New(environ)

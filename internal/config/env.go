@@ -125,6 +125,14 @@ func (e *Env) DurationOrOff(name string, def, min, max time.Duration) time.Durat
 	return e.Duration(name, def, min, max)
 }
 
+// DurationOrForever is Duration, and 0 for "forever" and for what is not set.
+func (e *Env) DurationOrForever(name string, min, max time.Duration) time.Duration {
+	if strings.EqualFold(e.vars[name], "forever") {
+		return 0
+	}
+	return e.Duration(name, 0, min, max)
+}
+
 // short is d without what is zero at its end: 24h and not 24h0m0s.
 func short(d time.Duration) string {
 	s := d.String()

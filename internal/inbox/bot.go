@@ -11,6 +11,8 @@ import (
 // stores an update or claims an answer checks it in its own transaction. So a holder that was frozen, or whose lock was
 // lost without its knowing, gets ErrFenced and has changed nothing.
 type BotStore interface {
+	BotFiles
+
 	// Ready is nil, or says in words why the database cannot be used now.
 	Ready() error
 	// Subscribe is as in OperatorStore.

@@ -173,15 +173,25 @@ type Forward struct {
 	Name string `json:"name"` // "" where Telegram gives none
 }
 
-// Attachment describes a file that Telegram keeps for a message.
+// Attachment describes a file of a message.
 type Attachment struct {
-	ID           int64  `json:"id"`
-	Kind         string `json:"kind"` // photo, document, voice, ...
-	Name         string `json:"name"`
-	MediaType    string `json:"media_type"`
-	Size         int64  `json:"size"` // bytes, 0 when Telegram does not say
-	FileID       string `json:"-"`
-	FileUniqueID string `json:"-"`
+	ID           int64     `json:"id"`
+	Kind         string    `json:"kind"` // photo, document, voice, ...
+	Name         string    `json:"name"`
+	MediaType    string    `json:"media_type"` // as its content says; until it is stored, as Telegram says
+	Size         int64     `json:"size"`       // bytes, 0 when Telegram does not say
+	Width        int       `json:"width"`      // of a picture or video, 0 where that is not known
+	Height       int       `json:"height"`
+	Duration     int       `json:"duration"` // seconds, 0 where it has none
+	State        FileState `json:"state"`
+	Error        string    `json:"error"`         // why it is not there, in plain words
+	URL          *string   `json:"url"`           // nil until it is stored
+	ThumbnailURL *string   `json:"thumbnail_url"` // nil where there is none
+	MessageID    int64     `json:"-"`
+	FileID       string    `json:"-"`
+	FileUniqueID string    `json:"-"`
+	Preview      Preview   `json:"-"`
+	Asked        bool      `json:"-"` // somebody has asked for its files
 }
 
 // DeliveryState is how far an answer is on its way. For a message of several parts it is that of the

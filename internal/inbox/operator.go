@@ -8,6 +8,8 @@ import (
 // OperatorStore is what the web side asks of a store. Every method fails with ErrUnavailable while the database cannot
 // be used.
 type OperatorStore interface {
+	OperatorFiles
+
 	// Ready is nil, or says in words why the database cannot be used now.
 	Ready() error
 	// Subscribe returns a channel that gets a hint soon after anybody (this process or another) committed something.

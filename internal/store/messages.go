@@ -132,16 +132,14 @@ func addAttachmentsOf(t tx, list []inbox.Message, ids string, args ...any) error
 	for i, m := range list {
 		at[m.ID] = i
 	}
-	_, err := all(t, func(scan func(...any) error) (a inbox.Attachment, err error) {
-		var id int64
-		if err = scan(&id, &a.ID, &a.Kind, &a.Name, &a.MediaType, &a.Size, &a.FileID, &a.FileUniqueID); err == nil {
-			if i, ok := at[id]; ok {
-				list[i].Attachments = append(list[i].Attachments, a)
-			}
+	_, err := all(t, func(scan func(...any) error) (struct{}, error) {
+		id, a, err := scanAttachment(scan)
+		if i, ok := at[id]; ok && err == nil {
+			list[i].Attachments = append(list[i].Attachments, a)
 		}
-		return a, err
-	}, `SELECT message_id, id, kind, name, media_type, size, file_id, file_unique_id FROM attachments
-		WHERE message_id IN (`+ids+`) ORDER BY message_id, id`, args...)
+		return struct{}{}, err
+	}, `SELECT `+attachmentColumns+` FROM `+attachmentTables+`
+		WHERE a.message_id IN (`+ids+`) ORDER BY a.message_id, a.id`, args...)
 	return err
 }
 

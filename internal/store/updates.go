@@ -254,6 +254,11 @@ func (l *ledger) addIncoming(botID int64, m inbox.IncomingMessage) (conversation
 	if err := l.addAttachments(botID, id, m.Attachments); err != nil {
 		return 0, 0, false, err
 	}
+	if len(m.Attachments) > 0 {
+		if _, err := l.queueFiles(id); err != nil {
+			return 0, 0, false, err
+		}
+	}
 	if err := l.nameTopic(conversationID, m); err != nil {
 		return 0, 0, false, err
 	}
@@ -329,10 +334,16 @@ func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id 
 		return 0, 0, false, err
 	}
 	if !sameFiles {
+		if err := l.dropFiles(id); err != nil {
+			return 0, 0, false, err
+		}
 		if err := l.later(`DELETE FROM attachments WHERE message_id = $1`, id); err != nil {
 			return 0, 0, false, err
 		}
 		if err := l.addAttachments(botID, id, m.Attachments); err != nil {
+			return 0, 0, false, err
+		}
+		if _, err := l.queueFiles(id); err != nil {
 			return 0, 0, false, err
 		}
 	}
@@ -375,7 +386,7 @@ func cleanAttachments(list []inbox.Attachment) []inbox.Attachment {
 	list = slices.Clone(list)
 	for i := range list {
 		a := &list[i]
-		for _, s := range []*string{&a.Kind, &a.Name, &a.MediaType, &a.FileID, &a.FileUniqueID} {
+		for _, s := range []*string{&a.Kind, &a.Name, &a.MediaType, &a.FileID, &a.FileUniqueID, &a.Preview.FileID} {
 			*s = inbox.CleanText(*s)
 		}
 	}
@@ -384,9 +395,11 @@ func cleanAttachments(list []inbox.Attachment) []inbox.Attachment {
 
 func (l *ledger) addAttachments(botID, messageID int64, list []inbox.Attachment) error {
 	for _, a := range cleanAttachments(list) {
-		err := l.later(`INSERT INTO attachments (bot_id, message_id, kind, name, media_type, size, file_id, file_unique_id)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			botID, messageID, a.Kind, a.Name, a.MediaType, a.Size, a.FileID, a.FileUniqueID)
+		err := l.later(`INSERT INTO attachments (bot_id, message_id, kind, name, media_type, size, file_id, file_unique_id,
+				width, height, duration, preview_id, preview_size)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+			botID, messageID, a.Kind, a.Name, a.MediaType, a.Size, a.FileID, a.FileUniqueID,
+			a.Width, a.Height, a.Duration, a.Preview.FileID, a.Preview.Size)
 		if err != nil {
 			return err
 		}

@@ -130,6 +130,8 @@ func TestMigrationsOnlyAdd(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			// How a value is kept is no matter to a program.
+			b = regexp.MustCompile(`(?i)\bALTER\s+COLUMN\s+\w+\s+SET\s+STORAGE\b`).ReplaceAll(b, nil)
 			if found := breaks.FindString(string(b)); found != "" && !says.Match(b) {
 				t.Errorf("%s/%s: %q breaks programs that know the schema before it: "+
 					"raise schema_compat.oldest with it", kind, name, found)

@@ -26,6 +26,7 @@ type Options struct {
 	Guard func() error
 	// Changed is told each new state of the bot, in order; nil for nobody. It must not take long.
 	Changed func(Condition)
+	Files   FileOptions
 	Log     *slog.Logger
 }
 
@@ -52,6 +53,7 @@ func New(o Options) *Bot {
 	if o.Guard == nil {
 		o.Guard = func() error { return nil }
 	}
+	o.Files.Limit = cmp.Or(o.Files.Limit, UsualFileLimit)
 	h := newHealth(o.Changed)
 	return &Bot{
 		Options: o, endpoint: newEndpoint(o.APIURL, o.Token, o.Proxy), health: h, metrics: newMetrics(h), times: usualTiming,

@@ -223,10 +223,12 @@ func attachment(field string, raw json.RawMessage) (a inbox.Attachment, ok bool)
 	case field == "video_note":
 		one.MIME = "video/mp4"
 	}
-	return inbox.Attachment{
+	a = inbox.Attachment{
 		Kind: inbox.CleanText(field), Name: oneLine(one.Name), MediaType: oneLine(one.MIME), Size: max(one.Size, 0),
 		FileID: inbox.CleanText(one.ID), FileUniqueID: inbox.CleanText(one.Unique),
-	}, true
+	}
+	addShape(&a, raw)
+	return a, true
 }
 
 // forwardedFrom says whose words these are, nil for the customer's own.

@@ -54,6 +54,7 @@ type rigOptions struct {
 	apiURL   string
 	wrap     func(inbox.BotStore) inbox.BotStore
 	guard    func() error
+	files    FileOptions
 }
 
 func openStore(t *testing.T, url string) *store.Store {
@@ -90,7 +91,7 @@ func start(t *testing.T, tg *simtest.Telegram, db *store.Store, o rigOptions) *r
 		o.apiURL = tg.URL
 	}
 	r.bot = New(Options{
-		Token: token, APIURL: o.apiURL, Instance: t.Name(), Store: botStore, Guard: o.guard,
+		Token: token, APIURL: o.apiURL, Instance: t.Name(), Store: botStore, Guard: o.guard, Files: o.files,
 		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	r.bot.times = quick

@@ -17,6 +17,8 @@ type metrics struct {
 	sends       *prometheus.CounterVec
 	sendSeconds prometheus.Histogram
 	inFlight    prometheus.Gauge
+	files       *prometheus.CounterVec
+	fileBytes   prometheus.Counter
 	health      *health
 }
 
@@ -45,7 +47,10 @@ func newMetrics(h *health) *metrics {
 		}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tandem_bot_sends_in_flight", Help: "Deliveries under way."}),
-		health: h,
+		files: prometheus.NewCounterVec(counter("tandem_bot_files_total",
+			"Attempts to fetch a file of a customer, by the state that it has then."), []string{"state"}),
+		fileBytes: prometheus.NewCounter(counter("tandem_bot_file_bytes_total", "Bytes of files that were fetched.")),
+		health:    h,
 	}
 }
 
@@ -62,7 +67,8 @@ func (m *metrics) stored(u inbox.Update) {
 }
 
 func (m *metrics) parts() []prometheus.Collector {
-	return []prometheus.Collector{m.updates, m.problems, m.storeErrors, m.polls, m.sends, m.sendSeconds, m.inFlight}
+	return []prometheus.Collector{m.updates, m.problems, m.storeErrors, m.polls, m.sends, m.sendSeconds, m.inFlight,
+		m.files, m.fileBytes}
 }
 
 // Describe and Collect make the metrics a prometheus.Collector.

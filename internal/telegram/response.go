@@ -66,6 +66,14 @@ func (r response) has(texts ...string) bool {
 	return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(d, text) })
 }
 
+// fileTooLarge says that getFile gives no file as large as this.
+func (r response) fileTooLarge() bool { return r.has("file is too big") }
+
+// fileUnknown says that Telegram does not know the file, or does not have it now.
+func (r response) fileUnknown() bool {
+	return r.has("temporarily unavailable", "wrong file", "invalid file", "file not found")
+}
+
 // maxDescription is how much of an error's description is looked at. People get less of it.
 const maxDescription = 16 << 10
 

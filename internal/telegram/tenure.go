@@ -55,6 +55,7 @@ func (x *tenure) parts() {
 		start(x.send)
 		start(x.answerPresses)
 		start(x.readAnew)
+		start(x.fetch)
 		return x.poll()
 	})
 	running.Wait()

@@ -109,6 +109,7 @@ func (s *Server) listMessages(r *http.Request) (readRequest, error) {
 		if err != nil {
 			return nil, err
 		}
+		s.wantFiles(items)
 		return newList(items, toCursor("m", next), sizeOfMessage), nil
 	}}, err
 }

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -26,7 +27,7 @@ var readers = []string{
 	"Ready", "Subscribe", "Conversations", "Conversation", "Messages", "Message", "LastEvent", "Events", "Bots", "Queue",
 	"Unread", "UnreadMessages",
 	"SignInOperator", "Operator", "Operators", "TokenByHash", "Tokens", "FindSession", "Sessions", "Revocations", "Grants",
-	"LookUp", "PollLock",
+	"LookUp", "PollLock", "File", "FileChunk", "FileStats", "FreeRoom",
 }
 
 // TestACachedResponseShowsEveryWrite makes one write of every kind, and asks each cached route before and after it,
@@ -249,6 +250,17 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 		}}
 	}
 	inAnHour := time.Now().Add(time.Hour)
+	var file inbox.FileFetch
+	var blob int64
+	fetch := func(method, what string, shows bool, do func() error) write {
+		return write{method, what, shows, func() error {
+			files, _, err := r.store.NextFiles(ctx, r.tenure(), nil, 1)
+			if len(files) == 1 {
+				file = files[0]
+			}
+			return errors.Join(err, do())
+		}}
+	}
 	hidden := func(method, what string, do func() error) write { return write{method, what, false, do} }
 	return []write{
 		incoming("a message", 7, "hello again", nil),
@@ -318,6 +330,38 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 			r.bot, err = r.store.TakeOver(ctx, 4242, "test:2")
 			return err
 		}},
+
+		fetch("NextFiles", "the bot looks for files", false, func() error { return nil }),
+		fetch("WantFiles", "somebody asks for what is asked for already", false, func() error {
+			return r.store.WantFiles(ctx, []int64{file.MessageID})
+		}),
+		fetch("PauseFiles", "files pause", true, func() error { return r.store.PauseFiles(ctx, r.tenure(), "no room") }),
+		fetch("PauseFiles", "files go on", true, func() error { return r.store.PauseFiles(ctx, r.tenure(), "") }),
+		fetch("BeginFile", "a file is begun", false, func() (err error) {
+			blob, err = r.store.BeginFile(ctx, r.tenure(), file)
+			return err
+		}),
+		fetch("AddChunk", "a piece comes", false, func() error {
+			return r.store.AddChunk(ctx, r.tenure(), blob, 0, []byte("bytes"))
+		}),
+		fetch("FileFetched", "the file is there", true, func() error {
+			return r.store.FileFetched(ctx, r.tenure(), file, blob,
+				inbox.FoundFile{Hash: []byte("hash"), Size: 5, MediaType: "image/png"})
+		}),
+		fetch("PruneFiles", "it is old", true, func() error { return r.store.PruneFiles(ctx, inAnHour) }),
+		fetch("RetryFile", "it is asked for again", true, func() error {
+			list, _, err := r.store.Messages(ctx, id, 200, 0)
+			for _, m := range list {
+				for _, a := range m.Attachments {
+					_, again := r.store.RetryFile(ctx, a.ID)
+					err = errors.Join(err, again)
+				}
+			}
+			return err
+		}),
+		fetch("FileNotFetched", "it is too big now", true, func() error {
+			return r.store.FileNotFetched(ctx, r.tenure(), file, inbox.FileOutcome{State: inbox.FileTooBig, Error: "too big"})
+		}),
 
 		hidden("IssueSignIn", "a link", func() error {
 			_, err := r.store.IssueSignIn(ctx, "bob", hashOf("link"), inAnHour)

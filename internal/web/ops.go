@@ -63,11 +63,21 @@ var (
 		"Age of the oldest part that is queued, 0 when there is none.", nil, nil)
 )
 
+var (
+	filesWaiting = prometheus.NewDesc("tandem_files_waiting", "Files that are to be fetched.", nil, nil)
+	filesAge     = prometheus.NewDesc("tandem_files_oldest_seconds",
+		"Age of the oldest file that is to be fetched, 0 when there is none.", nil, nil)
+	filesBytes  = prometheus.NewDesc("tandem_files_bytes", "Bytes of all files in the database.", nil, nil)
+	filesPaused = prometheus.NewDesc("tandem_files_paused", "1 while a limit of ours keeps files from being fetched.",
+		nil, nil)
+)
+
 // databaseCollector reads what it tells when it is asked; without a database it tells only that.
 type databaseCollector struct{ s *Server }
 
 func (databaseCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{databaseUp, botUp, queueSize, queueAge} {
+	for _, d := range []*prometheus.Desc{databaseUp, botUp, queueSize, queueAge,
+		filesWaiting, filesAge, filesBytes, filesPaused} {
 		out <- d
 	}
 }
@@ -95,6 +105,16 @@ func (c databaseCollector) Collect(out chan<- prometheus.Metric) {
 			age = time.Since(*q.Oldest).Seconds()
 		}
 		gauge(queueAge, age)
+	}
+	if f, err := c.s.store.FileStats(ctx); err == nil {
+		age := 0.0
+		if f.Oldest != nil {
+			age = time.Since(*f.Oldest).Seconds()
+		}
+		gauge(filesWaiting, float64(f.Waiting))
+		gauge(filesAge, age)
+		gauge(filesBytes, float64(f.Bytes))
+		gauge(filesPaused, one(f.Paused != ""))
 	}
 }
 
@@ -132,6 +152,7 @@ type statusResponse struct {
 		Reason string `json:"reason,omitempty"`
 	} `json:"database"`
 	Queue *statusQueue `json:"queue"` // null while the database cannot be asked
+	Files *statusFiles `json:"files"` // the same
 	// Anew is there while messages of an older version are being read anew.
 	Anew *statusAnew `json:"reading_anew,omitempty"`
 }
@@ -149,6 +170,13 @@ type statusBot struct {
 	HeartbeatAt *time.Time `json:"heartbeat_at,omitempty"`
 	Init        string     `json:"init,omitempty"` // init's word
 	InWords     string     `json:"in_words,omitempty"`
+}
+
+type statusFiles struct {
+	Waiting int64      `json:"waiting"`
+	Oldest  *time.Time `json:"oldest,omitempty"`
+	Bytes   int64      `json:"bytes"`            // that all files take
+	Paused  string     `json:"paused,omitempty"` // why none is fetched
 }
 
 type statusQueue struct {
@@ -171,6 +199,9 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		a.Queue, a.Bot, failed = s.statusOfData(ctx)
 		if left, err := s.store.Unread(ctx); err == nil && left > 0 {
 			a.Anew = &statusAnew{left}
+		}
+		if f, failed := s.store.FileStats(ctx); failed == nil {
+			a.Files = &statusFiles{f.Waiting, f.Oldest, f.Bytes, f.Paused}
 		}
 		err = cmp.Or(err, failed) // one that has no time for this question now is well
 	}

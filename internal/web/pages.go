@@ -187,6 +187,7 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
 	if err := s.endSession(w, who(r)); err != nil {
 		return err
 	}
+	w.Header().Set("Clear-Site-Data", `"cache"`) // files of customers are kept there
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 	return nil
 }
@@ -349,11 +350,14 @@ func (s *Server) showConversation(w http.ResponseWriter, r *http.Request, status
 			return err
 		}
 	}
+	s.wantFiles(messages)
 	here := fmt.Sprintf("/conversations/%d", c.ID)
 	size := 0
 	for i := len(messages) - 1; i >= 0; i-- {
 		size += inHTML * sizeOfMessage(&messages[i])
-		c.Messages = append(c.Messages, viewMessage(messages[i], c.Query))
+		v := viewMessage(messages[i], c.Query)
+		v.AlbumStart = len(c.Messages) == 0 || c.Messages[len(c.Messages)-1].Album != v.Album
+		c.Messages = append(c.Messages, v)
 	}
 	if cursor := toCursor("m", next); cursor != nil {
 		c.Older = here + f.encode("before", *cursor)

@@ -101,6 +101,7 @@ type fairStore struct {
 	// What everybody sees, on each page and in each scrape, is read for all together. Nobody may change it.
 	bots  *coalesced[[]inbox.BotStatus]
 	queue *coalesced[inbox.QueueStats]
+	files *coalesced[inbox.FileStats]
 	lists map[inbox.ConversationFilter]*coalesced[newestConversations]
 	// Pages that several ask for at the same time are read once.
 	pages    *shared[inbox.ConversationFilter, newestConversations]
@@ -133,6 +134,7 @@ func newFairStore(store inbox.OperatorStore) fairStore {
 	}
 	f.bots = coalesce(func(ctx context.Context) ([]inbox.BotStatus, error) { return store.Bots(ctx) })
 	f.queue = coalesce(func(ctx context.Context) (inbox.QueueStats, error) { return store.Queue(ctx) })
+	f.files = coalesce(func(ctx context.Context) (inbox.FileStats, error) { return store.FileStats(ctx) })
 	f.lists = map[inbox.ConversationFilter]*coalesced[newestConversations]{}
 	for _, status := range []inbox.ConversationStatus{"", inbox.Open, inbox.Closed} {
 		newest := inbox.ConversationFilter{Status: status, Limit: pageSize, Brief: true}
@@ -232,4 +234,23 @@ func (f fairStore) Operator(ctx context.Context, id int64) (inbox.Operator, erro
 	return f.look.Operator(ctx, id)
 }
 
-func (f fairStore) LastEvent(ctx context.Context) (int64, error) { return f.look.LastEvent(ctx) }
+func (f fairStore) LastEvent(ctx context.Context) (int64, error)           { return f.look.LastEvent(ctx) }
+func (f fairStore) FileStats(ctx context.Context) (inbox.FileStats, error) { return f.files.get(ctx) }
+
+func (f fairStore) File(ctx context.Context, attachmentID int64, preview bool) (inbox.StoredFile, error) {
+	release, err := f.limit.acquire(ctx, false)
+	if err != nil {
+		return inbox.StoredFile{}, err
+	}
+	defer release()
+	return f.OperatorStore.File(ctx, attachmentID, preview)
+}
+
+func (f fairStore) FileChunk(ctx context.Context, blob, n int64) ([]byte, error) {
+	release, err := f.limit.acquire(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return f.OperatorStore.FileChunk(ctx, blob, n)
+}

@@ -83,6 +83,10 @@ func (s *Server) routes() []route {
 		{"POST", "/messages/{id:[0-9]+}/take-back", operator, page, smallBody, usual, smallResponse, fresh, s.takeBackForm},
 		{"POST", "/messages/{id:[0-9]+}/retry", operator, page, smallBody, usual, smallResponse, fresh, s.retryForm},
 
+		{"GET", "/files/{id:[0-9]+}/{name}", operator, page, smallBody, noLimit, noLimit, fresh, s.file},
+		{"GET", "/files/{id:[0-9]+}/thumbnail/{name}", operator, page, smallBody, noLimit, noLimit, fresh, s.thumbnail},
+		{"POST", "/files/{id:[0-9]+}/retry", operator, page, smallBody, usual, smallResponse, fresh, s.retryFileForm},
+
 		{"GET", "/fragments/banner", operator, fragment, smallBody, usual, smallResponse, fresh, s.bannerFragment},
 		{"GET", "/fragments/list", operator, fragment, smallBody, usual, listResponse, fresh, s.listFragment},
 		{"GET", "/fragments/conversations/{id:[0-9]+}", operator, fragment, smallBody, usual, messageResponse, fresh,
@@ -102,6 +106,9 @@ func (s *Server) routes() []route {
 			s.postMessage},
 		{"DELETE", "/api/v1/messages/{id:[0-9]+}", reader, api, smallBody, usual, messageResponse, fresh, s.deleteMessage},
 		{"POST", "/api/v1/messages/{id:[0-9]+}/retry", reader, api, smallBody, usual, messageResponse, fresh, s.retryMessage},
+		{"GET", "/api/v1/files/{id:[0-9]+}", reader, api, smallBody, noLimit, noLimit, fresh, s.file},
+		{"GET", "/api/v1/files/{id:[0-9]+}/thumbnail", reader, api, smallBody, noLimit, noLimit, fresh, s.thumbnail},
+		{"POST", "/api/v1/files/{id:[0-9]+}/retry", reader, api, smallBody, usual, smallResponse, fresh, s.retryFile},
 		{"GET", "/api/v1/events", reader, stream, smallBody, noLimit, noLimit, fresh, s.events},
 	}
 }

@@ -13,9 +13,10 @@ import (
 var staticFiles embed.FS
 
 var staticTypes = map[string]string{
-	"app.css":  "text/css; charset=utf-8",
-	"app.js":   "text/javascript; charset=utf-8",
-	"icon.svg": "image/svg+xml",
+	"app.css":   "text/css; charset=utf-8",
+	"app.js":    "text/javascript; charset=utf-8",
+	"viewer.js": "text/javascript; charset=utf-8",
+	"icon.svg":  "image/svg+xml",
 }
 
 // staticVersions are the hashes of the files' contents: an address with one never changes what it gives.

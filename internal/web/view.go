@@ -98,6 +98,8 @@ type messageView struct {
 	Time            timeView
 	Edited          *timeView
 	Attachments     []attachmentView
+	Album           string // of the pictures that were sent together, "" for none
+	AlbumStart      bool
 	State           string
 	StateWords      string
 	Error, Explain  string
@@ -133,11 +135,6 @@ type partView struct{ State, Words string }
 type forward struct {
 	Name string // "" when Telegram gives none
 	Of   string // what has that name, "" for a person
-}
-
-type attachmentView struct {
-	Name, Detail string
-	Said         string // the sender's
 }
 
 // timeView is a time in UTC; the page's script shows it in the reader's zone.
@@ -328,7 +325,10 @@ func viewMessage(m inbox.Message, query string) messageView {
 		v.Edited = &t
 	}
 	for _, a := range m.Attachments {
-		v.Attachments = append(v.Attachments, viewAttachment(a))
+		v.Attachments = append(v.Attachments, viewAttachment(m, a, query))
+	}
+	if v.inAlbum() {
+		v.Album = m.AlbumID
 	}
 	if len(m.Items) > 0 {
 		v.Details = m.Title
@@ -424,30 +424,4 @@ func messageLink(conversation, message int64, query string) string {
 		between = query + "&"
 	}
 	return fmt.Sprintf("/conversations/%d%sat=%d#m%d", conversation, between, message, message)
-}
-
-func viewAttachment(a inbox.Attachment) attachmentView {
-	v := attachmentView{Name: a.Name}
-	detail := []string{capital(inbox.KindName(a.Kind))}
-	if inbox.Blank(v.Name) {
-		v.Name, detail = capital(inbox.KindName(a.Kind)), nil
-	}
-	if a.MediaType != "" {
-		detail = append(detail, a.MediaType)
-	}
-	if a.Size > 0 {
-		detail = append(detail, sizeWords(a.Size))
-	}
-	v.Detail = strings.Join(detail, " · ")
-	return v
-}
-
-func sizeWords(n int64) string {
-	switch {
-	case n < 1000:
-		return fmt.Sprintf("%d bytes", n)
-	case n < 1000_000:
-		return fmt.Sprintf("%.0f kB", float64(n)/1e3)
-	}
-	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
 }

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,8 @@ type Config struct {
 	RunDir string
 	Parent int
 
+	// KeepFiles is for how long the bytes of files are kept; 0 is for ever.
+	KeepFiles time.Duration
 	// MaxStreams and MaxStreamsEach bound the open streams in all and of one operator or token; 0 is the usual.
 	MaxStreams, MaxStreamsEach int
 	// HeartbeatEvery is the pause between the comments of a silent stream; 0 is the usual.
@@ -64,7 +67,9 @@ type Server struct {
 	handler  http.Handler
 	started  time.Time
 
-	refusedAt   atomic.Int64 // when a request of another site was last told of in the log
+	refusedAt atomic.Int64 // when a request of another site was last told of in the log
+	wanted    chan []int64 // messages whose files nobody has asked for
+
 	draining    atomic.Bool
 	stopping    context.Context
 	stopStreams context.CancelFunc
@@ -83,6 +88,7 @@ func New(c Config) *Server {
 	s.streams = newStreamLimit(c.MaxStreams, c.MaxStreamsEach)
 	s.inFlight = newInFlight()
 	s.sessions = newSessions(s.store, s.https())
+	s.wanted = make(chan []int64, wantsWaiting)
 	s.metrics = newMetrics(s)
 	s.ahead = readingAhead(s.routes())
 	s.router = s.newRouter()
@@ -97,8 +103,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handler.ServeHTTP(w, s.readAhead(w, r))
 }
 
-// Run reads events for the streams until ctx ends.
-func (s *Server) Run(ctx context.Context) { s.hub.run(ctx) }
+// Run reads events for the streams, and asks for files of older messages, until ctx ends.
+func (s *Server) Run(ctx context.Context) {
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	asking.Go(func() { s.askForFiles(ctx) })
+	s.hub.run(ctx)
+}
 
 // Drain prepares a stop behind a load balancer. From now on /readyz says 503, and each response asks for its connection
 // to be closed. So none is left on which the next request could be on its way when the server ends. All else goes on.
@@ -133,6 +144,19 @@ func (s *Server) Janitor(ctx context.Context) {
 		} else if err := s.store.Prune(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("pruning failed, trying again later", "error", err)
 			pause = time.Minute
+		} else if err := s.pruneFiles(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("files cannot be removed, trying again later", "error", err)
+			pause = time.Minute
+		} else if s.config.KeepFiles > 0 {
+			pause = min(pause, max(s.config.KeepFiles/10, time.Minute))
 		}
 	}
+}
+
+func (s *Server) pruneFiles(ctx context.Context) error {
+	var before time.Time
+	if s.config.KeepFiles > 0 {
+		before = time.Now().Add(-s.config.KeepFiles)
+	}
+	return s.store.PruneFiles(ctx, before)
 }

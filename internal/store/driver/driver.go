@@ -101,6 +101,9 @@ type Database interface {
 	// Holds says whether the database of c is one in which a lock of PollLock is held now.
 	Holds(ctx context.Context, c Conn, lock inbox.PollLock) (bool, error)
 
+	// FreeRoom is how many bytes are free where the data is kept; not known where that is another host's.
+	FreeRoom() (bytes int64, known bool)
+
 	// Close ends all connections.
 	Close()
 }

@@ -45,7 +45,8 @@ func messageIn(t *testing.T, open Open) {
 		Entities: []inbox.Entity{}, TopicID: new(int64(5)), Reactions: []inbox.Reaction{},
 	}
 	for i := range want.Attachments {
-		want.Attachments[i].ID = first.Attachments[i].ID
+		a := &want.Attachments[i]
+		a.ID, a.MessageID, a.State, a.Asked = first.Attachments[i].ID, first.ID, inbox.FileWaiting, true
 	}
 	same(t, "the message", first, want)
 	if list[1].ReplyTo == nil || *list[1].ReplyTo != first.ID || list[1].Attachments == nil {

@@ -107,12 +107,15 @@
       const id = Number(fresh.dataset.id), old = document.getElementById(fresh.id);
       if (old) {
         const focused = old.contains(document.activeElement);
+        fresh.classList.toggle("start", old.classList.contains("start"));
         old.replaceWith(fresh);
         if (focused) (one("button", fresh) || thread).focus({ preventScroll: true });
         continue;
       }
       const all = [...messages.children];
       if (!("newest" in messages.dataset) || all.length && id < Number(all[0].dataset.id)) continue;
+      const before = all.findLast((m) => Number(m.dataset.id) < id);
+      if (fresh.dataset.album) fresh.classList.toggle("start", before?.dataset.album !== fresh.dataset.album);
       const next = all.find((m) => Number(m.dataset.id) > id), follow = atEnd() || fresh.classList.contains("out");
       fresh.classList.add("new");
       messages.insertBefore(fresh, next || null);
@@ -222,7 +225,7 @@
       const done = await send(form, form.dataset.method || "POST", button.name ? { [button.name]: button.value } : undefined);
       refresh(list);
       if (button.name) refresh(head);
-      else want(done.id);
+      else want(Number(form.dataset.message) || done.id);
     } catch (e) {
       button.ariaDisabled = null;
       button.title = e.message;
