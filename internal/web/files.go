@@ -191,6 +191,8 @@ func plainName(name string) string {
 		switch {
 		case strings.ContainsRune(`/\:*?"<>|%`, r):
 			return '_'
+		case unicode.IsSpace(r):
+			return ' '
 		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), r == unicode.ReplacementChar,
 			unicode.Is(unicode.Zl, r), unicode.Is(unicode.Zp, r):
 			return -1

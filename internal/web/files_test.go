@@ -352,7 +352,7 @@ func TestFilesInABrowser(t *testing.T) {
 	// Opened alone, and in a frame: a download, or a picture in a sandbox.
 	for _, a := range []inbox.Attachment{page, svg, both} {
 		path := fmt.Sprintf("/files/%d/x.html", a.ID)
-		s.do(chromedp.Navigate("about:blank")) // a download leaves the page as it was
+		s.do(chromedp.Navigate("about:blank"))                   // a download leaves the page as it was
 		_ = chromedp.Do(tab, chromedp.Navigate(r.http.URL+path)) // a download ends it with an error
 		if js(`"ran" in window || document.scripts.length > 0`) {
 			t.Errorf("%s runs when it is opened", path)
