@@ -28,10 +28,11 @@ type Command struct {
 
 // files are its descriptors, from 0 on.
 func (c Command) files() []uintptr {
-	if c.Out == [2]uintptr{} {
-		c.Out = [2]uintptr{1, 2}
+	out := c.Out
+	if out == [2]uintptr{} {
+		out = [2]uintptr{1, 2}
 	}
-	return append([]uintptr{c.Stdin, c.Out[0], c.Out[1]}, c.Extra...)
+	return append([]uintptr{c.Stdin, out[0], out[1]}, c.Extra...)
 }
 
 // StartError says why a program could not be started.

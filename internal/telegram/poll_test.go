@@ -369,7 +369,7 @@ func TestUpdateIDsMayBeginAnewAndOffsetsAreNeverNegative(t *testing.T) {
 			t.Errorf("offset %s", c.Params["offset"])
 		}
 		var allowed []string
-		if err := json.Unmarshal([]byte(c.Params["allowed_updates"]), &allowed); err != nil || len(allowed) != 4 {
+		if err := json.Unmarshal([]byte(c.Params["allowed_updates"]), &allowed); err != nil || len(allowed) != 5 {
 			t.Errorf("allowed_updates %s", c.Params["allowed_updates"])
 		}
 	}

@@ -114,12 +114,12 @@ func (c *responseCache) finish(k pendingKey, p *pendingRead) {
 
 // changesBy is when a response changes by itself because what it shows waits until then: the zero time for never. known
 // is false for a type that it does not know: such a response is not cached, so that nobody finds out late.
-func changesBy(response any) (until time.Time, known bool) {
+func changesBy(response any, now time.Time) (until time.Time, known bool) {
 	see := func(m *inbox.Message) {
 		if m == nil || m.Delivery != inbox.Queued {
 			return
 		}
-		next := time.Now().Add(waitsAge)
+		next := now.Add(waitsAge)
 		if m.Waits != nil && m.Waits.Until != nil && m.Waits.Until.Before(next) {
 			next = *m.Waits.Until
 		}
@@ -212,7 +212,7 @@ func (s *Server) readAsOf(
 	if first {
 		pending.body = body
 	}
-	if until, known := changesBy(v); known {
+	if until, known := changesBy(v, time.Now()); known {
 		s.cache.put(event, q.key, cacheEntry{body, until})
 	}
 	return body, nil, nil

@@ -123,8 +123,11 @@ func TestAResponseEndsWhenItChangesByItself(t *testing.T) {
 	if have, ok := c.get(1, "/a", until); !ok || string(have) != "goes!" || c.bytes != size {
 		t.Errorf("after that: %q, %v; %d bytes are counted, want %d", have, ok, c.bytes, size)
 	}
-	early, late := until, until.Add(time.Minute)
-	waits := func(at *time.Time) *inbox.Message { return &inbox.Message{Waits: &inbox.Waits{Until: at}} }
+	now := time.Now()
+	early, late, far, usual := now.Add(waitsAge/3), now.Add(waitsAge/2), now.Add(time.Hour), now.Add(waitsAge)
+	waits := func(at *time.Time) *inbox.Message {
+		return &inbox.Message{Delivery: inbox.Queued, Waits: &inbox.Waits{Until: at}}
+	}
 	for i, x := range []struct {
 		response any
 		until    time.Time
@@ -136,9 +139,13 @@ func TestAResponseEndsWhenItChangesByItself(t *testing.T) {
 			{LastMessage: waits(&late)}, {}, {LastMessage: waits(&early)},
 		}}, early, true},
 		{list[inbox.Message]{Items: []inbox.Message{{}, *waits(nil), *waits(&early), *waits(&late)}}, early, true},
+		{inbox.Conversation{LastMessage: waits(&far)}, usual, true},
+		{inbox.Conversation{LastMessage: waits(nil)}, usual, true},
+		{inbox.Conversation{LastMessage: &inbox.Message{Delivery: inbox.Queued}}, usual, true},
+		{inbox.Conversation{LastMessage: &inbox.Message{Delivery: inbox.Sent}}, time.Time{}, true},
 		{list[inbox.BotStatus]{}, time.Time{}, false},
 	} {
-		if until, known := changesBy(x.response); !until.Equal(x.until) || known != x.known {
+		if until, known := changesBy(x.response, now); !until.Equal(x.until) || known != x.known {
 			t.Errorf("%d: until %v, known %v; want %v, %v", i, until, known, x.until, x.known)
 		}
 	}

@@ -43,7 +43,6 @@ func init() {
 type span struct {
 	from, to    int
 	open, close string
-	verbatim    bool // no links are looked for in it
 }
 
 // richText is a text as HTML, with its entities and with links where addresses stand. All that comes from outside is

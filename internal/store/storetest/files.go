@@ -221,14 +221,14 @@ func filesInTurns(t *testing.T, open Open) {
 		must(t, f.FileNotFetched(t.Context(), f.tenure, x,
 			inbox.FileOutcome{State: inbox.FileWaiting, Error: "later", RetryAt: again}))
 	}
-	files, next, err := f.NextFiles(t.Context(), f.tenure, nil, 10)
+	files, _, err := f.NextFiles(t.Context(), f.tenure, nil, 10)
 	if must(t, err); len(files) != 5 {
 		t.Errorf("one waits for its next attempt, and there are %v", ids(files))
 	}
 	for _, x := range files {
 		must(t, f.FileNotFetched(t.Context(), f.tenure, x, inbox.FileOutcome{State: inbox.FileGone, Error: "gone"}))
 	}
-	if _, next, err = f.NextFiles(t.Context(), f.tenure, nil, 10); err != nil || next.UnixMicro() != again.UnixMicro() {
+	if _, next, err := f.NextFiles(t.Context(), f.tenure, nil, 10); err != nil || next.UnixMicro() != again.UnixMicro() {
 		t.Errorf("the next is due at %v, want %v (%v)", next, again, err)
 	}
 }
