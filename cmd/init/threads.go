@@ -21,6 +21,9 @@ const reserveThreadsAfter = 20 * time.Millisecond
 // the bot, whoever asks for the status, and what either starts.
 const minLeftForOthers = 3
 
+// plenty is how many more processes a user may have, by what can be seen, where a try is not likely to fill the limit.
+const plenty = 64
+
 // reserveThreads has Go's runtime make threads while it can. The runtime makes a thread when it needs one, and ends the
 // program when it gets none, which nothing can catch. So a bot that fills the container's pids.max could end web.
 //
@@ -36,9 +39,9 @@ func (x *executor) reserveThreads() {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NPROC, &limit) == nil && limit.Cur < 1<<31 {
 		// The most that may be free, by what can be seen: a try that fills the limit could take web's next thread.
-		spare = min(spare, int(limit.Cur)-reap.Threads()-minLeftForOthers)
-		if spare > 0 {
-			spare = min(spare, x.tryRoom(spare+minLeftForOthers)-minLeftForOthers)
+		free := int(limit.Cur) - reap.Threads()
+		if spare = min(spare, free-minLeftForOthers); spare > 0 {
+			spare = min(spare, tryRoom(spare+minLeftForOthers, free < plenty)-minLeftForOthers)
 		}
 		spare = max(0, spare)
 	}
@@ -66,9 +69,11 @@ func (x *executor) reserveThreads() {
 	}
 }
 
-// tryRoom says for how many of n processes there is room. Meanwhile no other goroutine runs: it could need a thread,
-// for which there may be no room in this moment.
-func (x *executor) tryRoom(n int) int {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+// tryRoom says for how many of n processes there is room. With alone no other goroutine runs meanwhile: it could need a
+// thread, for which there may be no room in this moment. That costs 200 kB for good.
+func tryRoom(n int, alone bool) int {
+	if alone {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	}
 	return reap.Room(n)
 }

@@ -30,7 +30,7 @@ var (
 
 func newMetrics(h *health) *metrics {
 	counter := func(name, help string) prometheus.CounterOpts { return prometheus.CounterOpts{Name: name, Help: help} }
-	return &metrics{
+	m := &metrics{
 		updates: prometheus.NewCounterVec(counter("tandem_bot_updates_stored_total",
 			"Updates committed to the database, by kind."), []string{"kind"}),
 		problems: prometheus.NewCounter(counter("tandem_bot_updates_problem_total",
@@ -52,6 +52,11 @@ func newMetrics(h *health) *metrics {
 		fileBytes: prometheus.NewCounter(counter("tandem_bot_file_bytes_total", "Bytes of files that were fetched.")),
 		health:    h,
 	}
+	for _, state := range []inbox.FileState{inbox.FileStored, inbox.FileWaiting, inbox.FileTooBig, inbox.FileGone,
+		inbox.FileFailed} {
+		m.files.WithLabelValues(string(state)) // there from the beginning, also where no customer sends a file
+	}
+	return m
 }
 
 // stored counts an update. Kinds that are not ours to know are one label, whatever Telegram calls them.
