@@ -185,7 +185,7 @@ func TestWhoMaySpeak(t *testing.T) {
 	r.started(1, os.Getpid())
 	as := func(user uint32, text string) {
 		t.Helper()
-		cmd := exec.Command("python3", "-c", "import socket, sys; "+
+		cmd := exec.Command("/usr/bin/python3", "-c", "import socket, sys; "+
 			"socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(sys.argv[2].encode(), sys.argv[1])", own.socket, text)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
 		cmd.Dir, cmd.Env = "/", []string{"PATH=/usr/bin:/bin"}
