@@ -69,11 +69,12 @@ func (t tx) flush() error { return t.c.Flush(t.ctx) }
 // nil.
 func (t tx) ask(dest []any, found *bool, sql string, args ...any) error {
 	return t.c.Later(t.ctx, func(r driver.Rows) error {
-		if !r.Next() {
-			return r.Err()
-		}
+		there := r.Next()
 		if found != nil {
-			*found = true
+			*found = there
+		}
+		if !there {
+			return r.Err()
 		}
 		return r.Scan(dest...)
 	}, sql, args...)

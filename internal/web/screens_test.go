@@ -26,9 +26,9 @@ func (downStore) Ready() error {
 }
 
 // TestScreens draws the page in a browser, at the sizes of a phone and of a desk, in light and dark, and sees that
-// nothing is wider than the screen. TANDEM_SCREENS names a directory that keeps the pictures.
+// nothing is wider than the screen. TANDEM_SCREENSHOTS names a directory that keeps the pictures.
 func TestScreens(t *testing.T) {
-	keep := os.Getenv("TANDEM_SCREENS")
+	keep := os.Getenv("TANDEM_SCREENSHOTS")
 	r := newRig(t)
 	fill(r)
 	c := r.signIn("alice")
