@@ -55,12 +55,12 @@ func readMemory() memory {
 const (
 	// maxCrowdBytes is what connections and the garbage beside them may cost. The rest of 64 MB is what the heap loses by
 	// being in pieces, and what the runtime keeps about it.
-	maxCrowdBytes = 50 << 20
+	maxCrowdBytes = 42 << 20
 	// bytesPerConn is what a connection costs that waits for the rest of its first request: 10 kB are buffers of net/http
 	// and 4 kB the stack.
 	bytesPerConn = 19 << 10
 	// minGCPercent keeps a crowd of any size from having garbage collected all the time.
-	minGCPercent = 30
+	minGCPercent = 10
 )
 
 // crowd has garbage collected the sooner the more connections there are (docs/adr/0070). The runtime by itself waits

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // Writer writes the newest status to a file, in a goroutine of its own. So a disk that is slow, full or gone never
@@ -29,6 +30,9 @@ type Writer struct {
 	writes int
 	warned bool
 }
+
+// tryAgainAfter is how long a file that could not be written waits for the next try, where nothing has changed by then.
+const tryAgainAfter = time.Second
 
 // collectEvery is after how many writes garbage is collected. Nearly all of PID 1's garbage comes from them, and the
 // clock does not collect it.
@@ -96,11 +100,13 @@ func (w *Writer) JSON() []byte {
 	return nil
 }
 
-// Run writes until done is closed.
+// Run writes until done is closed. What cannot be written is tried again.
 func (w *Writer) Run(done <-chan struct{}) {
+	var tryAgain <-chan time.Time
 	for {
 		select {
 		case <-w.wake:
+		case <-tryAgain:
 		case <-done:
 			return
 		}
@@ -114,22 +120,26 @@ func (w *Writer) Run(done <-chan struct{}) {
 		if show == nil { // there is a file, and nothing to be told yet
 			continue
 		}
-		w.write(show())
+		tryAgain = nil
+		if !w.write(show()) {
+			tryAgain = time.After(tryAgainAfter)
+		}
 		for _, f := range then {
 			f()
 		}
 	}
 }
 
-func (w *Writer) write(s *Status) {
+// write returns whether the file tells s, where there is one to be written.
+func (w *Writer) write(s *Status) bool {
 	w.file.Lock()
 	defer w.file.Unlock()
 	if w.dir == nil {
-		return
+		return true
 	}
 	b := s.Marshal()
 	if bytes.Equal(b, w.last) {
-		return
+		return true
 	}
 	err := w.dir.Write(w.name, append(b, '\n'), w.mode)
 	if err == nil {
@@ -137,7 +147,7 @@ func (w *Writer) write(s *Status) {
 		if w.writes++; w.writes%collectEvery == 0 {
 			debug.FreeOSMemory()
 		}
-		return
+		return true
 	}
 	// A reader must not take the old state for the present one.
 	_ = w.dir.Remove(w.name)
@@ -146,4 +156,5 @@ func (w *Writer) write(s *Status) {
 		w.warned = true
 		w.log.Warn("the status file cannot be written", "reason", err.Error())
 	}
+	return false
 }
