@@ -98,11 +98,11 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	g.Add(until(returnMemory))
 	g.Add(until(crowd.collect))
 	g.Add(until(inbox.Run))
-	g.Add(until(func(ctx context.Context) { db.report(ctx, settings.notify, listener.Addr().String()) }))
+	g.Add(until(func(ctx context.Context) { db.report(ctx, settings.supervisor, listener.Addr().String()) }))
 	g.Add(until(db.run))
 
-	settings.notify.Send("READY=1", sdnotify.Status("listens on "+listener.Addr().String()))
-	defer context.AfterFunc(ctx, func() { settings.notify.Send("STOPPING=1") })()
+	settings.supervisor.Send("READY=1", sdnotify.Status("listens on "+listener.Addr().String()))
+	defer context.AfterFunc(ctx, func() { settings.supervisor.Send("STOPPING=1") })()
 	log.Info("ready", "addr", listener.Addr().String(), "version", buildinfo.String())
 	err = g.Run()
 	if ctx.Err() != nil {

@@ -29,7 +29,7 @@ type settings struct {
 	databaseErr   error         // why database could not be read; it never ends web
 	runDir        string        // of init, "" when there can be none
 	keepFiles     time.Duration // 0 for ever
-	notify        *sdnotify.Sender
+	supervisor    *sdnotify.Sender
 }
 
 // readSettings reads them all. The logger is usable whatever is wrong with the rest.
@@ -44,7 +44,7 @@ func readSettings(environ []string, stderr io.Writer) (settings, *slog.Logger, e
 
 		keepFiles: env.DurationOrForever("KEEP_FILES", time.Minute, 100*365*24*time.Hour),
 
-		notify: sdnotify.New(func(name string) string { return env.String(name, "") }),
+		supervisor: sdnotify.New(func(name string) string { return env.String(name, "") }),
 	}
 	// Apart, because a database that is configured wrongly is said on the page and never ends web.
 	database := config.New(environ)
