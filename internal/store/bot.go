@@ -531,20 +531,33 @@ func (l *ledger) setReachable(botID, conversationID int64, why inbox.Reach) erro
 
 // giveTurn marks the delivery of a conversation that is being sent, else its oldest queued one. Then those that can be
 // claimed are one range of one index, however many are queued behind them.
-func (l *ledger) giveTurn(conversationID int64) error {
+func (l *ledger) giveTurn(conversations ...int64) error {
 	// The condition of the partial index is repeated word for word, as SQLite does not infer it.
-	const turn = `COALESCE(
-		(SELECT id FROM deliveries WHERE conversation_id = $1 AND state = 'sending' AND state IN ('queued', 'sending')
-			ORDER BY id LIMIT 1),
-		(SELECT id FROM deliveries WHERE conversation_id = $1 AND state = 'queued' AND state IN ('queued', 'sending')
-			ORDER BY id LIMIT 1), 0)`
-	err := l.later(`UPDATE deliveries SET turn = FALSE WHERE conversation_id = $1 AND turn AND id <> `+turn,
-		conversationID)
+	turn := func(conversation string) string {
+		return `COALESCE(
+			(SELECT q.id FROM deliveries q WHERE q.conversation_id = ` + conversation + ` AND q.state = 'sending'
+				AND q.state IN ('queued', 'sending') ORDER BY q.id LIMIT 1),
+			(SELECT q.id FROM deliveries q WHERE q.conversation_id = ` + conversation + ` AND q.state = 'queued'
+				AND q.state IN ('queued', 'sending') ORDER BY q.id LIMIT 1), 0)`
+	}
+	var all values
+	for _, id := range conversations {
+		all.add(id)
+	}
+	err := l.updateThose(`UPDATE deliveries SET turn = FALSE WHERE turn AND id <> `+turn(`deliveries.conversation_id`)+`
+		AND conversation_id IN `, all)
 	if err != nil {
 		return err
 	}
-	return l.later(`UPDATE deliveries SET turn = TRUE, updated_at = $2 WHERE NOT turn AND id = `+turn,
-		conversationID, l.now)
+	for _, some := range all.portions() {
+		err := l.later(`UPDATE deliveries SET turn = TRUE, updated_at = $1 WHERE NOT turn AND id IN
+			(SELECT `+turn(`c.id`)+` FROM conversations c WHERE c.id IN (`+places(1, len(some))+`))`,
+			append([]any{l.now}, some...)...)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sumUp makes a message's delivery that of its worst part, of those that are not held because of another. The message

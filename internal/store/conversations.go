@@ -180,13 +180,7 @@ func conversations(t tx, columns, where string, args ...any) ([]inbox.Conversati
 	}
 	err = addAttachmentsOf(t, last, `SELECT c.last_message_id FROM conversations c `+where, args...)
 	if err == nil {
-		err = addWaits(t, last)
-	}
-	if err == nil {
-		err = addParts(t, last)
-	}
-	if err == nil {
-		err = addTopics(t, last)
+		err = addAsides(t, last)
 	}
 	for i := range last {
 		list[owner[i]].LastMessage = &last[i]

@@ -29,7 +29,7 @@ func answerBytes(conversationID int64, a inbox.Answer) []byte {
 
 // placeOf is where an answer goes: to the topic of the message to which it replies, else to the one that was asked for,
 // else to that in which the customer wrote last.
-func (l *ledger) placeOf(conversationID int64, a inbox.Answer) (to destination, err error) {
+func (l *ledger) placeOf(conversationID, last int64, a inbox.Answer) (to destination, err error) {
 	switch {
 	case a.ReplyTo != 0:
 		m, err := message(l.tx, a.ReplyTo)
@@ -42,9 +42,8 @@ func (l *ledger) placeOf(conversationID int64, a inbox.Answer) (to destination, 
 		to.thread = *a.Topic
 		return to, nil
 	}
-	_, err = l.row([]any{&to.thread}, `SELECT thread_id FROM messages
-		WHERE conversation_id = $1 AND direction = 'in' ORDER BY id DESC LIMIT 1`, conversationID)
-	return to, err
+	to.thread = last
+	return to, nil
 }
 
 // ToMainChat takes an answer out of its topic; see inbox.OperatorStore.

@@ -110,13 +110,16 @@ func (l *ledger) storeEvents() error {
 	return l.addRows(`INSERT INTO events (seq, type, bot_id, conversation_id, message_id, at)`, rows)
 }
 
+// maxPlaces bounds the placeholders of a statement. SQLite's driver looks for each of them from the first one on.
+const maxPlaces = 600
+
 // addRows adds many rows later. There are three statements for it and not one for each number, so that they stay
 // prepared.
 func (t tx) addRows(insert string, rows [][]any) error {
 	for len(rows) > 0 {
 		n := 1
 		for _, atOnce := range []int{100, 10} {
-			if len(rows) >= atOnce {
+			if len(rows) >= atOnce && atOnce*len(rows[0]) <= maxPlaces {
 				n = atOnce
 				break
 			}

@@ -1,10 +1,8 @@
 package store
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"fmt"
+	"slices"
 	"time"
 
 	"tandem/internal/inbox"
@@ -109,13 +107,7 @@ func message(t tx, id int64) (inbox.Message, error) {
 func messages(t tx, where string, args ...any) ([]inbox.Message, error) {
 	list, err := all(t, scanMessage, `SELECT `+messageColumns+` FROM messages m `+where, args...)
 	if err == nil {
-		err = addWaits(t, list)
-	}
-	if err == nil {
-		err = addParts(t, list)
-	}
-	if err == nil {
-		err = addTopics(t, list)
+		err = addAsides(t, list)
 	}
 	if err != nil {
 		return nil, err
@@ -143,123 +135,57 @@ func addAttachmentsOf(t tx, list []inbox.Message, ids string, args ...any) error
 	return err
 }
 
-// addParts reads the parts of the listed answers that have several.
-func addParts(t tx, list []inbox.Message) error {
-	for i := range list {
-		m := &list[i]
-		if m.Direction != inbox.Out || len(m.Text) <= inbox.MaxPart { // which is bytes, so it may be one part all the same
-			continue
-		}
-		parts, err := all(t, func(scan func(...any) error) (p inbox.Part, err error) {
-			err = scan(&p.Part, &p.Delivery, &p.Error)
-			p.Part++
-			if p.Delivery != inbox.Failed && p.Delivery != inbox.Unknown {
-				p.Error = "" // why it is tried again, which Waits tells
-			}
-			return p, err
-		}, `SELECT part, state, error FROM deliveries WHERE message_id = $1 AND operation = 'send' ORDER BY part`, m.ID)
+// addAsides reads what is told of the listed messages beside what their rows have. It is asked for together.
+func addAsides(t tx, list []inbox.Message) error {
+	var tells []func() error
+	for _, ask := range []func(tx, []inbox.Message) (func() error, error){askWaits, askParts, askTopics} {
+		tell, err := ask(t, list)
 		if err != nil {
 			return err
 		}
-		if len(parts) > 1 {
-			m.Parts = parts
+		tells = append(tells, tell)
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	for _, tell := range tells {
+		if err := tell(); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// AddAnswer stores an answer and queues its parts; see inbox.OperatorStore.
-func (s *Store) AddAnswer(
-	ctx context.Context, conversationID int64, a inbox.Answer,
-) (m inbox.Message, created bool, err error) {
-	a.Text, a.Key = inbox.CleanText(a.Text), inbox.CleanText(a.Key)
-	a.Author.ID, a.Author.Name = inbox.CleanText(a.Author.ID), inbox.CleanText(a.Author.Name)
-	if inbox.Blank(a.Text) {
-		return m, false, fmt.Errorf("add an answer: %w", conflict("it is empty"))
+// askParts asks for the parts of the listed answers that have several. tell gives them.
+func askParts(t tx, list []inbox.Message) (tell func() error, err error) {
+	parts := map[int64][]inbox.Part{}
+	var long values
+	for i := range list {
+		if list[i].Direction == inbox.Out && len(list[i].Text) > inbox.MaxPart { // bytes, so it may be one part all the same
+			long.add(list[i].ID)
+		}
 	}
-	hash := sha256.Sum256(answerBytes(conversationID, a))
-	err = s.change(ctx, "add an answer", func(l *ledger) error {
-		if a.Key != "" {
-			var first int64
-			var used []byte
-			found, err := l.row(to(&first, &used), `SELECT message_id, request_hash FROM idempotency_keys
-				WHERE author_kind = $1 AND author_id = $2 AND key = $3`, string(a.Author.Kind), a.Author.ID, a.Key)
-			switch {
-			case err != nil:
-				return err
-			case found && !bytes.Equal(used, hash[:]):
-				return inbox.ErrKeyReused
-			case found:
-				m, err = message(l.tx, first)
-				return err
-			}
+	err = among(t, `SELECT message_id, part, state, error FROM deliveries
+		WHERE operation = 'send' AND message_id IN `, long, func(scan func(...any) error) error {
+		var message int64
+		var p inbox.Part
+		err := scan(&message, &p.Part, &p.Delivery, &p.Error)
+		p.Part++
+		if p.Delivery != inbox.Failed && p.Delivery != inbox.Unknown {
+			p.Error = "" // why it is tried again, which Waits tells
 		}
-		c, err := conversation(l.tx, conversationID)
-		if err != nil {
-			return err
-		}
-		to, err := l.placeOf(c.ID, a)
-		if err != nil {
-			return err
-		}
-		id, err := l.addOut(c.BotID, c.ID, a.Author, a.Text, to)
-		if err != nil {
-			return err
-		}
-		if a.Key != "" {
-			err = l.later(`INSERT INTO idempotency_keys
-				(author_kind, author_id, key, request_hash, message_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-				string(a.Author.Kind), a.Author.ID, a.Key, hash[:], id, l.now)
-			if err != nil {
-				return err
-			}
-		}
-		created = true
-		m, err = message(l.tx, id)
+		parts[message] = append(parts[message], p)
 		return err
 	})
-	if err != nil {
-		return inbox.Message{}, false, err
-	}
-	return m, created, nil
-}
-
-// addOut stores a message to the customer with its deliveries.
-func (l *ledger) addOut(
-	botID, conversationID int64, author inbox.Author, text string, to destination,
-) (int64, error) {
-	id := l.nextMessage()
-	err := l.later(`INSERT INTO messages
-		(id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id, author_name,
-			created_at, edit_seen, thread_id, album_id, delivery, error, reply_to, content, content_of)
-		VALUES ($1, $2, $3, 'out', 'text', $4, $5, $6, $7, $8, $9, 0, $10, '', 'queued', '', $11, $12, 0)`,
-		id, botID, conversationID, text, fold(text), string(author.Kind), author.ID, author.Name, l.now, to.thread,
-		orNull(to.reply), to.content.Encode())
-	if err != nil {
-		return 0, err
-	}
-	for i, part := range inbox.SplitText(text) {
-		err := l.later(`INSERT INTO deliveries
-			(bot_id, conversation_id, message_id, operation, part, text, state,
-				turn, attempt, not_before, epoch, error, created_at, updated_at)
-			VALUES ($1, $2, $3, 'send', $4, $5, 'queued', FALSE, 0, 0, 0, '', $6, $6)`,
-			botID, conversationID, id, i, part, l.now)
-		if err != nil {
-			return 0, err
+	return func() error {
+		for i := range list {
+			if p := parts[list[i].ID]; len(p) > 1 {
+				slices.SortFunc(p, func(a, b inbox.Part) int { return a.Part - b.Part })
+				list[i].Parts = p
+			}
 		}
-	}
-	if err := l.giveTurn(conversationID); err != nil {
-		return 0, err
-	}
-	return id, l.newest(botID, conversationID, id)
-}
-
-// newest makes the message the last one of its conversation.
-func (l *ledger) newest(botID, conversationID, id int64) error {
-	l.event(inbox.MessageCreated, botID, conversationID, id)
-	err := l.later(`UPDATE conversations SET last_message_id = $1, updated_at = $2 WHERE id = $3`,
-		id, l.now, conversationID)
-	return err
+		return nil
+	}, err
 }
 
 // RetryAnswer queues failed and unknown parts again; see inbox.OperatorStore.

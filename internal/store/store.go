@@ -56,8 +56,9 @@ type Store struct {
 
 	worked atomic.Int64 // when the database last did something, in nanoseconds
 
-	kick   chan struct{} // asks the health check to look now
-	claims claims
+	kick    chan struct{} // asks the health check to look now
+	claims  claims
+	answers answers
 
 	polling struct { // under mu: what PollLock gave last
 		lock  inbox.PollLock // nil for none

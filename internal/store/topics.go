@@ -1,11 +1,6 @@
 package store
 
-import (
-	"fmt"
-	"strings"
-
-	"tandem/internal/inbox"
-)
+import "tandem/internal/inbox"
 
 // nameTopic keeps the name of a topic, if that is what the message tells.
 func (l *ledger) nameTopic(conversationID int64, m inbox.IncomingMessage) error {
@@ -28,47 +23,42 @@ func (l *ledger) nameTopic(conversationID int64, m inbox.IncomingMessage) error 
 // topic is one of a conversation.
 type topic struct{ conversation, thread int64 }
 
-// addTopics gives messages the names of their topics: as it was told last, else as another message of the list has it.
-func addTopics(t tx, list []inbox.Message) error {
-	told, names := map[topic]string{}, map[topic]string{}
-	var ids []any
-	var marks []string
-	asked := map[int64]bool{}
+// askTopics asks for the names of messages' topics. tell gives them: as a topic was named last, else as another message
+// of the list has it.
+func askTopics(t tx, list []inbox.Message) (tell func() error, err error) {
+	told := map[topic]string{}
+	var conversations values
 	for i := range list {
-		m := &list[i]
-		if m.ThreadID == 0 {
-			continue
-		}
-		if m.Topic != "" {
-			names[topic{m.ConversationID, m.ThreadID}] = m.Topic
-		}
-		if !asked[m.ConversationID] {
-			asked[m.ConversationID] = true
-			ids = append(ids, m.ConversationID)
-			marks = append(marks, fmt.Sprintf("$%d", len(ids)))
+		if list[i].ThreadID != 0 {
+			conversations.add(list[i].ConversationID)
 		}
 	}
-	if len(ids) == 0 {
+	err = among(t, `SELECT conversation_id, thread_id, name FROM topics WHERE conversation_id IN `, conversations,
+		func(scan func(...any) error) error {
+			var of topic
+			var name string
+			err := scan(&of.conversation, &of.thread, &name)
+			told[of] = name
+			return err
+		})
+	return func() error {
+		names := map[topic]string{}
+		for _, m := range list {
+			if m.ThreadID != 0 && m.Topic != "" {
+				names[topic{m.ConversationID, m.ThreadID}] = m.Topic
+			}
+		}
+		for i := range list {
+			m := &list[i]
+			of := topic{m.ConversationID, m.ThreadID}
+			switch {
+			case m.ThreadID == 0:
+			case told[of] != "":
+				m.Topic = told[of]
+			case m.Topic == "":
+				m.Topic = names[of]
+			}
+		}
 		return nil
-	}
-	_, err := all(t, func(scan func(...any) error) (struct{}, error) {
-		var of topic
-		var name string
-		err := scan(&of.conversation, &of.thread, &name)
-		told[of] = name
-		return struct{}{}, err
-	}, `SELECT conversation_id, thread_id, name FROM topics WHERE conversation_id IN `+
-		`(`+strings.Join(marks, ", ")+`)`, ids...)
-	for i := range list {
-		m := &list[i]
-		of := topic{m.ConversationID, m.ThreadID}
-		switch {
-		case m.ThreadID == 0:
-		case told[of] != "":
-			m.Topic = told[of]
-		case m.Topic == "":
-			m.Topic = names[of]
-		}
-	}
-	return err
+	}, err
 }

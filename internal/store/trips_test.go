@@ -142,7 +142,7 @@ func TestRoundTrips(t *testing.T) {
 	steps := []step{
 		{"100 updates of known customers", 520, 820, func() error { return receive(40) }},
 		{"100 updates of others", 620, 920, func() error { return receive(1000) }},
-		{"an answer", 9, 20, func() error {
+		{"an answer", 2, 17, func() error {
 			_, _, err := s.AddAnswer(ctx, 1, inbox.Answer{Text: "good day", Author: inbox.Author{Kind: inbox.ByAPI}})
 			return err
 		}},
@@ -170,8 +170,8 @@ func TestRoundTrips(t *testing.T) {
 		{"a report of the bot", 2, 10, func() error {
 			return s.ReportBot(ctx, tenure, inbox.BotReport{State: inbox.BotPolling})
 		}},
-		{"a page of messages", 7, 8, func() error { _, _, err := s.Messages(ctx, 1, 50, 0); return err }},
-		{"a page of conversations", 8, 60, func() error {
+		{"a page of messages", 5, 8, func() error { _, _, err := s.Messages(ctx, 1, 50, 0); return err }},
+		{"a page of conversations", 4, 10, func() error {
 			_, _, err := s.Conversations(ctx, inbox.ConversationFilter{Limit: 50, Brief: true})
 			return err
 		}},

@@ -151,8 +151,8 @@ func (l *ledger) applyUpdate(botID, row int64, u inbox.Update) error {
 	if err := l.one(to(&author.Name), `SELECT name FROM bots WHERE id = $1`, botID); err != nil {
 		return err
 	}
-	_, err = l.addOut(botID, conversationID, author, inbox.CleanText(reply), destination{thread: thread})
-	return err
+	return l.addOut(&outgoing{bot: botID, conversation: conversationID, author: author, text: inbox.CleanText(reply),
+		to: destination{thread: thread}})
 }
 
 // greets says whether a greeting is due for the message, and notes that it was given: the first one, and another where
@@ -349,6 +349,13 @@ func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id 
 	}
 	l.event(inbox.MessageUpdated, botID, conversationID, id)
 	return conversationID, id, false, nil
+}
+
+// newest makes the message the last one of its conversation.
+func (l *ledger) newest(botID, conversationID, id int64) error {
+	l.event(inbox.MessageCreated, botID, conversationID, id)
+	return l.later(`UPDATE conversations SET last_message_id = $1, updated_at = $2 WHERE id = $3`,
+		id, l.now, conversationID)
 }
 
 // aside puts a quiet message into its conversation: it moves nothing, but shows a conversation that had none.

@@ -11,77 +11,107 @@ import (
 // by a clock that has been put right since. It is due.
 const beyond = int64((inbox.MaxHold + 10*time.Minute) / time.Microsecond)
 
-// addWaits says of each listed answer that is queued what it waits for.
-func addWaits(t tx, list []inbox.Message) error {
-	type head struct {
-		message, notBefore, paused, sendsAt, retryAt, beat, before int64
-		error                                                      string
-		state                                                      inbox.BotState
-		ahead                                                      map[int64]int64 // of each other answer in the conversation
+// head is the delivery of a conversation that is next, and what is known of its bot.
+type head struct {
+	message, notBefore, paused, sendsAt, retryAt, beat, before, queued int64
+	error                                                              string
+	state                                                              inbox.BotState
+	ahead                                                              map[int64]int64 // of each other answer
+}
+
+// askWaits asks what each listed answer waits for that is queued. tell says it, when that is known.
+func askWaits(t tx, list []inbox.Message) (tell func() error, err error) {
+	heads, err := askHeads(t, list)
+	if err != nil {
+		return nil, err
 	}
-	heads := map[int64]*head{} // the delivery that is next, by conversation
-	now := time.Now()
-	for i := range list {
-		m := &list[i]
-		if m.Delivery != inbox.Queued {
-			continue
-		}
-		h, known := heads[m.ConversationID]
-		if !known {
-			h = &head{}
-			found, err := t.row(to(&h.message, &h.notBefore, &h.paused, &h.error, &h.sendsAt, &h.retryAt, &h.state, &h.beat,
-				&h.before),
-				`SELECT d.message_id, d.not_before, d.paused_until, d.error, b.sends_at, b.retry_at, b.state, b.heartbeat_at,
-					(SELECT COUNT(*) FROM (SELECT 1 FROM deliveries q WHERE q.state = 'queued' AND q.state <> 'sent'
-						AND q.created_at < d.created_at LIMIT `+fmt.Sprint(countAtMost)+`) older)
-				FROM deliveries d JOIN bots b ON b.id = d.bot_id
-				WHERE d.conversation_id = $1 AND d.turn AND d.state = 'queued'`, m.ConversationID)
-			if err != nil {
-				return err
+	return func() error {
+		now := time.Now()
+		for i := range list {
+			m := &list[i]
+			h := heads[m.ConversationID]
+			if m.Delivery != inbox.Queued || h == nil { // the one before it is under way
+				continue
 			}
-			if !found {
-				h = nil
-			}
-			heads[m.ConversationID] = h
-		}
-		if h == nil {
-			continue // the one before it is under way
-		}
-		if words := notSending(h.state, h.beat, h.retryAt, now); words != "" {
-			m.Waits = &inbox.Waits{Reason: inbox.WaitsBotDown, Text: words}
-			continue
-		}
-		why, until := h.error, fromMicros(h.paused)
-		if why == "" {
-			why = "Telegram asks for a pause"
-		}
-		if h.paused-h.notBefore > time.Minute.Microseconds() {
-			why += "; it is tried again every hour"
-		}
-		if sendsAt := fromMicros(h.sendsAt); sendsAt.After(until) {
-			why = "Telegram asks this bot for a pause in all that it sends; one message tries then whether it is over"
-			until = sendsAt
-		}
-		if !until.After(now) {
-			var own int64
-			if h.message != m.ID {
-				if h.ahead == nil {
-					var err error
-					if h.ahead, err = aheadOf(t, m.ConversationID); err != nil {
-						return err
-					}
+			if h.ahead == nil && h.message != m.ID && h.queued > fewAhead && !h.holds(now) {
+				var err error
+				if h.ahead, err = aheadOf(t, m.ConversationID); err != nil {
+					return err
 				}
-				own = h.ahead[m.ID]
 			}
-			m.Waits = inLine(h.before, own, now)
-			continue
+			h.tell(m, h.ahead[m.ID], now)
 		}
-		m.Waits = &inbox.Waits{Reason: inbox.WaitsPaused, Text: why, Until: &until}
-		if h.message != m.ID {
-			m.Waits.Reason, m.Waits.Text = inbox.WaitsBehind, "An earlier answer has to go first, and waits: "+why
+		return nil
+	}, nil
+}
+
+// askHeads asks what is next in the conversations of those of the list that are queued.
+func askHeads(t tx, list []inbox.Message) (map[int64]*head, error) {
+	heads := map[int64]*head{}
+	var conversations values
+	for i := range list {
+		if list[i].Delivery == inbox.Queued {
+			conversations.add(list[i].ConversationID)
 		}
 	}
-	return nil
+	const older = `q.state = 'queued' AND q.state <> 'sent'`
+	// Where many are queued that is found out once, and not counted for each.
+	return heads, among(t, fmt.Sprintf(`SELECT d.conversation_id, d.message_id, d.not_before, d.paused_until, d.error,
+			b.sends_at, b.retry_at, b.state, b.heartbeat_at,
+			CASE WHEN d.created_at > (SELECT q.created_at FROM deliveries q WHERE `+older+`
+					ORDER BY q.created_at LIMIT 1 OFFSET %[2]d) THEN %[1]d
+				ELSE (SELECT COUNT(*) FROM (SELECT 1 FROM deliveries q WHERE `+older+`
+					AND q.created_at < d.created_at LIMIT %[1]d) older) END,
+			(SELECT COUNT(*) FROM (SELECT 1 FROM deliveries q WHERE q.conversation_id = d.conversation_id
+				AND q.state = 'queued' AND q.state IN ('queued', 'sending') LIMIT %[1]d) older)
+		FROM deliveries d JOIN bots b ON b.id = d.bot_id
+		WHERE d.turn AND d.state = 'queued' AND d.conversation_id IN `, countAtMost, countAtMost-1),
+		conversations, func(scan func(...any) error) error {
+			h := &head{}
+			var conversation int64
+			err := scan(&conversation, &h.message, &h.notBefore, &h.paused, &h.error,
+				&h.sendsAt, &h.retryAt, &h.state, &h.beat, &h.before, &h.queued)
+			heads[conversation] = h
+			return err
+		})
+}
+
+// pause is until when this delivery is held back, and why.
+func (h *head) pause() (until time.Time, why string) {
+	until, why = fromMicros(h.paused), h.error
+	if why == "" {
+		why = "Telegram asks for a pause"
+	}
+	if h.paused-h.notBefore > time.Minute.Microseconds() {
+		why += "; it is tried again every hour"
+	}
+	if sendsAt := fromMicros(h.sendsAt); sendsAt.After(until) {
+		return sendsAt, "Telegram asks this bot for a pause in all that it sends; one message tries then whether it is over"
+	}
+	return until, why
+}
+
+// holds says whether it is held back by more than its place.
+func (h *head) holds(now time.Time) bool {
+	until, _ := h.pause()
+	return until.After(now) || notSending(h.state, h.beat, h.retryAt, now) != ""
+}
+
+// tell says what a queued answer of the conversation waits for, of which so many go before it.
+func (h *head) tell(m *inbox.Message, own int64, now time.Time) {
+	if words := notSending(h.state, h.beat, h.retryAt, now); words != "" {
+		m.Waits = &inbox.Waits{Reason: inbox.WaitsBotDown, Text: words}
+		return
+	}
+	until, why := h.pause()
+	if !until.After(now) {
+		m.Waits = inLine(h.before, own, now)
+		return
+	}
+	m.Waits = &inbox.Waits{Reason: inbox.WaitsPaused, Text: why, Until: &until}
+	if h.message != m.ID {
+		m.Waits.Reason, m.Waits.Text = inbox.WaitsBehind, "An earlier answer has to go first, and waits: "+why
+	}
 }
 
 // notSending says why a bot sends nothing at all, "" for one that does.
@@ -116,6 +146,8 @@ const (
 	ofAll      = time.Second / 29
 	ofOne      = 1020 * time.Millisecond
 	worthAWord = 5 * time.Second // of waiting
+	// fewAhead of one's own conversation are not worth a word.
+	fewAhead = int64(worthAWord / ofOne)
 )
 
 // inLine says how many go before an answer that waits for its place alone, if that takes long enough to be told: of all
