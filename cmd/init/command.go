@@ -226,9 +226,12 @@ func (p *commandFlags) adopt() error {
 	return reap.Adopt()
 }
 
-// settings are those that count for one command. It gets the environment as it is.
+// settings are those that count for one command. It gets the environment as it is, but for what names init.
 func (p *commandFlags) settings(environ []string) (settings, error) {
 	env := config.New(environ)
+	if namesInit(env.String(listenPID, "")) {
+		environ = config.Set(environ, listenPIDFDID, "")
+	}
 	s := settings{mode: commandOnly, log: logging.Read(env), warnOnReap: p.warnOnReap}
 	s.dir = workingDirectory()
 	if p.verbose {

@@ -72,7 +72,7 @@ func newExecutor(s settings, log *slog.Logger, lines *logging.Async) *executor {
 	}
 	x.outer = &outer{}
 	if s.mode != commandOnly {
-		x.outer = newOuter(s.mode)
+		x.outer = newOuter(s.mode, x.turnLoop)
 		x.status.Before = func() { x.mendRunDir(x.status.Forget) }
 	}
 	x.notices = sdnotify.NewListener(func(r any) { x.reportPanic("notices", r) })
@@ -99,7 +99,7 @@ func (x *executor) Start(id supervise.ID) supervise.Event {
 	c := reap.Command{
 		Args: x.settings.args[id], Env: x.settings.env[id], Dir: x.settings.dir,
 		DieWithParent: dieWithParent(x.settings.mode), Limits: x.settings.limits[id],
-		Foreground: x.tty.Foreground(), Ignored: x.settings.ignored,
+		Foreground: x.tty.Foreground(), Ignored: x.settings.ignored, Handed: numbered(),
 		Shell: x.settings.mode == commandOnly, Session: x.settings.mode != commandOnly,
 	}
 	if x.settings.mode != commandOnly {
@@ -107,6 +107,9 @@ func (x *executor) Start(id supervise.ID) supervise.Event {
 		defer out.Close()
 		x.sayShared(out.Shared)
 		c.Stdin, c.Out = uintptr(x.devNull), out.FDs
+	}
+	if id == supervise.Web {
+		c.Extra = x.settings.handed
 	}
 	if id == supervise.Bot {
 		file := x.lock.file()

@@ -120,7 +120,9 @@ func (k *lockKeeper) keep(done <-chan struct{}) {
 		k.cancel = cancel
 		k.mu.Unlock()
 		if lock != nil && heldFor != 0 && heldFor != wish {
-			k.release(lock)
+			if lost := k.release(lock); lost {
+				k.tell(supervise.LockLost{Wish: heldFor})
+			}
 			lock, heldFor = nil, 0
 		}
 		if wish != 0 && wish != heldFor {
@@ -251,8 +253,9 @@ func (k *lockKeeper) report(ctx context.Context, wish int, err error) {
 	}
 }
 
-// release closes init's copy. Whoever else has one, such as a process that the bot left behind, keeps the lock.
-func (k *lockKeeper) release(lock *lockfile.Lock) {
+// release closes init's copy. Whoever else has one, such as a process that the bot left behind, keeps the lock. lost
+// says that the file which the bot had been given did not have its name any more.
+func (k *lockKeeper) release(lock *lockfile.Lock) (lost bool) {
 	k.mu.Lock()
 	renewed := k.renewed
 	k.held, k.renewed, k.holderText = nil, nil, ""
@@ -265,7 +268,9 @@ func (k *lockKeeper) release(lock *lockfile.Lock) {
 	if err := named.Replaced(); err != nil {
 		k.log.Warn("the polling lock did not guard the bot to its end", "reason", err.Error())
 	}
+	lost = lock.Replaced() != nil
 	lock.Close()
+	return lost
 }
 
 // shareLock lets a bot of another user open the file and lock it anew, in case its launcher closes the one that it

@@ -152,8 +152,11 @@ var helpers = proctest.Helpers{
 	"reports": reports,
 	"faulty":  faulty,
 	"pollers": pollers,
-	"obeys":   obeys,
-	"hears":   hears,
+	"careful": careful,
+
+	"activated": activated,
+	"obeys":     obeys,
+	"hears":     hears,
 }
 
 // good obeys SIGTERM and SIGQUIT as a well-behaved program does, after the time in its second argument.

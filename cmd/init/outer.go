@@ -4,16 +4,19 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"tandem/internal/sdnotify"
 	"tandem/internal/status"
 )
 
 // outer is who supervises init, like systemd or podman, if that listens to it (sd_notify(3)). It hears when init is
-// ready and when init stops, and at each change what the processes are doing.
+// ready and when init stops, and at each change what the processes are doing. If it watches init, it hears that init
+// and web are alive.
 type outer struct {
 	sender *sdnotify.Sender // nil for nobody
 	mode   mode
+	turn   func(done func()) // has the loop turn once
 	wake   chan struct{}
 
 	mu       sync.Mutex
@@ -22,10 +25,14 @@ type outer struct {
 
 	saidReady, saidStopping bool   // run's own
 	said                    string // what the processes were doing
+	late                    bool   // it was not told in time that web is alive
 }
 
-func newOuter(m mode) *outer {
-	return &outer{sender: sdnotify.New(os.Getenv), mode: m, wake: make(chan struct{}, 1)}
+// minSignOfLife is how often init says at most that it is alive, whatever is asked for.
+const minSignOfLife = 10 * time.Millisecond
+
+func newOuter(m mode, turn func(done func())) *outer {
+	return &outer{sender: sdnotify.New(os.Getenv), mode: m, turn: turn, wake: make(chan struct{}, 1)}
 }
 
 // put hands over the state. It never waits.
@@ -44,10 +51,21 @@ func (o *outer) put(show func() *status.Status, stopping bool) {
 
 // run is the actor. At init's end it says the last.
 func (o *outer) run(done <-chan struct{}) {
+	var due <-chan time.Time // never, without a watchdog
+	if o.sender.Interval > 0 {
+		t := time.NewTicker(max(o.sender.Interval/2, minSignOfLife))
+		defer t.Stop()
+		due = t.C
+	}
 	for {
 		select {
 		case <-o.wake:
 			o.tell(false)
+			if o.late {
+				o.showLife(done)
+			}
+		case <-due:
+			o.showLife(done)
 		case <-done:
 			o.tell(true)
 			return
@@ -79,6 +97,30 @@ func (o *outer) tell(over bool) {
 	if lines != nil {
 		o.sender.Send(lines...)
 	}
+}
+
+// showLife tells the watchdog that init is alive, once its loop has turned. While there is no web it waits for the next
+// change.
+func (o *outer) showLife(done <-chan struct{}) {
+	turned := make(chan struct{})
+	o.turn(func() { close(turned) })
+	select {
+	case <-turned:
+	case <-done:
+		return
+	}
+	o.mu.Lock()
+	show, stopping := o.show, o.stopping
+	o.mu.Unlock()
+	if o.late = show == nil || !stopping && !isAlive(show(), o.mode); !o.late {
+		o.sender.Send("WATCHDOG=1")
+	}
+}
+
+// isAlive says whether there is what init is there for. An init of the bot alone goes on without it.
+func isAlive(s *status.Status, m mode) bool {
+	web, _ := s.Process("web")
+	return m == botOnly || web.PID != 0
 }
 
 // isReady says whether init does what it is there for. That is the work of web. An init of the bot alone is ready as

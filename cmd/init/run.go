@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tandem/internal/cgroup"
+	"tandem/internal/config"
 	"tandem/internal/confine"
 	"tandem/internal/exitcode"
 	"tandem/internal/logging"
@@ -34,6 +35,7 @@ func runSupervised(m mode) int {
 	// Before web exists: what init was given, the bot's token included, is then not in a /proc file that web,
 	// which has the same user, can read.
 	procErr := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	handed := takeHanded(config.New(os.Environ()))
 	reap.DropInherited()
 
 	stdio.Append(2)
@@ -54,6 +56,7 @@ func runSupervised(m mode) int {
 		log.Warn("init cannot collect orphans", "reason", err.Error())
 	}
 
+	s.handOn(handed, log)
 	memory, processes := cgroup.Own()
 	s.shareMemory(memory.Limit())
 	x := newExecutor(s, log, logWriter)

@@ -57,6 +57,7 @@ type settings struct {
 	terminationLog string
 	log            logging.Settings
 	ignored        []syscall.Signal // that init was started with, and the command is to be
+	handed         []uintptr        // descriptors that are for web, from 3 on
 	warnOnReap     bool             // each orphan is a line of the log
 	botProblem     string           // what is wrong with the bot's settings; never a reason to stop web
 }
@@ -87,9 +88,12 @@ func readSettings(m mode, environ []string) (settings, error) {
 		s.runDir = s.absolute(s.runDir)
 	}
 	s.runDirNamed = env.String("RUN_DIR", "") != ""
-	// Whoever supervises init is not to hear from its processes.
+	// Whoever supervises init is not to hear from its processes. What it hands down only web gets; see handOn.
 	shared := environ
-	for _, name := range []string{sdnotify.SocketVariable, sdnotify.WatchdogVariable, sdnotify.WatchdogPIDVariable} {
+	for _, name := range []string{
+		sdnotify.SocketVariable, sdnotify.WatchdogVariable, sdnotify.WatchdogPIDVariable,
+		listenPID, listenFDs, listenNames, listenPIDFDID,
+	} {
 		shared = config.Set(shared, name, "")
 	}
 	if s.runDir != "" {

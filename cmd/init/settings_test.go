@@ -10,6 +10,7 @@ import (
 
 func TestSettingsAreSaidOnce(t *testing.T) {
 	const ownPair = "for a pair of one's own, not for the image's programs"
+	const handed = "set by whoever supervises init"
 	const byFile = "the compose file itself limits what the container may do"
 	configtest.Executable{
 		Name: "init", Settings: allSettings(), Prefixes: []string{"WEB_", "BOT_"}, Manual: "docs/man/init.8",
@@ -33,7 +34,8 @@ func TestSettingsAreSaidOnce(t *testing.T) {
 		NoSettings: configtest.Reasons{
 			"XDG_RUNTIME_DIR": "the user's: RUN_DIR tells of it",
 			"POLL_LOCK_FD":    "set for the bot",
-			"DATABASE_URL":    "the bot's and web's: the lock must not be put on the database",
+			listenPID:         handed, listenFDs: handed, listenNames: handed, listenPIDFDID: handed,
+			"DATABASE_URL": "the bot's and web's: the lock must not be put on the database",
 		},
 		NotInFiles: configtest.Reasons{
 			"WEB_COMMAND": ownPair, "BOT_COMMAND": ownPair, "WEB_NOTIFY": ownPair, "BOT_NOTIFY": ownPair,

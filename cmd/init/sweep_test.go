@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -191,6 +192,83 @@ func TestSweptPollingLock(t *testing.T) {
 			t.Errorf("two bots polled: %q", init.Lines())
 		}
 	}
+}
+
+// A bot that ends with 75 because its lock file was swept away comes back at once, alone, and without waiting for
+// BOT_CONFLICT_DELAY. Under another init that has the new file it stands by.
+func TestABotWhoseLockIsSweptComesBack(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, under proctest.Under) {
+		dir := runDir(t, 0)
+		bot := proctest.Command("careful", filepath.Join(dir, "only"))
+		for name, lock := range map[string]string{"in RUN_DIR": "", "elsewhere": filepath.Join(dir, "lock")} {
+			i := start(t, under, goodWeb, bot, "BOT_CONFLICT_DELAY=1h", "POLL_LOCK_FILE="+lock)
+			if lock == "" {
+				lock = filepath.Join(i.dir, "bot.lock")
+			}
+			for n := range 3 {
+				i.await("bot", "polls", func(p status.Process) bool { return p.PID > 0 && p.Restarts == n })
+				proctest.Eventually(t, soon, "it polls", func() bool { return i.Count("careful polls") == n+1 })
+				if err := os.Remove(lock); err != nil {
+					t.Fatal(err)
+				}
+			}
+			i.await("bot", "is back", func(p status.Process) bool {
+				return p.PID > 0 && p.Restarts == 3 && p.LastEnd.Code == 75
+			})
+			i.Freeze()
+			if err := os.Remove(lock); err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+			other, err := lockfile.Open(lock)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := other.TryLock(); !got || err != nil {
+				t.Fatal(got, err)
+			}
+			i.Signal(syscall.SIGCONT)
+			i.awaitState("bot", status.Standby)
+			other.Close()
+			i.awaitState("bot", status.Running)
+			i.Signal(syscall.SIGTERM)
+			i.ends(0)
+			if i.Count("TWO POLLERS") > 0 {
+				t.Errorf("%s: two polled: %q", name, i.Lines())
+			}
+		}
+	})
+}
+
+// careful is a bot that looks at the lock it was given before each poll, as our own does. Its argument is the file that
+// shows that it is alone.
+func careful(args []string) {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	path := os.Getenv("POLL_LOCK_FILE")
+	lock, err := lockfile.Inherited(3, path)
+	if err != nil { // swept away before its first poll
+		fmt.Println(err)
+		os.Exit(75)
+	}
+	alone, err := lockfile.Open(args[0])
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	if got, err := alone.TryLock(); !got || err != nil {
+		fmt.Println("TWO POLLERS", err)
+		os.Exit(1)
+	}
+	fmt.Println("careful polls")
+	for lock.Replaced() == nil {
+		select {
+		case <-stop:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	os.Exit(75)
 }
 
 // A directory that is mounted over the old one is noticed at the next change. So is its unmounting.

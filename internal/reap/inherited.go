@@ -14,6 +14,18 @@ func DropInherited() {
 	closeInherited()
 }
 
+// HandedDown are n descriptors from 3 on that this process was started with. It is false if one of them is not there.
+// What this process has opened itself is closed by exec, and so does not count; it must be called before DropInherited.
+func HandedDown(n int) (fds []uintptr, ok bool) {
+	for fd := uintptr(3); len(fds) < n; fd++ {
+		if flags, err := unix.FcntlInt(fd, unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
+			return nil, false
+		}
+		fds = append(fds, fd)
+	}
+	return fds, true
+}
+
 // unignoreSignals gives the two signals that glibc keeps for itself their default action, which no library call
 // does. GNU make starts every program with them ignored, and so would each process of ours be.
 func unignoreSignals() {

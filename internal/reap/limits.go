@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -69,7 +70,12 @@ type script struct {
 	child  int32    // the kernel writes its number here, in the child's memory
 	mask   uint64   // this thread's signal mask
 	all    uint64   // a mask of all signals
+
+	numbers []*[maxDigits]byte // where the child writes its own number
 }
+
+// maxDigits is room for the decimal digits of a process's number and a zero byte.
+const maxDigits = 12
 
 func newScript(path string, c Command) (_ *script, err error) {
 	s := &script{all: ^uint64(0)}
@@ -109,8 +115,26 @@ func newScript(path string, c Command) (_ *script, err error) {
 		s.add("parent", syscall.SYS_GETPPID).want = uintptr(os.Getpid())
 	}
 	s.signals(c.Ignored)
-	s.add("", syscall.SYS_EXECVE, s.text(path), s.list(c.Args), s.list(c.Env))
+	s.add("", syscall.SYS_EXECVE, s.text(path), s.list(c.Args), s.environment(c))
 	return s, nil
+}
+
+// environment is the list of c's Env. Where a variable is to have the child's number it leaves room for that.
+func (s *script) environment(c Command) uintptr {
+	list := make([]uintptr, len(c.Env)+1)
+	for i, line := range c.Env {
+		if !c.namesThisProcess(line) {
+			list[i] = s.text(line)
+			continue
+		}
+		begin := strings.IndexByte(line, '=') + 1
+		text := make([]byte, begin+maxDigits)
+		copy(text, line[:begin])
+		s.keep, s.numbers = append(s.keep, text), append(s.numbers, (*[maxDigits]byte)(text[begin:]))
+		list[i] = uintptr(unsafe.Pointer(&text[0]))
+	}
+	s.keep = append(s.keep, list)
+	return uintptr(unsafe.Pointer(&list[0]))
 }
 
 // setSignalMask sets this thread's signal mask to mask, and puts the one that it had into before. Either may be nil.
@@ -250,7 +274,7 @@ func (s *script) run() (pid int, err error) {
 	syscall.ForkLock.Lock()
 	// With every signal blocked the child cannot run a handler of Go's, nor this goroutine lose its thread.
 	_ = setSignalMask(&s.all, nil)
-	child, errno := fork(calls, &s.failed, failed, uintptr(s.report), uintptr(unsafe.Pointer(&s.child)))
+	child, errno := fork(calls, s.numbers, &s.failed, failed, uintptr(s.report), uintptr(unsafe.Pointer(&s.child)))
 	_ = setSignalMask(&s.mask, nil)
 	syscall.ForkLock.Unlock()
 	if errno != 0 {
@@ -281,11 +305,19 @@ func (s *script) run() (pid int, err error) {
 //
 //go:norace
 //go:nosplit
-func fork(calls []call, failed *[2]int32, failedAt, report, childAt uintptr) (pid uintptr, errno syscall.Errno) {
+func fork(
+	calls []call, numbers []*[maxDigits]byte, failed *[2]int32, failedAt, report, childAt uintptr,
+) (pid uintptr, errno syscall.Errno) {
 	const flags = uintptr(syscall.SIGCHLD) | syscall.CLONE_CHILD_SETTID
 	pid, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, flags, 0, 0, childAt, childAt, 0)
 	if errno != 0 || pid != 0 {
 		return pid, errno
+	}
+	if len(numbers) > 0 {
+		self, _, _ := syscall.RawSyscall6(syscall.SYS_GETPID, 0, 0, 0, 0, 0, 0)
+		for _, text := range numbers {
+			writeNumber(text, self)
+		}
 	}
 	for i := range calls {
 		c := &calls[i]
@@ -305,6 +337,21 @@ func fork(calls []call, failed *[2]int32, failedAt, report, childAt uintptr) (pi
 	}
 	for {
 		_, _, _ = syscall.RawSyscall6(syscall.SYS_EXIT_GROUP, 253, 0, 0, 0, 0, 0)
+	}
+}
+
+// writeNumber writes n in decimal digits. What follows them is zero.
+//
+//go:norace
+//go:nosplit
+func writeNumber(text *[maxDigits]byte, n uintptr) {
+	end := 1
+	for rest := n; rest > 9; rest /= 10 {
+		end++
+	}
+	for i := min(end, maxDigits-1) - 1; i >= 0; i-- {
+		text[i] = '0' + byte(n%10)
+		n /= 10
 	}
 }
 

@@ -2,7 +2,10 @@ package reap
 
 import (
 	"errors"
+	"os"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -23,7 +26,9 @@ type Command struct {
 	Session       bool             // it leads a session of its own, which no terminal controls, and not just a group
 	Ignored       []syscall.Signal // that are ignored here, and stay so
 	Limits        *Limits          // nil for none
-	Shell         bool             // /bin/sh gets a file whose format the kernel does not know, as execvp(3) has it
+	// Handed are variables that may name this process by its number. Where one does, the program gets its own number.
+	Handed []string
+	Shell  bool // /bin/sh gets a file whose format the kernel does not know, as execvp(3) has it
 }
 
 // files are its descriptors, from 0 on.
@@ -123,7 +128,7 @@ func (c Command) try(path string) (int, error) {
 const shell = "/bin/sh"
 
 func (c Command) fork(path string) (int, error) {
-	if c.Limits != nil || c.Foreground {
+	if c.Limits != nil || c.Foreground || slices.ContainsFunc(c.Env, c.namesThisProcess) {
 		return startLimited(path, c)
 	}
 	attr := &syscall.ProcAttr{
@@ -133,6 +138,12 @@ func (c Command) fork(path string) (int, error) {
 		attr.Sys.Pdeathsig = syscall.SIGKILL
 	}
 	return syscall.ForkExec(path, c.Args, attr)
+}
+
+// namesThisProcess says whether a line of Env is one of Handed with this process's number.
+func (c Command) namesThisProcess(line string) bool {
+	name, value, _ := strings.Cut(line, "=")
+	return slices.Contains(c.Handed, name) && value == strconv.Itoa(os.Getpid())
 }
 
 // unblockSignals unblocks all signals on this thread, and so in what is started from it. back blocks them again.

@@ -82,6 +82,7 @@ type stray struct {
 type keeper struct {
 	want, held, told int // wishes
 	broken, hangs    bool
+	lost             bool // the file of what is held was taken away
 	elsewhere        bool // another container's bot has the lock, and polls
 	posted           []Event
 }
@@ -443,7 +444,10 @@ func (m *model) free() bool {
 }
 
 func (m *model) moveLock(n int) {
-	switch n % 4 {
+	switch n % 5 {
+	case 4:
+		m.lock.lost = m.lock.held != 0
+		m.note("the lock file is taken away and made anew")
 	case 0:
 		if m.free() {
 			m.note("another container's bot has the lock")
@@ -472,7 +476,10 @@ func (m *model) keeperWorks() {
 	}
 	if k.held != 0 && k.held != k.want {
 		m.note("the keeper releases the lock")
-		k.held = 0
+		if k.lost {
+			k.posted = append(k.posted, LockLost{k.held})
+		}
+		k.held, k.lost = 0, false
 	}
 	if k.want == 0 || k.want == k.held {
 		return

@@ -49,6 +49,8 @@ func (s State) Step(c *Config, now time.Time, e Event) (State, []Action) {
 		m.lockBusy(e)
 	case LockFailed:
 		m.lockFailed(e)
+	case LockLost:
+		m.lockLost(e.Wish)
 	case Noticed:
 		m.noticed(e)
 	case Signal:
@@ -301,7 +303,7 @@ func (m *stepper) leaveOthers() {
 func (m *stepper) botEnded(e LeaderEnded, hung bool, ran time.Duration, reason string, attrs []slog.Attr) {
 	p := &m.Procs[Bot]
 	if ran >= longRun {
-		p.Failures, p.Conflicts = 0, 0
+		p.Failures, p.Conflicts, p.LostLocks = 0, 0, 0
 	}
 	switch {
 	case hung:
@@ -431,4 +433,23 @@ func (m *stepper) lockFailed(e LockFailed) {
 	} else {
 		m.failBot("the polling lock cannot be had: "+e.Reason, "mend it and say: init start "+m.c.Names[Bot])
 	}
+}
+
+// lockLost starts a bot again at once that could not run because its lock had lost its file: the next start gets the
+// file that has the name now, or waits for it. Where each lock is lost the delay doubles from one to the next.
+func (m *stepper) lockLost(wish int) {
+	p := &m.Procs[Bot]
+	if wish != m.Wish || p.Phase != Waiting || !p.ReasonOfEnd || p.Conflicts == 0 {
+		return
+	}
+	soon := m.now.Add(double(handOverWait, p.LostLocks, m.c.RestartDelayMax))
+	p.LostLocks++
+	if !soon.Before(p.NextStart) {
+		return
+	}
+	p.Conflicts--
+	p.NextStart = soon
+	p.because("the polling lock's file was taken away or replaced")
+	m.say(slog.LevelInfo, "process starts again with the lock's file of today", m.name(Bot),
+		slog.String("reason", p.Reason), m.nextStart(), m.delay())
 }

@@ -286,6 +286,49 @@ func TestConflictDelay(t *testing.T) {
 	}
 }
 
+// A bot that cannot run because its lock had lost its file comes back at once. Where that goes on and on the delay
+// grows. What else has come meanwhile counts.
+func TestLostLock(t *testing.T) {
+	m := running(t)
+	lost := func(want time.Duration) {
+		t.Helper()
+		m.end(Bot, 75, 0)
+		m.do(LockLost{m.s.Wish})
+		m.want(Bot, status.Waiting)
+		if have := m.s.Procs[Bot].NextStart.Sub(m.now); have != want {
+			t.Errorf("have %s, want %s", have, want)
+		}
+		m.after(want)
+		m.do(LockTaken{m.s.Wish})
+		m.want(Bot, status.Running)
+	}
+	for n := range 11 {
+		lost(handOverWait << n)
+	}
+	lost(30 * time.Second) // no later than without a lost lock
+	m.end(Bot, 75, 0)
+	if have := m.s.Procs[Bot].NextStart.Sub(m.now); have != time.Minute {
+		t.Errorf("a conflict: %s", have)
+	}
+	m.do(LockLost{m.s.Wish - 1}) // an older one
+	if have := m.s.Procs[Bot].NextStart.Sub(m.now); have != time.Minute {
+		t.Errorf("another lock was lost: %s", have)
+	}
+	m.after(time.Minute)
+	m.do(LockTaken{m.s.Wish})
+	m.after(longRun)
+	lost(handOverWait)
+
+	m.end(Bot, 1, 0)
+	m.do(LockLost{m.s.Wish})
+	if have := m.s.Procs[Bot].NextStart.Sub(m.now); have != time.Second {
+		t.Errorf("a crash: %s", have)
+	}
+	m.do(Ask{"stop", Bot})
+	m.do(LockLost{m.s.Wish})
+	m.want(Bot, status.Stopped)
+}
+
 // What the bot does never ends init, for every status and signal, and web is left alone.
 func TestBotNeverEndsInit(t *testing.T) {
 	for code := range 256 {

@@ -313,7 +313,7 @@ func (m *stepper) ask(e Ask) {
 		return
 	}
 	if e.Verb != "stop" { // an operator's word starts the delays anew
-		p.Failures, p.Conflicts = 0, 0
+		p.Failures, p.Conflicts, p.LostLocks = 0, 0, 0
 	}
 	m.say(slog.LevelInfo, "operator asks", m.name(e.ID), slog.String("verb", e.Verb))
 	m.do(GrantAsk{})

@@ -91,6 +91,7 @@ type Proc struct {
 	Starts     int
 	Failures   int // crashes in a row, and starts that failed for now
 	Conflicts  int // ends with 75 in a row
+	LostLocks  int // of these, how many last ones were for a lock that had lost its file
 	NextStart  time.Time
 	TryUntil   time.Time // web: until when a start that failed for now is tried again; zero for none that did
 	StartAgain bool      // once it has ended: an operator's restart
@@ -200,6 +201,8 @@ type (
 		Reason    string
 		Temporary bool // for lack of memory, descriptors or disk
 	}
+	// LockLost says that the lock's file had been taken away or replaced by the time the lock of that wish was given up.
+	LockLost struct{ Wish int }
 	// Noticed is what the process with the leader PID said of itself.
 	Noticed struct {
 		ID  ID
@@ -229,6 +232,7 @@ func (Childless) event()   {}
 func (LockTaken) event()   {}
 func (LockBusy) event()    {}
 func (LockFailed) event()  {}
+func (LockLost) event()    {}
 func (Noticed) event()     {}
 func (Signal) event()      {}
 func (Ask) event()         {}
