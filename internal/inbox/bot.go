@@ -73,6 +73,17 @@ type PollLock interface {
 	Release()
 }
 
+// Skill is what a bot has to be able to do for a delivery. Whoever can do one can do those before it. A delivery that
+// needs more than its bot can do waits, and keeps its place: the bot is older than whoever wrote the answer.
+type Skill int64
+
+// SendsText is what bots of each version can do. Whoever adds something that those of the release before cannot do
+// adds a Skill, and gives it to BotSkill and to the deliveries that need it. See docs/adr/0091.
+const SendsText Skill = 0
+
+// BotSkill is what bots of this version can do.
+const BotSkill = SendsText
+
 // Tenure is one holding of the right to poll.
 type Tenure struct {
 	BotID      int64

@@ -57,13 +57,16 @@ func (s *Store) TakeOver(ctx context.Context, botID int64, instance string) (inb
 		}
 		tenure.Epoch++
 		err = l.later(`UPDATE bots SET epoch = $1, signed_off = FALSE, state = $2, reason = '', retry_at = 0, sends_at = 0,
-			instance = $3, since = $4, heartbeat_at = $4 WHERE id = $5`,
-			tenure.Epoch, string(inbox.BotStarting), inbox.CleanText(instance), l.now, botID)
+			instance = $3, since = $4, heartbeat_at = $4, knows = $5, knows_epoch = $1 WHERE id = $6`,
+			tenure.Epoch, string(inbox.BotStarting), inbox.CleanText(instance), l.now, int64(s.skill), botID)
 		if err != nil {
 			return err
 		}
 		l.event(inbox.BotUpdated, botID, 0, 0)
-		return l.breakOff(botID)
+		if err := l.breakOff(botID); err != nil {
+			return err
+		}
+		return l.turnsOfOlder(botID)
 	})
 	if err != nil {
 		return inbox.Tenure{}, err

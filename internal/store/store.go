@@ -59,6 +59,7 @@ type Store struct {
 	kick    chan struct{} // asks the health check to look now
 	claims  claims
 	answers answers
+	skill   inbox.Skill // of the bot that this one serves; tests have others
 
 	polling struct { // under mu: what PollLock gave last
 		lock  inbox.PollLock // nil for none
@@ -103,6 +104,7 @@ func newStore(log *slog.Logger) *Store {
 		changed: make(chan struct{}),
 		hints:   map[chan struct{}]struct{}{},
 		kick:    make(chan struct{}, 1),
+		skill:   inbox.BotSkill,
 	}
 }
 

@@ -16,6 +16,7 @@ type head struct {
 	message, notBefore, paused, sendsAt, retryAt, beat, before, queued int64
 	error                                                              string
 	state                                                              inbox.BotState
+	older                                                              bool            // the bot cannot do it
 	ahead                                                              map[int64]int64 // of each other answer
 }
 
@@ -55,6 +56,9 @@ func askHeads(t tx, list []inbox.Message) (map[int64]*head, error) {
 		}
 	}
 	const older = `q.state = 'queued' AND q.state <> 'sent'`
+	if err := askOlder(t, heads, conversations); err != nil {
+		return nil, err
+	}
 	// Where many are queued that is found out once, and not counted for each.
 	return heads, among(t, fmt.Sprintf(`SELECT d.conversation_id, d.message_id, d.not_before, d.paused_until, d.error,
 			b.sends_at, b.retry_at, b.state, b.heartbeat_at,
@@ -94,13 +98,17 @@ func (h *head) pause() (until time.Time, why string) {
 // holds says whether it is held back by more than its place.
 func (h *head) holds(now time.Time) bool {
 	until, _ := h.pause()
-	return until.After(now) || notSending(h.state, h.beat, h.retryAt, now) != ""
+	return h.older || until.After(now) || notSending(h.state, h.beat, h.retryAt, now) != ""
 }
 
 // tell says what a queued answer of the conversation waits for, of which so many go before it.
 func (h *head) tell(m *inbox.Message, own int64, now time.Time) {
 	if words := notSending(h.state, h.beat, h.retryAt, now); words != "" {
 		m.Waits = &inbox.Waits{Reason: inbox.WaitsBotDown, Text: words}
+		return
+	}
+	if h.older {
+		m.Waits = waitsForNewer(h.message == m.ID)
 		return
 	}
 	until, why := h.pause()
