@@ -163,3 +163,65 @@ func TestSendingFilesByHand(t *testing.T) {
 		t.Errorf("the album is %+v (%v)", all, err)
 	}
 }
+
+// TestPlayingMore replies to a part of an answer, in a new topic, sends a rich message and reacts.
+func TestPlayingMore(t *testing.T) {
+	telegram, err := simulator.New(simulator.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	telegram.AddBot(defaultToken)
+	server := httptest.NewServer(handler(telegram))
+	defer server.Close()
+	defer telegram.Close()
+	if _, err := telegram.CustomerWrites(7, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	answerAsBot(t, telegram, `{"chat_id":7,"text":"red or blue?"}`)
+	ctx := browser(t)
+	do := func(what string, actions ...chromedp.Action[chromedp.Void]) {
+		t.Helper()
+		if err := chromedp.Do(ctx, actions...); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	last := func() simulator.Message {
+		all := telegram.Messages(0, 7)
+		return all[len(all)-1]
+	}
+	wait := func(what string, ok func() bool) {
+		t.Helper()
+		if err := telegram.WaitFor(30*time.Second, ok); err != nil {
+			t.Fatalf("%s: %v; the last message is %+v", what, err, last())
+		}
+	}
+	do("reacting", chromedp.Navigate(server.URL), chromedp.WaitVisible("#log li:not(.mine) .react"),
+		chromedp.Click("#log li:not(.mine) .react"), chromedp.WaitVisible("#log .react[aria-pressed=true]"))
+	selected := `(() => { const t = document.querySelector("#log li:not(.mine) .body").firstChild;
+		getSelection().setBaseAndExtent(t, 7, t, 11); return true; })()`
+	if _, err := chromedp.Run(ctx, chromedp.Evaluate[bool](selected)); err != nil {
+		t.Fatal(err)
+	}
+	do("replying to a part, in a new topic", chromedp.Click("#log li:not(.mine) .foot button"),
+		chromedp.Click("#more-button"), chromedp.SendKeys("#topic", "Colours"), chromedp.SendKeys("#text", "this one\r"))
+	wait("the reply", func() bool { return last().Text == "this one" })
+	if m := last(); m.Quote == nil || m.Quote.Text != "blue" || m.MessageThreadID != 3 || !m.IsTopicMessage {
+		t.Errorf("the reply is %+v, its quote %+v", m, m.Quote)
+	}
+	do("a rich message in the same topic", chromedp.WaitVisible(`#log .topic`), chromedp.Click("#rich"),
+		chromedp.SetValue("#text", "# Order\n- two lamps\n> soon"), chromedp.Click("#send"))
+	wait("the rich message", func() bool { return last().RichMessage != nil })
+	if m := last(); m.MessageThreadID != 3 || len(telegram.Messages(0, 7)) != 5 {
+		t.Errorf("the rich message is %+v", m)
+	}
+	do("it can be read", chromedp.WaitVisible(`//ol[@id="log"]//div[@class="body" and contains(text(), "two lamps")]`))
+	if dir := os.Getenv("TANDEM_SCREENSHOTS"); dir != "" {
+		png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(dir+"/simulator-more.png", png, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

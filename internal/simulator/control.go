@@ -17,12 +17,15 @@ import (
 //	DELETE /control/bots            {"token"}                        revoke it
 //	POST   /control/customers       Customer                         add or change a chat
 //	POST   /control/messages        Incoming, with "file" or, as     {"message", "update_id"}
-//	                                an album, "files"
+//	                                an album, "files"; with "quote",
+//	                                "topic" or "rich_message"
 //	GET    /control/file            ?file_id=&bot_id=                the bytes of a file
 //	GET    /control/messages        ?chat_id=&bot_id=                the chat as it stands
 //	POST   /control/batch           {"messages":[Incoming]} or       many messages as one response to a waiting poll;
 //	                                {"count","chat_ids","text"}      %d in text is the number, from 1
 //	POST   /control/edits           {"chat_id","message_id","text"}  the customer edits
+//	POST   /control/reactions       {"chat_id","message_id",         the customer reacts: all that
+//	                                "emoji":["👍"]}                   he has put there now
 //	POST   /control/presses         {"chat_id","message_id","data"}  the customer presses a button
 //	POST   /control/block, unblock  {"chat_id"}                      with my_chat_member
 //	POST   /control/updates         any update                       {"update_id"}
@@ -83,7 +86,7 @@ func (s *Server) controlRoutes() http.Handler {
 		return map[string]any{"message": m, "update_id": id}, err
 	})
 	on("GET /control/messages", func(r *http.Request) (any, error) {
-		return s.Messages(number(r, "bot_id"), number(r, "chat_id")), nil
+		return s.shown(number(r, "bot_id"), number(r, "chat_id")), nil
 	})
 	on("POST /control/batch", s.controlBatch)
 	on("POST /control/edits", func(r *http.Request) (any, error) {
@@ -92,6 +95,19 @@ func (s *Server) controlRoutes() http.Handler {
 			return nil, err
 		}
 		return s.Edit(t.BotID, t.ChatID, t.MessageID, t.Text)
+	})
+	on("POST /control/reactions", func(r *http.Request) (any, error) {
+		t, err := read[struct {
+			BotID     int64    `json:"bot_id"`
+			ChatID    int64    `json:"chat_id"`
+			MessageID int64    `json:"message_id"`
+			Emoji     []string `json:"emoji"`
+		}](r)
+		if err != nil {
+			return nil, err
+		}
+		id, err := s.React(t.BotID, t.ChatID, t.MessageID, t.Emoji)
+		return map[string]int64{"update_id": id}, err
 	})
 	on("POST /control/presses", func(r *http.Request) (any, error) {
 		t, err := read[target](r)

@@ -30,10 +30,14 @@ type Incoming struct {
 	FromID       int64         `json:"from_id,omitempty"`
 	Text         string        `json:"text,omitempty"` // the caption of a file
 	ReplyTo      int64         `json:"reply_to,omitempty"`
+	Quote        string        `json:"quote,omitempty"` // the part of reply_to that he chose
 	ThreadID     int64         `json:"message_thread_id,omitempty"`
+	Topic        string        `json:"topic,omitempty"` // the name of a topic that is opened for it
 	MediaGroupID string        `json:"media_group_id,omitempty"`
 	Date         time.Time     `json:"date,omitzero"` // now when it is zero
 	File         *IncomingFile `json:"file,omitempty"`
+	// Rich is a RichMessage of the Bot API, in place of the text.
+	Rich json.RawMessage `json:"rich_message,omitempty"`
 	// Files are an album: a message for each, of which the first has the caption.
 	Files []IncomingFile `json:"files,omitempty"`
 }
@@ -95,7 +99,14 @@ func (s *Server) Receive(in Incoming) (Message, int64, error) {
 			return Message{}, 0, err
 		}
 	}
-	if in.File == nil && blank(text) {
+	if in.Rich != nil {
+		if err := checkRich(in.Rich); err != nil {
+			return Message{}, 0, err
+		}
+		if in.File != nil || text != "" {
+			return Message{}, 0, errors.New("a rich message has its words and files in itself")
+		}
+	} else if in.File == nil && blank(text) {
 		return Message{}, 0, errors.New("a message without anything to see: Telegram's apps send none")
 	}
 	ch := b.chat(in.ChatID)
@@ -104,15 +115,31 @@ func (s *Server) Receive(in Incoming) (Message, int64, error) {
 	}
 	ch.NotStarted = false
 	from := ch.customer(in.FromID)
+	to := ch.message(in.ReplyTo)
+	quote, err := quoteOf(to, in.Quote)
+	if err != nil {
+		return Message{}, 0, err
+	}
+	if in.Topic != "" {
+		made, err := s.openTopic(b, ch, in.Topic)
+		if err != nil {
+			return Message{}, 0, err
+		}
+		in.ThreadID = made.MessageID
+	}
+	if to == nil {
+		to = ch.topic(in.ThreadID) // as Telegram has it
+	}
 	m := &Message{From: &from, Chat: ch.Chat, Date: in.Date.Unix(), MessageThreadID: in.ThreadID,
-		IsTopicMessage: in.ThreadID != 0, MediaGroupID: in.MediaGroupID, ReplyToMessage: ch.message(in.ReplyTo).quoted()}
+		IsTopicMessage: in.ThreadID != 0, MediaGroupID: in.MediaGroupID, ReplyToMessage: to.quoted(),
+		Quote: quote, RichMessage: in.Rich}
 	if in.Date.IsZero() {
 		m.Date = s.now().Unix()
 	}
 	if in.File != nil {
 		m.Caption = text
 		s.attach(b, m, *in.File)
-	} else {
+	} else if in.Rich == nil {
 		m.Text, m.Entities = text, entitiesOf(text)
 	}
 	ch.add(m)
@@ -134,10 +161,13 @@ func (s *Server) Edit(botID, chatID, messageID int64, text string) (Message, err
 	if m == nil || m.From == nil || m.From.ID == b.ID {
 		return Message{}, fmt.Errorf("message %d is none that the customer of chat %d can edit", messageID, chatID)
 	}
-	if m.Text != "" {
-		m.Text = normalise(text)
+	switch {
+	case m.ForumTopicCreated != nil:
+		return Message{}, fmt.Errorf("message %d is none that the customer of chat %d can edit", messageID, chatID)
+	case m.Text != "" || m.RichMessage != nil:
+		m.Text, m.RichMessage = normalise(text), nil
 		m.Entities = entitiesOf(m.Text)
-	} else {
+	default:
 		m.Caption = normalise(text)
 	}
 	m.EditDate = s.now().Unix()

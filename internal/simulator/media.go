@@ -220,7 +220,7 @@ func (s *Server) receiveAlbum(in Incoming) (first Message, id int64, err error) 
 			if i == 0 {
 				first, id = m, update
 			}
-			in.Text, in.ReplyTo = "", 0
+			in.Text, in.ReplyTo, in.Quote, in.Topic, in.ThreadID = "", 0, "", "", m.MessageThreadID
 		}
 		return nil
 	})

@@ -57,6 +57,10 @@ type Message struct {
 	Sticker         *Media          `json:"sticker,omitempty"`
 	Caption         string          `json:"caption,omitempty"`
 	ReplyMarkup     json.RawMessage `json:"reply_markup,omitempty"`
+
+	Quote             *TextQuote      `json:"quote,omitempty"`
+	RichMessage       json.RawMessage `json:"rich_message,omitempty"`
+	ForumTopicCreated *ForumTopic     `json:"forum_topic_created,omitempty"`
 }
 
 // bot is all that the server knows of one bot. The fields with names for JSON are kept in the state file.
@@ -92,6 +96,8 @@ type chat struct {
 	Blocked      bool       `json:"blocked,omitempty"`
 	Deactivated  bool       `json:"deactivated,omitempty"`
 	NotStarted   bool       `json:"not_started,omitempty"`
+
+	Reactions map[int64][]string `json:"reactions,omitempty"` // of the customer, by message
 
 	typingUntil time.Time
 	rates       rates

@@ -25,7 +25,12 @@ const nameOf = (chat) => chat.title || [chat.first_name, chat.last_name].filter(
 const kinds = { voice: "🎤 voice", audio: "🎵 audio", video: "🎬 video", video_note: "🎬 video message", animation: "🎞 animation" };
 const fileOf = (m) => m.photo ? "🖼 photo" : m.sticker ? (m.sticker.emoji || "") + " sticker" :
   Object.keys(kinds).filter((k) => m[k]).map((k) => kinds[k])[0] || (m.document ? "📎 " + (m.document.file_name || "file") : "");
-const textOf = (m) => m.text || fileOf(m) + (m.caption ? " " + m.caption : "");
+// richText is what can be read of a rich message.
+const plain = (t) => Array.isArray(t) ? t.map(plain).join("") : typeof t === "string" ? t : t ? plain(t.text) : "";
+const richText = (blocks) => (blocks || []).map((b) => b.items ? b.items.map((i) => (i.label || "•") + " " + richText(i.blocks)).join("\n") :
+  b.blocks ? "> " + richText(b.blocks) : plain(b.text)).join("\n");
+const textOf = (m) => m.text || (m.rich_message && richText(m.rich_message.blocks)) ||
+  (m.forum_topic_created && "opened the topic “" + m.forum_topic_created.name + "”") || fileOf(m) + (m.caption ? " " + m.caption : "");
 const pictureOf = (m) => m.photo ? m.photo[Math.min(1, m.photo.length - 1)].file_id : m.sticker && !m.sticker.is_video && !m.sticker.is_animated
   ? m.sticker.file_id : [m.document, m.video, m.animation].filter((f) => f && f.thumbnail).map((f) => f.thumbnail.file_id)[0];
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
@@ -122,11 +127,21 @@ function drawLog(messages) {
   log.replaceChildren(...messages.map((m) => {
     const mine = !m.from.is_bot;
     const foot = element("div", { class: "foot" });
-    if (mine && m.text) foot.append(element("button", { type: "button", onclick: () => setMode("edit", m) }, "edit"));
-    if (!mine) foot.append(element("button", { type: "button", onclick: () => setMode("reply", m) }, "reply"));
+    if (mine && !m.forum_topic_created) foot.append(element("button", { type: "button", onclick: () => setMode("edit", m) }, "edit"));
+    foot.append(element("button", { type: "button", title: "Select a part of the text first to reply to that",
+      onclick: (e) => setMode("reply", m, chosenIn(e.target.closest("li"))) }, "reply"));
+    if (!mine) for (const emoji of ["👍", "❤", "🔥"]) {
+      const now = m.reactions || [];
+      foot.append(element("button", { type: "button", class: "react", "aria-pressed": now.includes(emoji), onclick: () => act("POST", "reactions",
+        { chat_id: state.chosen, message_id: m.message_id, emoji: now.includes(emoji) ? now.filter((e) => e !== emoji) : [...now, emoji] }) }, emoji));
+    }
+    const topic = m.message_thread_id && messages.find((t) => t.message_id === m.message_thread_id && t.forum_topic_created);
     foot.append((m.edit_date ? "edited " : "") + clock(m.date));
     const item = element("li", { class: mine ? "mine" : null });
-    if (m.reply_to_message) item.append(element("div", { class: "quote" }, textOf(m.reply_to_message)));
+    if (topic && topic !== m) item.append(element("div", { class: "topic" }, "# " + topic.forum_topic_created.name));
+    if (m.reply_to_message && m.reply_to_message !== topic && !m.reply_to_message.forum_topic_created) {
+      item.append(element("div", { class: "quote" }, m.quote ? "“" + m.quote.text + "”" : textOf(m.reply_to_message)));
+    }
     const picture = pictureOf(m);
     if (picture) item.append(element("img", { src: "/control/file?file_id=" + encodeURIComponent(picture), alt: "", loading: "lazy" }));
     item.append(element("div", { class: "body", dir: "auto" }, textOf(m)));
@@ -140,6 +155,8 @@ function drawLog(messages) {
     item.append(foot);
     return item;
   }));
+  $("topics").replaceChildren(...messages.filter((m) => m.forum_topic_created).map((m) => element("option", { value: m.forum_topic_created.name })));
+  state.topics = messages.filter((m) => m.forum_topic_created);
   if (messages.length) state.seen[state.chosen] = messages[messages.length - 1].message_id;
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
@@ -166,12 +183,18 @@ function choose(id) {
   refresh();
 }
 
-function setMode(kind, message) {
-  state.mode = kind ? { kind, message } : null;
+// chosenIn is what is selected of a message's text.
+function chosenIn(item) {
+  const chosen = getSelection(), body = item.querySelector(".body");
+  return chosen.rangeCount && body.contains(chosen.anchorNode) && body.contains(chosen.focusNode) ? chosen.toString() : "";
+}
+
+function setMode(kind, message, quote) {
+  state.mode = kind ? { kind, message, quote } : null;
   $("mode").hidden = !kind;
-  if (kind === "edit") $("text").value = message.text;
+  if (kind === "edit") $("text").value = message.text || message.caption || textOf(message);
   if (kind) {
-    $("mode-text").textContent = (kind === "edit" ? "Edit: " : "Reply to: ") + textOf(message).slice(0, 60);
+    $("mode-text").textContent = (kind === "edit" ? "Edit: " : quote ? "Reply to the part: " : "Reply to: ") + (quote || textOf(message)).slice(0, 60);
     $("text").focus();
   }
 }
@@ -183,7 +206,7 @@ $("write").addEventListener("submit", async (event) => {
   if (files.length) {
     const sent = [];
     for (const file of files) sent.push(await asSent(file, $("kind").value));
-    const body = { chat_id: state.chosen, text, reply_to: mode ? mode.message.message_id : 0 };
+    const body = { ...whereTo(mode), text };
     if (await act("POST", "messages", sent.length > 1 ? { ...body, files: sent } : { ...body, file: sent[0] })) {
       $("text").value = $("file").value = "";
       showFiles();
@@ -194,11 +217,42 @@ $("write").addEventListener("submit", async (event) => {
   if (!text.trim()) return;
   const done = mode && mode.kind === "edit"
     ? await act("POST", "edits", { chat_id: state.chosen, message_id: mode.message.message_id, text })
-    : await act("POST", "messages", { chat_id: state.chosen, text, reply_to: mode ? mode.message.message_id : 0 });
+    : await act("POST", "messages", { ...whereTo(mode), ...($("rich").checked ? { rich_message: asRich(text) } : { text }) });
   if (done) {
     $("text").value = "";
     setMode(null);
   }
+});
+
+// whereTo is the chat, what is replied to, and the topic: one that is there, or a new one.
+function whereTo(mode) {
+  const name = $("topic").value.trim(), known = (state.topics || []).find((m) => m.forum_topic_created.name === name);
+  return {
+    chat_id: state.chosen, reply_to: mode ? mode.message.message_id : 0, quote: (mode && mode.quote) || "",
+    ...(known ? { message_thread_id: known.message_id } : name ? { topic: name } : {}),
+  };
+}
+
+// asRich makes a rich message of lines: # for a heading, - for an item of a list, > for a quote.
+function asRich(text) {
+  const blocks = [];
+  for (const line of text.split("\n").filter((l) => l.trim())) {
+    const paragraph = (t) => ({ type: "paragraph", text: t });
+    if (line.startsWith("# ")) blocks.push({ type: "heading", text: line.slice(2), size: 1 });
+    else if (line.startsWith("> ")) blocks.push({ type: "blockquote", blocks: [paragraph(line.slice(2))] });
+    else if (line.startsWith("- ")) {
+      const item = { label: "•", blocks: [paragraph(line.slice(2))] }, last = blocks[blocks.length - 1];
+      if (last && last.type === "list") last.items.push(item);
+      else blocks.push({ type: "list", items: [item] });
+    } else blocks.push(paragraph(line));
+  }
+  return { blocks };
+}
+// A press of a button leaves what is selected.
+document.addEventListener("mousedown", (event) => { if (event.target.closest(".foot button")) event.preventDefault(); });
+$("more-button").addEventListener("click", () => {
+  $("more").hidden = !$("more").hidden;
+  $("more-button").setAttribute("aria-expanded", !$("more").hidden);
 });
 
 // asSent is a file as the control API takes it.
