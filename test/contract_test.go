@@ -56,7 +56,8 @@ func TestAMessageHasTheFieldsOfTheContract(t *testing.T) {
 				list[1]["attachments"].([]any)[0].(raw)["state"] == "stored"
 		})
 		always := []string{
-			"attachments", "author", "conversation_id", "created_at", "deleted_at", "direction", "edited_at", "entities",
+			"attachments", "author", "conversation_id", "created_at", "deleted_at", "direction", "edited_at", "edits",
+			"entities",
 			"forwarded_from", "id", "kind", "parts", "pressed", "reactions", "reply", "reply_to", "service", "text", "topic_id",
 			"waits",
 		}

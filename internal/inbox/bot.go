@@ -117,6 +117,8 @@ type Update struct {
 	Problem string // why it could not be understood; it is kept raw and acknowledged all the same
 	Message *IncomingMessage
 	Edit    *IncomingMessage // replaces text and attachments of a stored message, or adds it if it is not there
+	// Reread reads an earlier update of the message in the way in which Edit was read: nil where that has no message.
+	Reread  func(raw []byte) *IncomingMessage
 	Blocked *BlockedChange
 	Reacted *ReactionChange
 	Reply   string // an automatic answer, queued in the same transaction; "" for none
@@ -149,9 +151,10 @@ type IncomingMessage struct {
 // UnreadMessage is a message that is to be read anew.
 type UnreadMessage struct {
 	ID       int64
-	EditSeen int64            // tells the update that is shown: its edit date in microseconds, 0 for none
-	Raws     [][]byte         // its updates, newest first, not all where there are many
-	Message  *IncomingMessage // what was read; nil where no update is left from which it can be
+	EditSeen int64             // tells the update that is shown: its edit date in microseconds, 0 for none
+	Raws     [][]byte          // its updates, newest first, not all where there are many
+	Message  *IncomingMessage  // what was read; nil where no update is left from which it can be
+	Before   []IncomingMessage // what it said before, oldest first
 }
 
 // ReactionChange is all that a customer has put to a message now, in place of what was there (message_reaction).

@@ -19,6 +19,7 @@ type Content struct {
 	Place    *Place   `json:"place,omitempty"`
 	Pressed  *string  `json:"pressed,omitempty"`
 	Button   string   `json:"button,omitempty"` // what stands on the button that was pressed
+	Older    bool     `json:"older,omitempty"`  // an edit told of it, and it is older than all that is stored
 }
 
 // Entity is a part of a text that means something, as the Bot API's MessageEntity. It counts UTF-16 units.
@@ -119,7 +120,7 @@ func (m *Message) SetContent(stored string) {
 		c = Content{} // from a version whose form this one does not know
 	}
 	m.Entities, m.Topic, m.ViaBot, m.Items, m.Place = c.Entities, c.Topic, c.ViaBot, c.Items, c.Place
-	m.Title, m.Pressed, m.Button = c.Title, c.Pressed, c.Button
+	m.Title, m.Pressed, m.Button, m.Older = c.Title, c.Pressed, c.Button, c.Older
 	if m.Entities == nil {
 		m.Entities = []Entity{}
 	}

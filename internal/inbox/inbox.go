@@ -87,8 +87,11 @@ type Conversation struct {
 	Unreachable   Reach              `json:"unreachable"` // why, with Blocked
 	CreatedAt     time.Time          `json:"created_at"`
 	UpdatedAt     time.Time          `json:"updated_at"`
-	LastMessageID int64              `json:"last_message_id"` // orders the list, newest first; 0 when there is none
+	LastMessageID int64              `json:"last_message_id"` // 0 when there is none
 	LastMessage   *Message           `json:"last_message,omitempty"`
+	// Edited is the beginning of the message whose edit put it where it stands in the list: nil if it is there for its
+	// last message. It is told in a brief list alone.
+	Edited *Message `json:"-"`
 }
 
 // Reach is why nothing can be delivered to a customer.
@@ -134,7 +137,10 @@ type Message struct {
 	Button   string   `json:"button,omitempty"` // what stands on it
 	// Reactions of the customer, never nil. They are told where a message is asked for, not of the last one in a list.
 	Reactions []Reaction `json:"reactions"`
-	Service   bool       `json:"service"` // nobody wrote it; see Quiet
+	Service   bool       `json:"service"` // a quiet line: nobody wrote it (see Quiet), or it is Older
+	// Older says that it is older than all that is stored. An edit told of it: it stands where that came, quietly.
+	Older bool  `json:"older,omitempty"`
+	Edits int64 `json:"edits"` // how often its words changed
 
 	// Delivery is set for Out only. Error is set with Failed and Unknown only, in plain words.
 	Delivery DeliveryState `json:"delivery,omitempty"`
@@ -254,6 +260,7 @@ type BotStatus struct {
 	HeartbeatAt time.Time
 	RetryAt     *time.Time // as in BotReport; nil for no pause
 	SendsAt     *time.Time
+	FilesPaused string // why it fetches no files, "" while it does
 }
 
 // HeartbeatEvery is how often a running bot says that it lives. One silent for three times that is taken for gone.

@@ -87,7 +87,7 @@ func notice(kind, text, details string) string {
 // version says it better of older messages too.
 func (m *Message) Say() {
 	m.Notice = notice(m.Kind, m.Text, m.Details)
-	m.Service = Quiet(m.Kind)
+	m.Service = Quiet(m.Kind) || m.Older
 	if topic := m.ThreadID; topic != 0 {
 		m.TopicID = &topic
 	}

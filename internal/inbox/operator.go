@@ -24,6 +24,8 @@ type OperatorStore interface {
 	// Messages lists a conversation newest first, from below the id before (0: from the newest).
 	Messages(ctx context.Context, conversationID int64, limit int, before int64) (items []Message, next int64, err error)
 	Message(ctx context.Context, id int64) (Message, error)
+	// Edits lists what a message said before, oldest first, from above the number after (0: from the first).
+	Edits(ctx context.Context, messageID int64, limit int, after int64) (items []Wording, next int64, err error)
 	// AddAnswer stores an answer and queues its parts in one transaction. With a key that the same author used before it
 	// returns the first message and created=false, also when both arrive at once.
 	AddAnswer(ctx context.Context, conversationID int64, a Answer) (m Message, created bool, err error)
@@ -110,7 +112,7 @@ type Known struct {
 }
 
 // ConversationFilter selects conversations. Query finds a part of a name, username or message, whatever its
-// case; "" finds all. Before is the last_message_id to go on below, 0 to begin with the newest.
+// case; "" finds all. Before is what the page before gave as next, 0 to begin with the newest.
 type ConversationFilter struct {
 	Status ConversationStatus // "" for both
 	Query  string

@@ -27,10 +27,7 @@ func (s *Store) UnreadMessages(ctx context.Context, t inbox.Tenure, limit int) (
 		}
 		bytes := 0
 		for i := range list {
-			list[i].Raws, err = all(tx, func(scan func(...any) error) (raw []byte, err error) {
-				return raw, scan(&raw)
-			}, `SELECT raw FROM updates WHERE message_id = $1 AND message_id IS NOT NULL ORDER BY id DESC LIMIT $2`,
-				list[i].ID, rawsOfEach)
+			list[i].Raws, err = rawsOf(tx, list[i].ID)
 			if err != nil {
 				return err
 			}
@@ -45,6 +42,14 @@ func (s *Store) UnreadMessages(ctx context.Context, t inbox.Tenure, limit int) (
 		return nil
 	})
 	return list, err
+}
+
+// rawsOf are the newest updates of a message, newest first.
+func rawsOf(t tx, id int64) ([][]byte, error) {
+	return all(t, func(scan func(...any) error) (raw []byte, err error) {
+		return raw, scan(&raw)
+	}, `SELECT raw FROM updates WHERE message_id = $1 AND message_id IS NOT NULL ORDER BY id DESC LIMIT $2`,
+		id, rawsOfEach)
 }
 
 // ReadAnew stores what was read; see inbox.BotStore.
@@ -77,6 +82,11 @@ func (l *ledger) readAnew(botID int64, u inbox.UnreadMessage) error {
 			return err
 		}
 	}
+	var wasContent string
+	if err := l.one(to(&wasContent), `SELECT content FROM messages WHERE id = $1`, u.ID); err != nil {
+		return err
+	}
+	m.Content.Older = isOlder(wasContent)
 	content, forward := m.Content.Encode(), forwardOf(m)
 	n, err := l.exec(`UPDATE messages SET kind = $1, text = $2, search = $3, details = $4, forward_kind = $5,
 		forward_name = $6, content = $7, content_of = edit_seen WHERE id = $8 AND edit_seen = $9`,
@@ -90,7 +100,11 @@ func (l *ledger) readAnew(botID int64, u inbox.UnreadMessage) error {
 			return err
 		}
 	}
-	if files || content != "" || m.Kind != was.Kind || m.Text != was.Text || m.Details != was.Details ||
+	edited, err := l.editedBefore(u, m)
+	if err != nil {
+		return err
+	}
+	if edited || files || content != "" || m.Kind != was.Kind || m.Text != was.Text || m.Details != was.Details ||
 		forward != forwardOf(inbox.IncomingMessage{Forwarded: was.Forwarded}) {
 		l.event(inbox.MessageUpdated, botID, was.ConversationID, u.ID)
 	}

@@ -24,7 +24,13 @@ const (
 
 const conversationColumns = `c.id, c.bot_id, c.chat_id,
 	c.customer_id, c.customer_name, c.customer_username, c.customer_language,
-	c.status, c.blocked, c.unreachable, c.created_at, c.updated_at, c.last_message_id, c.former_names`
+	c.status, c.blocked, c.unreachable, c.created_at, c.updated_at, c.last_message_id, c.former_names,
+	CASE WHEN c.moved > c.last_message_id THEN c.moved_by ELSE 0 END`
+
+// listPlace is where a conversation stands in the list, newest first. Both numbers are from the counter of messages, so
+// that it is right also where a program has written that knows last_message_id alone. It is that of an index, word for
+// word.
+const listPlace = `(CASE WHEN c.moved > c.last_message_id THEN c.moved ELSE c.last_message_id END)`
 
 // lastMessageColumns are messageColumns of a message that may not be there.
 const lastMessageColumns = `COALESCE(m.id, 0), COALESCE(m.bot_id, 0), COALESCE(m.conversation_id, 0),
@@ -33,7 +39,7 @@ const lastMessageColumns = `COALESCE(m.id, 0), COALESCE(m.bot_id, 0), COALESCE(m
 	m.telegram_date, m.edited_at, m.reply_to, COALESCE(m.thread_id, 0), COALESCE(m.album_id, ''),
 	COALESCE(m.delivery, ''), COALESCE(m.error, ''),
 	COALESCE(m.details, ''), COALESCE(m.forward_kind, ''), COALESCE(m.forward_name, ''), COALESCE(m.deleted_at, 0),
-	COALESCE(` + contentColumn + `, '')`
+	COALESCE(m.edits, 0), COALESCE(` + contentColumn + `, '')`
 
 // briefColumns are lastMessageColumns with the beginning of the text, and with no content that is long.
 var briefColumns = strings.NewReplacer(
@@ -54,7 +60,7 @@ func (s *Store) Conversations(
 	ctx context.Context, f inbox.ConversationFilter,
 ) (items []inbox.Conversation, next int64, err error) {
 	limit := pageSize(f.Limit)
-	where := `WHERE c.last_message_id > 0 AND c.last_message_id < $1`
+	where := `WHERE ` + listPlace + ` > 0 AND ` + listPlace + ` < $1`
 	args := []any{before(f.Before)}
 	if f.Status != "" {
 		args = append(args, string(f.Status))
@@ -72,15 +78,15 @@ func (s *Store) Conversations(
 			(SELECT 1 FROM messages s WHERE s.conversation_id = c.id AND s.search LIKE $%d ESCAPE '\'))`, n, n)
 	}
 	// The first step finds where each is and how large it is, which reads no last message.
-	find := `SELECT c.id, c.last_message_id, ` + size + ` AS size
+	find := `SELECT c.id, ` + listPlace + ` AS place, ` + size + ` AS size
 		FROM conversations c LEFT JOIN messages m ON m.id = c.last_message_id ` + where +
-		fmt.Sprintf(` ORDER BY c.last_message_id DESC LIMIT $%d`, len(args)+1)
+		fmt.Sprintf(` ORDER BY `+listPlace+` DESC LIMIT $%d`, len(args)+1)
 	w := driver.Pages
 	if f.Query != "" {
 		w = driver.Search
 		// With the count all are found in the statement's first step, the only one that SQLite's driver can end.
-		find = `SELECT id, last_message_id, size + 0 * COUNT(*) OVER ()
-			FROM (` + find + `) found ORDER BY last_message_id DESC`
+		find = `SELECT id, place, size + 0 * COUNT(*) OVER ()
+			FROM (` + find + `) found ORDER BY place DESC`
 	}
 	err = s.readBy(ctx, w, "list conversations", func(t tx) (err error) {
 		found, err := all(t, scanPlace, find, append(slices.Clone(args), limit+1)...)
@@ -94,18 +100,21 @@ func (s *Store) Conversations(
 		}
 		if f.Query == "" {
 			items, err = conversations(t, columns,
-				fmt.Sprintf(`%s AND c.last_message_id >= $%d ORDER BY c.last_message_id DESC`, listed, len(listedArgs)+1),
+				fmt.Sprintf(`%s AND %s >= $%d ORDER BY %s DESC`, listed, listPlace, len(listedArgs)+1, listPlace),
 				append(slices.Clone(listedArgs), found[len(found)-1].at)...)
-			return err
-		}
-		for some := range slices.Chunk(found, readTogether) {
-			list, err := conversationsOf(t, columns, some)
-			if err != nil {
-				return err
+		} else {
+			for some := range slices.Chunk(found, readTogether) {
+				list, err := conversationsOf(t, columns, some)
+				if err != nil {
+					return err
+				}
+				items = append(items, list...)
 			}
-			items = append(items, list...)
 		}
-		return nil
+		if err == nil && f.Brief {
+			err = addEdited(t, items)
+		}
+		return err
 	})
 	if err != nil {
 		return nil, 0, err
@@ -127,6 +136,30 @@ func conversationsOf(t tx, columns string, found []place) ([]inbox.Conversation,
 	list, err := conversations(t, columns, `WHERE c.id IN (`+strings.Join(marks, ", ")+`)`, ids...)
 	slices.SortFunc(list, func(a, b inbox.Conversation) int { return order[a.ID] - order[b.ID] })
 	return list, err
+}
+
+// addEdited reads the beginnings of the messages whose edits put the conversations where they stand.
+func addEdited(t tx, list []inbox.Conversation) error {
+	for i := range list {
+		m := list[i].Edited
+		if m == nil {
+			continue
+		}
+		var edited *int64
+		found, err := t.row(to(&m.Kind, &m.Text, &m.Details, &edited),
+			fmt.Sprintf(`SELECT kind, SUBSTR(text, 1, %[1]d), SUBSTR(details, 1, %[1]d), edited_at FROM messages
+			WHERE id = $1`, brief), m.ID)
+		if err != nil {
+			return err
+		}
+		if !found {
+			list[i].Edited = nil
+			continue
+		}
+		m.EditedAt = fromMicrosPtr(edited)
+		m.Say()
+	}
+	return nil
 }
 
 // Conversation is the one with that id.
@@ -156,13 +189,16 @@ func conversations(t tx, columns, where string, args ...any) ([]inbox.Conversati
 	var owner []int // of each message, an index into the list
 	n := 0
 	list, err := all(t, func(scan func(...any) error) (c inbox.Conversation, err error) {
-		var created, updated int64
+		var created, updated, edited int64
 		var former string
 		m, err := scanMessage(func(dest ...any) error {
 			return scan(append([]any{&c.ID, &c.BotID, &c.ChatID,
 				&c.Customer.ID, &c.Customer.Name, &c.Customer.Username, &c.Customer.Language,
-				&c.Status, &c.Blocked, &c.Unreachable, &created, &updated, &c.LastMessageID, &former}, dest...)...)
+				&c.Status, &c.Blocked, &c.Unreachable, &created, &updated, &c.LastMessageID, &former, &edited}, dest...)...)
 		})
+		if edited != 0 && columns == briefColumns {
+			c.Edited = &inbox.Message{ID: edited}
+		}
 		c.FormerNames = inbox.DecodeNames(former)
 		c.CreatedAt, c.UpdatedAt = fromMicros(created), fromMicros(updated)
 		if !c.Blocked { // an older program takes back only that

@@ -11,7 +11,7 @@ import (
 const messageColumns = `m.id, m.bot_id, m.conversation_id, m.direction, m.kind, m.text,
 	m.author_kind, m.author_id, m.author_name,
 	m.created_at, m.telegram_date, m.edited_at, m.reply_to, m.thread_id, m.album_id, m.delivery, m.error,
-	m.details, m.forward_kind, m.forward_name, m.deleted_at, ` + contentColumn
+	m.details, m.forward_kind, m.forward_name, m.deleted_at, m.edits, ` + contentColumn
 
 // contentColumn is what was stored of an inbox.Content, "" where it belongs to another wording.
 const contentColumn = `CASE WHEN m.content_of = m.edit_seen THEN m.content ELSE '' END`
@@ -25,7 +25,7 @@ func scanMessage(scan func(...any) error) (m inbox.Message, err error) {
 	err = scan(&m.ID, &m.BotID, &m.ConversationID, &m.Direction, &m.Kind, &m.Text,
 		&m.Author.Kind, &m.Author.ID, &m.Author.Name,
 		&created, &date, &edited, &m.ReplyTo, &m.ThreadID, &m.AlbumID, &m.Delivery, &m.Error,
-		&m.Details, &forward.Kind, &forward.Name, &deleted, &content)
+		&m.Details, &forward.Kind, &forward.Name, &deleted, &m.Edits, &content)
 	m.CreatedAt, m.TelegramDate, m.EditedAt = fromMicros(created), fromMicrosPtr(date), fromMicrosPtr(edited)
 	if deleted > 0 {
 		m.DeletedAt = fromMicrosPtr(&deleted)
@@ -300,11 +300,13 @@ func (s *Store) Bots(ctx context.Context) ([]inbox.BotStatus, error) {
 		list, err = all(t, func(scan func(...any) error) (b inbox.BotStatus, err error) {
 			var since, heartbeat int64
 			var retry, sends *int64
-			err = scan(&b.ID, &b.Username, &b.Name, &b.State, &b.Reason, &b.Instance, &since, &heartbeat, &retry, &sends)
+			err = scan(&b.ID, &b.Username, &b.Name, &b.State, &b.Reason, &b.Instance, &since, &heartbeat, &retry, &sends,
+				&b.FilesPaused)
 			b.Since, b.HeartbeatAt = fromMicros(since), fromMicros(heartbeat)
 			b.RetryAt, b.SendsAt = fromMicrosPtr(retry), fromMicrosPtr(sends)
 			return b, err
-		}, `SELECT id, username, name, state, reason, instance, since, heartbeat_at, NULLIF(retry_at, 0), NULLIF(sends_at, 0)
+		}, `SELECT id, username, name, state, reason, instance, since, heartbeat_at, NULLIF(retry_at, 0), NULLIF(sends_at, 0),
+				files_paused
 			FROM bots ORDER BY heartbeat_at DESC, id`)
 		return err
 	})

@@ -4,6 +4,9 @@ import "tandem/internal/inbox"
 
 // nameTopic keeps the name of a topic, if that is what the message tells.
 func (l *ledger) nameTopic(conversationID int64, m inbox.IncomingMessage) error {
+	if m.ThreadID != 0 && !inbox.Blank(m.Content.Topic) {
+		return l.nameNewTopic(conversationID, m.ThreadID, inbox.CleanText(m.Content.Topic))
+	}
 	if m.Kind != "forum_topic_created" && m.Kind != "forum_topic_edited" || inbox.Blank(m.Details) {
 		return nil
 	}
@@ -18,6 +21,18 @@ func (l *ledger) nameTopic(conversationID int64, m inbox.IncomingMessage) error 
 			conversationID, thread, m.Details)
 	}
 	return err
+}
+
+// nameNewTopic keeps the name of a topic of which nobody has told one. A message says how its topic was called first.
+func (l *ledger) nameNewTopic(conversationID, thread int64, name string) error {
+	var known int64
+	found, err := l.row(to(&known), `SELECT thread_id FROM topics WHERE conversation_id = $1 AND thread_id = $2`,
+		conversationID, thread)
+	if err != nil || found {
+		return err
+	}
+	return l.later(`INSERT INTO topics (conversation_id, thread_id, name) VALUES ($1, $2, $3)`,
+		conversationID, thread, name)
 }
 
 // topic is one of a conversation.

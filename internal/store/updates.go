@@ -118,7 +118,7 @@ func (l *ledger) applyUpdate(botID, row int64, u inbox.Update) error {
 	case u.Edit != nil:
 		var added bool
 		thread = u.Edit.ThreadID
-		conversationID, messageID, added, err = l.edit(botID, *u.Edit)
+		conversationID, messageID, added, err = l.edit(botID, u)
 		if !added {
 			reply = ""
 		}
@@ -262,7 +262,7 @@ func (l *ledger) addIncoming(botID int64, m inbox.IncomingMessage) (conversation
 	if err := l.nameTopic(conversationID, m); err != nil {
 		return 0, 0, false, err
 	}
-	if inbox.Quiet(m.Kind) {
+	if inbox.Quiet(m.Kind) || m.Content.Older {
 		return conversationID, id, true, l.aside(botID, conversationID, id)
 	}
 	n, err := l.exec(`UPDATE conversations SET status = 'open', blocked = FALSE, unreachable = ''
@@ -274,81 +274,6 @@ func (l *ledger) addIncoming(botID int64, m inbox.IncomingMessage) (conversation
 		l.event(inbox.ConversationUpdated, botID, conversationID, 0)
 	}
 	return conversationID, id, true, l.newest(botID, conversationID, id)
-}
-
-// edit changes a stored message, or adds it as edited if it is not there. An edit that is older than one that was seen
-// changes nothing. One that shows the same as before makes no event: Telegram sends such edits for link previews.
-func (l *ledger) edit(botID int64, m inbox.IncomingMessage) (conversationID, id int64, added bool, err error) {
-	if m.EditedAt == nil {
-		at := fromMicros(l.now)
-		m.EditedAt = &at
-	}
-	conversationID, err = l.conversationOf(botID, m.ChatID, m.Customer)
-	if err != nil {
-		return 0, 0, false, err
-	}
-	var seen, wasOf int64
-	var wasContent string
-	found, err := l.row(to(&id, &seen, &wasContent, &wasOf), `SELECT id, edit_seen, content, content_of FROM messages
-		WHERE conversation_id = $1 AND telegram_message_id = $2`, conversationID, m.MessageID)
-	if err != nil {
-		return 0, 0, false, err
-	}
-	if !found {
-		return l.addIncoming(botID, m)
-	}
-	at := micros(*m.EditedAt)
-	if at < seen {
-		return conversationID, id, false, nil
-	}
-	was, err := message(l.tx, id)
-	if err != nil {
-		return 0, 0, false, err
-	}
-	m = cleanMessage(m)
-	if r := m.Content.Reply; r != nil && r.Text == "" && was.Reply != nil {
-		m.Content.Reply = was.Reply // in the words of the message that is stored
-	}
-	content, forward := m.Content.Encode(), forwardOf(m)
-	err = l.later(`UPDATE messages SET edit_seen = $1, content = $2, content_of = $1 WHERE id = $3`, at, content, id)
-	if err != nil {
-		return 0, 0, false, err
-	}
-	sameFiles := slices.EqualFunc(was.Attachments, m.Attachments, func(a, b inbox.Attachment) bool {
-		// file_id is another at each update, file_unique_id is the file's.
-		return a.Kind == b.Kind && a.Name == b.Name && a.FileUniqueID == b.FileUniqueID
-	})
-	sameContent := content == wasContent || wasOf != seen // what nobody has read is not known to be another
-	same := m.Text == was.Text && m.Kind == was.Kind && m.Details == was.Details && sameContent &&
-		forward == forwardOf(inbox.IncomingMessage{Forwarded: was.Forwarded})
-	if same && sameFiles {
-		if wasOf != seen && content != "" {
-			l.event(inbox.MessageUpdated, botID, conversationID, id)
-		}
-		return conversationID, id, false, nil
-	}
-	err = l.later(`UPDATE messages SET kind = $1, text = $2, search = $3, edited_at = $4, details = $5,
-		forward_kind = $6, forward_name = $7 WHERE id = $8`,
-		m.Kind, m.Text, fold(m.SearchText()), at, m.Details, forward.Kind, forward.Name, id)
-	if err != nil {
-		return 0, 0, false, err
-	}
-	if !sameFiles {
-		if err := l.dropFiles(id); err != nil {
-			return 0, 0, false, err
-		}
-		if err := l.later(`DELETE FROM attachments WHERE message_id = $1`, id); err != nil {
-			return 0, 0, false, err
-		}
-		if err := l.addAttachments(botID, id, m.Attachments); err != nil {
-			return 0, 0, false, err
-		}
-		if _, err := l.queueFiles(id); err != nil {
-			return 0, 0, false, err
-		}
-	}
-	l.event(inbox.MessageUpdated, botID, conversationID, id)
-	return conversationID, id, false, nil
 }
 
 // newest makes the message the last one of its conversation.

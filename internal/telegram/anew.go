@@ -3,6 +3,7 @@ package telegram
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"tandem/internal/backoff"
 	"tandem/internal/inbox"
@@ -73,7 +74,8 @@ func (x *tenure) storeAnew(list []inbox.UnreadMessage) error {
 	return nil
 }
 
-// readAnew sets of each the message that its raw updates have, nil where none has the one that is shown.
+// readAnew sets of each the message that its raw updates have, nil where none has the one that is shown, and what it
+// said before.
 func (d *decoder) readAnew(list []inbox.UnreadMessage) {
 	for i := range list {
 		u := &list[i]
@@ -90,11 +92,14 @@ func (d *decoder) readAnew(list []inbox.UnreadMessage) {
 			if m.EditedAt != nil {
 				seen = m.EditedAt.UnixMicro()
 			}
-			if seen == u.EditSeen {
+			switch {
+			case u.Message == nil && seen == u.EditSeen:
 				u.Message = m
-				break
+			case u.Message != nil && seen <= u.EditSeen:
+				u.Before = append(u.Before, *m)
 			}
 		}
+		slices.Reverse(u.Before)
 		u.Raws = nil
 	}
 }

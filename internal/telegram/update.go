@@ -104,6 +104,7 @@ func (d *decoder) update(raw json.RawMessage) (u inbox.Update, ok bool) {
 		}
 	case "edited_message":
 		u.Edit, err = message(fields[u.Kind])
+		u.Reread = reread
 	case "callback_query":
 		u.Press, u.Message = press(fields[u.Kind])
 	case "message_reaction":
@@ -117,6 +118,23 @@ func (d *decoder) update(raw json.RawMessage) (u inbox.Update, ok bool) {
 		u.Problem = short(err.Error(), maxWords)
 	}
 	return u, true
+}
+
+// reread reads the message that an earlier update had, nil for none.
+func reread(raw []byte) (m *inbox.IncomingMessage) {
+	defer func() {
+		if recover() != nil {
+			m = nil
+		}
+	}()
+	f := object(raw)
+	for _, kind := range []string{"edited_message", "message"} {
+		if f.has(kind) {
+			m, _ = message(f[kind])
+			return m
+		}
+	}
+	return nil
 }
 
 // updateKind is the name of the one field beside the id. An Update has at most one (Bot API: Update).

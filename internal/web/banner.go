@@ -110,6 +110,10 @@ func (v botView) banner() *banner {
 		b = &banner{Title: "No bot has ever run on this database",
 			Text: "Start the bot executable with TELEGRAM_BOT_TOKEN and the same DATABASE_URL."}
 	}
+	if b == nil && v.word != nil && v.word.FilesPaused != "" {
+		b = &banner{Title: "Files of customers are not fetched", Text: v.word.FilesPaused,
+			Kept: "They are kept by Telegram, and fetched when this is over. Messages go both ways all the same."}
+	}
 	if b == nil {
 		return nil
 	}

@@ -35,7 +35,10 @@ func TestBanner(t *testing.T) {
 		init *status.Process
 		want []string // nil: no banner
 	}{
-		"runs":                    {word(inbox.BotPolling, "", time.Second), bot(status.Running, "", nil), nil},
+		"runs": {word(inbox.BotPolling, "", time.Second), bot(status.Running, "", nil), nil},
+		"fetches no files": {&inbox.BotStatus{State: inbox.BotPolling, HeartbeatAt: now,
+			FilesPaused: "less than 1024 MB of the disk is free (FILES_MIN_FREE)"}, nil,
+			[]string{"Files of customers are not fetched", "Less than 1024 MB", "kept by Telegram"}},
 		"runs elsewhere, no init": {word(inbox.BotPolling, "", time.Second), nil, nil},
 		"runs elsewhere, standby": {word(inbox.BotPolling, "", time.Second),
 			bot(status.Standby, "held by init 9 on host a", nil), nil},

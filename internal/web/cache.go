@@ -138,6 +138,7 @@ func changesBy(response any, now time.Time) (until time.Time, known bool) {
 		for i := range v.Items {
 			see(&v.Items[i])
 		}
+	case list[inbox.Wording]: // it has its events
 	default:
 		return time.Time{}, false
 	}

@@ -24,7 +24,8 @@ type write struct {
 
 // readers are the methods of the two store interfaces that change nothing. Every other one is a write.
 var readers = []string{
-	"Ready", "Subscribe", "Conversations", "Conversation", "Messages", "Message", "LastEvent", "Events", "Bots", "Queue",
+	"Ready", "Subscribe", "Conversations", "Conversation", "Messages", "Message", "Edits", "LastEvent", "Events", "Bots",
+	"Queue",
 	"Unread", "UnreadMessages",
 	"SignInOperator", "Operator", "Operators", "TokenByHash", "Tokens", "FindSession", "Sessions", "Revocations", "Grants",
 	"LookUp", "PollLock", "File", "FileChunk", "FileStats", "FreeRoom",
@@ -143,6 +144,7 @@ func (r *rig) cachedAddresses(conversation int64) []string {
 			"?limit=1"},
 		"GET /api/v1/conversations/{id:[0-9]+}":          {""},
 		"GET /api/v1/conversations/{id:[0-9]+}/messages": {"", "?limit=1"},
+		"GET /api/v1/messages/{id:[0-9]+}/edits":         {"", "?limit=1"},
 	}
 	var addresses []string
 	cached, _ := r.web.Cached()

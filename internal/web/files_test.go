@@ -313,7 +313,7 @@ func TestFilesInABrowser(t *testing.T) {
 		return i.width === 320 && Math.abs(b.height - b.width / 2) < 1; })()`) {
 		t.Error("a picture does not have the room that was reserved")
 	}
-	if !js(`(() => { const [a, b] = [...document.querySelectorAll("#messages > .album")]
+	if !js(`(() => { const [a, b] = [...document.querySelectorAll(".group .picture")]
 			.map((e) => e.getBoundingClientRect());
 		return Math.abs(a.top - b.top) < 8 && b.left > a.left; })()`) {
 		t.Error("an album does not stand together")
@@ -321,14 +321,14 @@ func TestFilesInABrowser(t *testing.T) {
 	if n := s.count("#messages audio[controls]"); n != 1 {
 		t.Errorf("%d players, want 1", n)
 	}
-	s.eventually("a picture that comes says so", "#messages li:last-child", "is being fetched")
+	s.eventually("a picture that comes says so", "#messages > li:last-child", "is being fetched")
 	height := func() float64 {
-		const last = `document.querySelector("#messages li:last-child .picture")`
+		const last = `document.querySelector("#messages > li:last-child .picture")`
 		return run(t, tab, chromedp.Evaluate[float64](last+`.getBoundingClientRect().height`))
 	}
 	before := height()
 	r.fetch(testPicture(800, 600))
-	eventually(t, "it comes without a reload", func() bool { return s.count("#messages li:last-child img") == 1 })
+	eventually(t, "it comes without a reload", func() bool { return s.count("#messages > li:last-child img") == 1 })
 	if after := height(); before != after {
 		t.Errorf("it had room for %v and takes %v", before, after)
 	}

@@ -355,10 +355,9 @@ func (s *Server) showConversation(w http.ResponseWriter, r *http.Request, status
 	size := 0
 	for i := len(messages) - 1; i >= 0; i-- {
 		size += inHTML * sizeOfMessage(&messages[i])
-		v := viewMessage(messages[i], c.Query)
-		v.AlbumStart = len(c.Messages) == 0 || c.Messages[len(c.Messages)-1].Album != v.Album
-		c.Messages = append(c.Messages, v)
+		c.Messages = append(c.Messages, viewMessage(messages[i], c.Query))
 	}
+	groupAlbums(c.Messages)
 	if cursor := toCursor("m", next); cursor != nil {
 		c.Older = here + f.encode("before", *cursor)
 	}
@@ -493,5 +492,6 @@ func (s *Server) messagesFragment(w http.ResponseWriter, r *http.Request) error 
 		}
 		c.Messages = append(c.Messages, viewMessage(m, c.Query))
 	}
+	groupAlbums(c.Messages)
 	return s.renderLarge(w, r, http.StatusOK, "messages", c.Messages, inHTML*size)
 }

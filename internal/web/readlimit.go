@@ -200,6 +200,15 @@ func (f fairStore) Message(ctx context.Context, id int64) (inbox.Message, error)
 	return f.OperatorStore.Message(ctx, id)
 }
 
+func (f fairStore) Edits(ctx context.Context, id int64, limit int, after int64) ([]inbox.Wording, int64, error) {
+	release, err := f.limit.acquire(ctx, false)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer release()
+	return f.OperatorStore.Edits(ctx, id, limit, after)
+}
+
 func (f fairStore) Events(ctx context.Context, after int64, limit int) ([]inbox.Event, error) {
 	release, err := f.limit.acquire(ctx, false)
 	if err != nil {

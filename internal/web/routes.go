@@ -83,6 +83,8 @@ func (s *Server) routes() []route {
 		{"POST", "/messages/{id:[0-9]+}/take-back", operator, page, smallBody, usual, smallResponse, fresh, s.takeBackForm},
 		{"POST", "/messages/{id:[0-9]+}/retry", operator, page, smallBody, usual, smallResponse, fresh, s.retryForm},
 
+		{"GET", "/messages/{id:[0-9]+}/edits", operator, page, smallBody, usual, listResponse, fresh, s.editsPage},
+
 		{"GET", "/files/{id:[0-9]+}/{name}", operator, page, smallBody, noLimit, noLimit, fresh, s.file},
 		{"GET", "/files/{id:[0-9]+}/thumbnail/{name}", operator, page, smallBody, noLimit, noLimit, fresh, s.thumbnail},
 		{"POST", "/files/{id:[0-9]+}/retry", operator, page, smallBody, usual, smallResponse, fresh, s.retryFileForm},
@@ -93,6 +95,8 @@ func (s *Server) routes() []route {
 			s.headFragment},
 		{"GET", "/fragments/conversations/{id:[0-9]+}/messages", operator, fragment, smallBody, usual, listResponse, fresh,
 			s.messagesFragment},
+		{"GET", "/fragments/messages/{id:[0-9]+}/edits", operator, fragment, smallBody, usual, listResponse, fresh,
+			s.editsFragment},
 
 		{"GET", "/api/v1/conversations", reader, api, smallBody, usual, listResponse, cached,
 			s.serveRead(s.listConversations)},
@@ -104,6 +108,8 @@ func (s *Server) routes() []route {
 			s.serveRead(s.listMessages)},
 		{"POST", "/api/v1/conversations/{id:[0-9]+}/messages", reader, api, jsonBody, usual, messageResponse, fresh,
 			s.postMessage},
+		{"GET", "/api/v1/messages/{id:[0-9]+}/edits", reader, api, smallBody, usual, listResponse, cached,
+			s.serveRead(s.listEdits)},
 		{"DELETE", "/api/v1/messages/{id:[0-9]+}", reader, api, smallBody, usual, messageResponse, fresh, s.deleteMessage},
 		{"POST", "/api/v1/messages/{id:[0-9]+}/retry", reader, api, smallBody, usual, messageResponse, fresh, s.retryMessage},
 		{"GET", "/api/v1/files/{id:[0-9]+}", reader, api, smallBody, noLimit, noLimit, fresh, s.file},

@@ -97,9 +97,13 @@ type messageView struct {
 	Reply           *replyView
 	Time            timeView
 	Edited          *timeView
+	EditedTimes     string // how often, in words
+	EditsLink       string // address of what it said before, "" where nothing is kept
+	EditsSource     string // the same for the script
 	Attachments     []attachmentView
 	Album           string // of the pictures that were sent together, "" for none
-	AlbumStart      bool
+	AlbumStart      bool   // it is the first of its album on the page
+	AlbumEnd        bool
 	State           string
 	StateWords      string
 	Error, Explain  string
@@ -182,7 +186,11 @@ func viewItem(c inbox.Conversation, link string, current bool) itemView {
 	name := customerName(c.Customer)
 	v := itemView{Link: link, Name: name, Username: c.Customer.Username, Initial: initial(name), Hue: hue(c.Customer.ID),
 		Current: current, Closed: c.Status == inbox.Closed, Unreachable: unreachable(c).short, Time: at(c.CreatedAt)}
-	if m := c.LastMessage; m != nil {
+	if m := c.Edited; m != nil && m.EditedAt != nil {
+		v.Time = at(*m.EditedAt)
+		v.Labels, v.Snippet = snippet(*m)
+		v.Labels = append([]string{"Edited"}, v.Labels...)
+	} else if m := c.LastMessage; m != nil {
 		v.Time = at(m.CreatedAt)
 		v.Labels, v.Snippet = snippet(*m)
 		if m.Direction == inbox.Out {
@@ -320,9 +328,19 @@ func viewMessage(m inbox.Message, query string) messageView {
 	if m.TelegramDate != nil {
 		v.Time = at(*m.TelegramDate)
 	}
+	if m.Older {
+		v.Notice = strings.TrimSuffix("Edited a message from before this inbox: "+m.Notice, ": ")
+	}
 	if m.EditedAt != nil {
 		t := at(*m.EditedAt)
 		v.Edited = &t
+		if v.EditedTimes = "edited"; m.Edits > 1 {
+			v.EditedTimes = fmt.Sprintf("edited %d times", m.Edits)
+		}
+	}
+	if m.Edits > 0 {
+		v.EditsLink = fmt.Sprintf("/messages/%d/edits", m.ID)
+		v.EditsSource = "/fragments" + v.EditsLink
 	}
 	for _, a := range m.Attachments {
 		v.Attachments = append(v.Attachments, viewAttachment(m, a, query))
@@ -415,6 +433,15 @@ func viewReply(m inbox.Message, query string) *replyView {
 		v.Link = messageLink(m.ConversationID, v.ID, query)
 	}
 	return &v
+}
+
+// groupAlbums marks where the pictures that were sent together begin and end.
+func groupAlbums(list []messageView) {
+	for i := range list {
+		v := &list[i]
+		v.AlbumStart = v.Album != "" && (i == 0 || list[i-1].Album != v.Album)
+		v.AlbumEnd = v.Album != "" && (i+1 == len(list) || list[i+1].Album != v.Album)
+	}
 }
 
 // messageLink is the address of the page that has a message, at the message. query is that of the list.

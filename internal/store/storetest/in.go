@@ -284,61 +284,6 @@ func updateIDUsedAgain(t *testing.T, open Open) {
 	same(t, "texts", f.texts(7), []string{"in spring", "in autumn", "in winter"})
 }
 
-func edits(t *testing.T, open Open) {
-	f := setUp(t, open)
-	f.receive(text(7, 1, "one"), text(7, 2, "two"))
-	id := f.messages(7)[0].ID
-	c := f.conversation(7).ID
-	_, err := f.SetConversationStatus(t.Context(), c, inbox.Closed)
-	must(t, err)
-	last := f.lastEvent()
-
-	f.receive(edit(7, 1, "one!", at(20)))
-	f.receive(edit(7, 1, "older", at(10)))
-	m := f.message(id)
-	if m.Text != "one!" || m.EditedAt == nil || !m.EditedAt.Equal(at(20)) {
-		t.Errorf("after two edits out of order: %+v", m)
-	}
-	f.receive(edit(7, 1, "one!", at(30))) // as for a link preview
-	if m := f.message(id); !m.EditedAt.Equal(at(20)) {
-		t.Errorf("an edit that changes nothing shown moved edited_at to %v", m.EditedAt)
-	}
-	f.receive(edit(7, 1, "late", at(25))) // older than one seen, though that one changed nothing
-	withFile := edit(7, 1, "one!", at(40))
-	withFile.Edit.Attachments = []inbox.Attachment{{Kind: "photo", FileID: "f", FileUniqueID: "u"}}
-	f.receive(withFile)
-	m = f.message(id)
-	if m.Text != "one!" || len(m.Attachments) != 1 || !m.EditedAt.Equal(at(40)) {
-		t.Errorf("after an edit of the attachments: %+v", m)
-	}
-	again := edit(7, 1, "one!", at(41))
-	again.Edit.Attachments = []inbox.Attachment{{Kind: "photo", FileID: "another id of the same file", FileUniqueID: "u"}}
-	f.receive(again)
-	updated := []string{}
-	for range 2 {
-		updated = append(updated, said(inbox.MessageUpdated, c, id))
-	}
-	same(t, "events", f.events(last), updated)
-	if s := f.conversation(7).Status; s != inbox.Closed {
-		t.Errorf("an edit of an old message made the conversation %s", s)
-	}
-	found, _, err := f.Conversations(t.Context(), inbox.ConversationFilter{Limit: 1, Query: "ONE!"})
-	must(t, err)
-	if len(found) != 1 {
-		t.Error("the edited text is not found")
-	}
-}
-
-func editFirst(t *testing.T, open Open) {
-	f := setUp(t, open)
-	f.receive(edit(7, 1, "as edited", at(10)))
-	f.receive(text(7, 1, "as first written"))
-	list := f.messages(7)
-	if len(list) != 1 || list[0].Text != "as edited" || list[0].EditedAt == nil {
-		t.Errorf("have %+v, want the edited message alone", list)
-	}
-}
-
 func reopens(t *testing.T, open Open) {
 	f := setUp(t, open)
 	f.receive(text(7, 1, "one"))

@@ -103,22 +103,27 @@
     const template = document.createElement("template");
     template.innerHTML = html;
     localTimes(template.content);
-    for (const fresh of [...template.content.children]) {
+    for (const fresh of [...template.content.querySelectorAll(".message")]) {
       const id = Number(fresh.dataset.id), old = document.getElementById(fresh.id);
       if (old) {
         const focused = old.contains(document.activeElement);
-        fresh.classList.toggle("start", old.classList.contains("start"));
         old.replaceWith(fresh);
         if (focused) (one("button", fresh) || thread).focus({ preventScroll: true });
         continue;
       }
-      const all = [...messages.children];
-      if (!("newest" in messages.dataset) || all.length && id < Number(all[0].dataset.id)) continue;
-      const before = all.findLast((m) => Number(m.dataset.id) < id);
-      if (fresh.dataset.album) fresh.classList.toggle("start", before?.dataset.album !== fresh.dataset.album);
-      const next = all.find((m) => Number(m.dataset.id) > id), follow = atEnd() || fresh.classList.contains("out");
+      const first = messages.firstElementChild;
+      if (!("newest" in messages.dataset) || first && id < Number(first.dataset.id)) continue;
+      const album = fresh.dataset.album, group = album && [...messages.children].findLast((g) => g.dataset.album === album && one("ol", g));
+      const into = group ? one("ol", group) : messages, follow = atEnd() || fresh.classList.contains("out");
+      let item = fresh;
+      if (album && !group) {
+        item = fresh.closest(".group").cloneNode();
+        item.dataset.id = id;
+        item.append(document.createElement("ol"));
+        item.firstChild.append(fresh);
+      }
       fresh.classList.add("new");
-      messages.insertBefore(fresh, next || null);
+      into.insertBefore(item, [...into.children].find((m) => Number(m.dataset.id) > id) || null);
       seenTopic?.(fresh);
       if (follow) thread.scrollTop = 0;
       else announce();
@@ -141,6 +146,22 @@
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || !document.getElementById(link.dataset.message)) return;
     event.preventDefault();
     location.hash = link.dataset.message;
+  });
+
+  // What a message said before is shown below it, and goes with another press.
+  messages?.addEventListener("click", async (event) => {
+    const link = event.target.closest("a.edited");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const message = link.closest(".message"), shown = one(".wordings", message);
+    if (shown) { shown.remove(); link.ariaExpanded = "false"; return; }
+    try {
+      const template = document.createElement("template");
+      template.innerHTML = (await get(link.dataset.source)).html;
+      localTimes(template.content);
+      if (!one(".wordings", message)) link.closest(".meta").after(template.content);
+      link.ariaExpanded = "true";
+    } catch { location.href = link.href; }
   });
 
   // --- events
