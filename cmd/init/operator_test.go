@@ -96,9 +96,10 @@ func TestAnOperatorsStopStays(t *testing.T) {
 	}
 	defer lock.Close()
 	for range 3 {
-		if free, err := lock.TryLock(); err != nil || !free {
-			t.Fatalf("the lock is not free: %v", err)
-		}
+		proctest.Eventually(t, soon, "the lock is free", func() bool {
+			free, err := lock.TryLock()
+			return free && err == nil
+		})
 		must("restart", "web")
 		if err := syscall.Flock(int(lock.File().Fd()), syscall.LOCK_UN); err != nil {
 			t.Fatal(err)

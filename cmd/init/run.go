@@ -104,6 +104,7 @@ func runLoop(x *executor, caught *signals.Caught) int {
 		OwnGoroutine: !dieWithParent(x.settings.mode),
 	}
 	code := loop.Run()
+	reap.NoMore() // a trial for room is a process of init's, which must not outlive it
 
 	code = x.afterTheLoop("last words", code, func() { x.terminationMessage(code) })
 	close(x.done)

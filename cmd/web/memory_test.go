@@ -105,8 +105,8 @@ func TestACrowdHasGarbageCollectedSooner(t *testing.T) {
 	if last > 40 {
 		t.Errorf("%d with all connections", last)
 	}
-	if a, b := gcPercent(2000, 20), gcPercent(2000, -1); a != 20 || b != -1 {
-		t.Errorf("where GOGC was 20 and off it becomes %d and %d", a, b)
+	if a, b := gcPercent(2000, 5), gcPercent(2000, -1); a != 5 || b != -1 {
+		t.Errorf("where GOGC was 5 and off it becomes %d and %d", a, b)
 	}
 	c := newCrowd()
 	for _, step := range []struct{ conns, want int }{

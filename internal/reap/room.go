@@ -27,6 +27,9 @@ func Room(n int) int {
 	return made
 }
 
+// NoMore waits until a Room that is under way has no process any more. None is begun after it.
+func NoMore() { syscall.ForkLock.RLock() }
+
 // room does it without a moment in which the scheduler could have another goroutine run.
 //
 //go:norace

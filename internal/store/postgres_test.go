@@ -255,7 +255,7 @@ func endSession(t *testing.T, admin *pgx.Conn, application string) {
 	t.Helper()
 	var n int
 	err := admin.QueryRow(t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-		WHERE application_name = $1`, application).Scan(&n)
+		WHERE datname = current_database() AND application_name = $1`, application).Scan(&n)
 	if err != nil || n == 0 {
 		t.Fatalf("end the session of %q: %d, %v", application, n, err)
 	}
