@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf16"
+	"unicode/utf8"
 
 	"tandem/internal/inbox"
 )
@@ -39,7 +40,7 @@ func init() {
 	}
 }
 
-// span is a part of a text, in UTF-16 units, that no other one of its sort overlaps.
+// span is a part of a text, in bytes, that no other one of its sort overlaps.
 type span struct {
 	from, to    int
 	open, close string
@@ -57,43 +58,38 @@ func richLine(text string, entities []inbox.Entity) template.HTML {
 }
 
 func formatText(text string, entities []inbox.Entity, whole bool) template.HTML {
-	units := utf16.Encode([]rune(text))
 	entities = slices.Clone(entities)
 	slices.SortStableFunc(entities, func(a, b inbox.Entity) int {
 		return cmp.Or(cmp.Compare(a.Offset, b.Offset), cmp.Compare(b.Length, a.Length)) // the longer one is outside
 	})
+	at := placesOf(text, entities)
 	var links, blocks, verbatim []span
 	changes := map[int][]int{} // by place: the format that begins, or ^format where it ends
-	cuts := []int{0, len(units)}
+	cuts := []int{0, len(text)}
 	for _, e := range entities {
-		from, to := e.Offset, e.Offset+e.Length
-		if from < 0 || e.Length <= 0 || to > len(units) || to < from {
+		begin, ok := at[e.Offset]
+		end, inText := at[e.Offset+e.Length]
+		if !ok || !inText || e.Length <= 0 {
 			continue
 		}
-		if from > 0 && isSecondHalf(units, from) { // a character is whole or not at all
-			from--
-		}
-		if to < len(units) && isSecondHalf(units, to) {
-			to++
-		}
-		words := func() string { return string(utf16.Decode(units[from:to])) }
+		from, to := begin.before, end.behind // a character is whole or not at all
 		switch {
 		case e.Type == "blockquote" || e.Type == "expandable_blockquote":
 			if whole && fits(blocks, from) {
-				if to < len(units) && units[to] == '\n' {
+				if to < len(text) && text[to] == '\n' {
 					to++ // the block ends the line by itself
 				}
 				blocks = append(blocks, span{from: from, to: to, open: "<blockquote>", close: "</blockquote>"})
 			}
 		case e.Type == "pre" && whole && fits(blocks, from):
-			if to < len(units) && units[to] == '\n' {
+			if to < len(text) && text[to] == '\n' {
 				to++
 			}
 			blocks = append(blocks, span{from: from, to: to, open: "<pre>", close: "</pre>"})
 			verbatim = append(verbatim, span{from: from, to: to})
 		case isLink(e.Type):
 			if whole && fits(links, from) && e.Length <= maxLinkWords {
-				links = append(links, linkSpan(e, from, to, words()))
+				links = append(links, linkSpan(e, from, to, text[from:to]))
 			}
 		default:
 			i, ok := formatOf[e.Type]
@@ -108,7 +104,10 @@ func formatText(text string, entities []inbox.Entity, whole bool) template.HTML 
 		}
 	}
 	if whole {
-		links = addPlainLinks(units, text, links, verbatim)
+		links = addPlainLinks(text, links, verbatim)
+	}
+	if len(cuts) == 2 && len(links)+len(blocks) == 0 {
+		return template.HTML(template.HTMLEscapeString(text)) // no copy of a long text that has nothing to escape
 	}
 	for _, list := range [][]span{links, blocks} {
 		for _, s := range list {
@@ -116,13 +115,45 @@ func formatText(text string, entities []inbox.Entity, whole bool) template.HTML 
 		}
 	}
 	slices.Sort(cuts)
-	return (&textWriter{units: units, changes: changes, links: links, blocks: blocks}).write(slices.Compact(cuts))
+	return (&textWriter{text: text, changes: changes, links: links, blocks: blocks}).write(slices.Compact(cuts))
 }
 
-// isSecondHalf says whether that unit is the second one of a character.
-func isSecondHalf(units []uint16, at int) bool {
-	return utf16.IsSurrogate(rune(units[at])) && units[at] >= 0xDC00 &&
-		units[at-1] >= 0xD800 && units[at-1] < 0xDC00
+// place is where in a text a UTF-16 unit is, in bytes: before its character and behind the one before it. They differ
+// where the unit is the second half of a character.
+type place struct{ before, behind int }
+
+// placesOf is where the entities, in the order of their offsets, begin and end. What is outside the text has none.
+func placesOf(text string, entities []inbox.Entity) map[int]place {
+	if len(entities) == 0 {
+		return nil
+	}
+	var wanted []int
+	for _, e := range entities {
+		wanted = append(wanted, e.Offset, e.Offset+e.Length)
+	}
+	slices.Sort(wanted)
+	at := make(map[int]place, len(wanted))
+	pass := func(unit int, p place) {
+		for len(wanted) > 0 && wanted[0] <= unit {
+			if wanted[0] == unit {
+				at[unit] = p
+			}
+			wanted = wanted[1:]
+		}
+	}
+	unit := 0
+	for i, r := range text {
+		if len(wanted) == 0 {
+			break
+		}
+		pass(unit, place{i, i})
+		if unit++; utf16.RuneLen(r) == 2 {
+			pass(unit, place{i, i + utf8.RuneLen(r)})
+			unit++
+		}
+	}
+	pass(unit, place{len(text), len(text)})
+	return at
 }
 
 // fits says whether a span that begins there overlaps none of the list, which is in order.
@@ -130,7 +161,7 @@ func fits(list []span, from int) bool { return len(list) == 0 || list[len(list)-
 
 type textWriter struct {
 	out           strings.Builder
-	units         []uint16
+	text          string
 	changes       map[int][]int
 	on            [16]int // how often each format is on
 	links, blocks []span
@@ -184,7 +215,7 @@ func (w *textWriter) words(from, to int) {
 			w.out.WriteString(f.open)
 		}
 	}
-	w.out.WriteString(template.HTMLEscapeString(string(utf16.Decode(w.units[from:to]))))
+	w.out.WriteString(template.HTMLEscapeString(w.text[from:to]))
 	for i := len(formats) - 1; i >= 0; i-- {
 		if w.on[i] > 0 {
 			w.out.WriteString(formats[i].close)
@@ -334,7 +365,7 @@ func phoneAddress(s string) string {
 var schemes = []string{"https://", "http://", "mailto:", "tel:"}
 
 // addPlainLinks adds the addresses that stand in the text, where there is no link yet and nothing verbatim.
-func addPlainLinks(units []uint16, text string, links, verbatim []span) []span {
+func addPlainLinks(text string, links, verbatim []span) []span {
 	var found []span
 	taken := func(from, to int) bool {
 		for _, list := range []*[]span{&links, &verbatim} {
@@ -348,27 +379,22 @@ func addPlainLinks(units []uint16, text string, links, verbatim []span) []span {
 		return false
 	}
 	all := links
-	unit, word := 0, false // word: the character before belongs to one
+	word := false // whether the character before belongs to one
 	for i := 0; i < len(text) && len(found) < maxLinks; {
 		n := 0
 		if !word {
 			n = addressAt(text[i:])
 		}
 		if n > 0 {
-			words := text[i : i+n]
-			to := unit + unitsOf(words)
-			if address := webAddress(words); address != "" && !taken(unit, to) {
-				found = append(found, span{from: unit, to: to, open: anchor(address, ""), close: "</a>"})
+			if address := webAddress(text[i : i+n]); address != "" && !taken(i, i+n) {
+				found = append(found, span{from: i, to: i + n, open: anchor(address, ""), close: "</a>"})
 			}
-			i, unit, word = i+n, to, true
+			i, word = i+n, true
 			continue
 		}
-		for _, r := range text[i:] {
-			word = unicode.IsLetter(r) || unicode.IsDigit(r)
-			unit += max(utf16.RuneLen(r), 1)
-			i += len(string(r))
-			break
-		}
+		r, size := utf8.DecodeRuneInString(text[i:])
+		word = unicode.IsLetter(r) || unicode.IsDigit(r)
+		i += size
 	}
 	if len(found) == 0 {
 		return all
