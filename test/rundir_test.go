@@ -11,8 +11,39 @@ import (
 	"testing"
 	"time"
 
+	"tandem/internal/exitcode"
+	"tandem/internal/lockfile"
+	"tandem/internal/proctest"
 	"tandem/internal/status"
 )
+
+// TestOurBotIsBackAfterASweep: our bot sees before a poll that its lock file was swept away, and ends. It is back at
+// once with the file that init has made anew, and no two polls are open.
+func TestOurBotIsBackAfterASweep(t *testing.T) {
+	onBoth(t, func(t *testing.T, database string) {
+		r := newRig(t, database, "BOT_CONFLICT_DELAY=1h").start().waitWeb().waitPolling()
+		stays := r.webMustStay()
+		lock := filepath.Join(r.runDir, status.PollLock)
+		for n := range 2 {
+			if err := os.RemoveAll(r.runDir); err != nil {
+				t.Fatal(err)
+			}
+			proctest.Eventually(t, soon, "the lock is made anew and held", func() bool { return lockfile.Held(lock) })
+			r.roundTrip(7, fmt.Sprintf("ends the poll %d", n))
+			p := r.await("bot", "is back", func(p status.Process) bool {
+				return p.Restarts == n+1 && p.State == status.Running && p.LastEnd.Code == exitcode.TempFail
+			})
+			if took := p.StartedAt.Sub(p.LastEnd.At); took > 5*time.Second {
+				t.Errorf("it was away for %s", took)
+			}
+			r.waitPolling()
+		}
+		r.roundTrip(7, "after it")
+		neverTwo(t, r.tg)
+		stays()
+		r.stop()
+	})
+}
 
 // TestHostileRunDir: somebody who can write RUN_DIR, such as a bot that was taken over, puts something else in the
 // place of what is read there. The page answers all the same, and so does init status. A stop is a stop, and no other

@@ -86,6 +86,10 @@ func TestWebCannotBeStarted(t *testing.T) {
 		}
 		return path
 	}
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o777); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		path, says string
 		code       int
@@ -99,6 +103,8 @@ func TestWebCannotBeStarted(t *testing.T) {
 		{write("arm", string(elf(183)), 0o755), "is built for", 126},
 		{write("musl", string(elf(hostMachine())), 0o755), `loader \"/lib/no-loader.so.1\"`, 127},
 		{write("empty", "", 0o755), "is empty", 126},
+		{write("mark", "\xef\xbb\xbf#!/bin/sh\n", 0o755), "byte order mark", 126},
+		{fifo, "it is no regular file", 126},
 		{dir, "may not execute", 126},
 		{dir, "it is a directory", 126},
 	} {

@@ -250,8 +250,7 @@ func TestHungBot(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, under proctest.Under) {
 		bot, say := speaks(t)
-		i := start(t, under, goodWeb, bot, "BOT_NOTIFY=true", "BOT_WATCHDOG=5s", "STOP_TIMEOUT=500ms",
-			"BOT_RESTART_DELAY=50ms")
+		i := start(t, under, goodWeb, bot, "BOT_NOTIFY=true", "BOT_WATCHDOG=5s", "BOT_RESTART_DELAY=50ms")
 		i.WaitLine(soon, "speaker ready "+i.dir+"/notify-bot.sock 5000000 None")
 		say("READY=1")
 		p := i.awaitState("bot", status.Running)

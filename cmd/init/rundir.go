@@ -277,11 +277,27 @@ func (x *executor) watchRunDir() {
 	}
 }
 
-// leaveRunDir removes what would look like a living init. If a call on the file system hangs it does not.
+// leaveTimeout is for removing what would look like a living init: a file system that hangs must not keep init.
+const leaveTimeout = 200 * time.Millisecond
+
+// leaveRunDir removes what would look like a living init. On a busy machine an actor may still be at work on it: that
+// is waited for, and the status is not written any more after it.
 func (x *executor) leaveRunDir() {
-	if d := &x.runDir; d.mu.TryLock() {
+	left := make(chan any, 1)
+	go func() {
+		defer func() { left <- recover() }()
+		d := &x.runDir
+		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.over = true
+		x.status.To(nil, "", 0)
 		d.owned.Release()
+	}()
+	select {
+	case failed := <-left:
+		if failed != nil {
+			panic(failed)
+		}
+	case <-time.After(leaveTimeout):
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,6 +82,42 @@ func asker(t *testing.T) (path string, ask func(word string)) {
 	}
 	t.Cleanup(func() { f.Close() })
 	return path, func(word string) { fmt.Fprintln(f, word) }
+}
+
+// A terminal that init writes to, and that controls nobody, does not come to control it when it is opened anew.
+func TestATerminalIsNotTaken(t *testing.T) {
+	t.Parallel()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer line.Close()
+	go func() { _, _ = io.Copy(io.Discard, master) }()
+	i := startWith(t, proctest.Options{Under: proctest.PID1, Stderr: line}, goodWeb, goodBot)
+	i.WaitLine(soon, "web ready")
+	i.WaitLine(soon, "bot ready")
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", i.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	if leader, terminal := fields[3], fields[4]; leader != fields[2] || terminal != "0" { // session, group, tty_nr
+		t.Errorf("a session leader has the terminal %s: %v", terminal, fields)
+	}
+	i.Signal(syscall.SIGTERM)
+	i.ends(0)
 }
 
 // What a bot sets on its standard output and error reaches neither web nor the bot that follows it, on a pipe and on a

@@ -140,7 +140,7 @@ func TestSweptPollingLock(t *testing.T) {
 	lock := filepath.Join(runDir(t, 0), "only")
 	poller := proctest.Command("pollers", lock)
 	shared := runDir(t, 0)
-	i := start(t, proctest.PID1, goodWeb, poller, "RUN_DIR="+shared, "BOT_RESTART_DELAY=50ms")
+	i := start(t, proctest.PID1, goodWeb, poller, "RUN_DIR="+shared+"/./", "BOT_RESTART_DELAY=50ms")
 	i.WaitLine(soon, "poller is alone")
 	for range 3 {
 		if err := os.RemoveAll(shared); err != nil {

@@ -24,6 +24,7 @@ const firstDir = "/run/tandem"
 // All three executables must find the same directory, which is why the rule stands here.
 func (e *Env) RunDir() (string, error) {
 	if dir := e.String("RUN_DIR", ""); dir != "" {
+		dir = filepath.Clean(dir) // as the names of what is in it will have it
 		err := MakeRunDir(dir, true)
 		if errors.Is(err, errNotMade) && !IsShort(err) {
 			dir = ""

@@ -32,12 +32,21 @@ func Do(socket, verb, name string) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	o, ok := parseReply(reply)
+	switch {
+	case !ok:
+		return Outcome{Code: 1, Text: "init ended before it answered"}, nil
+	case o.Code == busy:
+		o.Code = 1
+	}
+	return o, nil
+}
+
+// parseReply reads a line "CODE TEXT". It is false for a reply that is none.
+func parseReply(reply string) (o Outcome, ok bool) {
 	number, text, _ := strings.Cut(reply, " ")
 	code, err := strconv.Atoi(number)
-	if err != nil {
-		return Outcome{Code: 1, Text: "init ended before it answered"}, nil
-	}
-	return Outcome{code, text}, nil
+	return Outcome{code, text}, err == nil
 }
 
 // Status is the status of the init at socket, as JSON.
@@ -49,8 +58,8 @@ func Status(socket string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if words, refused := strings.CutPrefix(reply, "1 "); refused {
-		return nil, errors.New(words)
+	if o, refused := parseReply(reply); refused {
+		return nil, errors.New(o.Text)
 	}
 	return []byte(reply), nil
 }
@@ -60,8 +69,9 @@ func Status(socket string) ([]byte, error) {
 func Request(socket, line string, timeout time.Duration) (reply string, err error) {
 	for until := time.Now().Add(ProbeTimeout); ; {
 		reply, err = requestOnce(socket, line, timeout)
+		o, refused := parseReply(reply)
 		crowdedOut := errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) ||
-			err == nil && reply == strings.TrimSpace(tooMany)
+			err == nil && refused && o.Code == busy
 		if !crowdedOut || time.Now().After(until) {
 			return reply, err
 		}

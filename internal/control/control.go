@@ -2,7 +2,8 @@
 //
 // A client connects, sends one line, "VERB NAME\n" or "status\n", and gets a reply. To a verb the reply is one line,
 // "CODE TEXT", once the verb is carried out or has come to something else. To status it is the JSON of status.json,
-// after init's loop has turned once. So it is also proof that init works.
+// after init's loop has turned once. So it is also proof that init works. What is refused gets a line with a code, to
+// which status is no exception. Only the code is looked at; the text is for people.
 //
 // It promises that only such a line reaches the loop, whatever a client does or leaves undone. No client costs more
 // than a goroutine that waits for a bounded time. A client reads a bounded reply. What a verb means is left to the
@@ -34,8 +35,8 @@ const (
 	stepTimeout = 2 * time.Second
 )
 
-// tooMany is the reply to a request that was not looked at.
-const tooMany = "1 too many requests are being carried out: try again\n"
+// busy (EX_UNAVAILABLE) is the code of the reply to a request that was not looked at: too many are being carried out.
+const busy = 69
 
 // Outcome is what came of a request: the status that the client ends with, and a sentence.
 type Outcome struct {
@@ -216,7 +217,7 @@ func (s *Server) reply(line string) []byte {
 	}
 	s.mu.Unlock()
 	if !free {
-		return []byte(tooMany)
+		return say(Outcome{busy, "too many requests are being carried out: try again"})
 	}
 	defer func() {
 		s.mu.Lock()

@@ -30,6 +30,53 @@ func TestControlEndsWithInit(t *testing.T) {
 	}
 }
 
+// A server that has too much to do says so by a code, and a client that is told so asks again until it is heard.
+func TestABusyServerIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	c := &Server{
+		Status: func() []byte { return []byte("{}") }, Turn: func(done func()) { done() }, DoTimeout: time.Second,
+		Do: func(_, _ string, done func(Outcome)) { done(Outcome{Text: "done"}) },
+	}
+	path := filepath.Join(t.TempDir(), "init.sock")
+	if err := c.Listen(path); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	defer close(done)
+	go c.Serve(done)
+	full := func(full bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.requests, c.statusRequests = 0, 0; full {
+			c.requests, c.statusRequests = maxRequests, maxStatusRequests
+		}
+	}
+	full(true)
+	for _, line := range []string{"status\n", "restart bot\n"} {
+		reply, err := requestOnce(path, line, time.Minute)
+		if o, refused := parseReply(reply); err != nil || !refused || o.Code != busy {
+			t.Errorf("%q: have %q, %v", line, reply, err)
+		}
+	}
+	heard := make(chan error, 1)
+	go func() {
+		_, err := Status(path)
+		heard <- err
+	}()
+	select {
+	case err := <-heard:
+		t.Fatalf("it gave up: %v", err)
+	case <-time.After(100 * time.Millisecond): // it asks every 20 ms
+	}
+	full(false)
+	if err := <-heard; err != nil {
+		t.Error(err)
+	}
+	if o, err := Do(path, "restart", "bot"); err != nil || o != (Outcome{0, "done"}) {
+		t.Errorf("have %v, %v", o, err)
+	}
+}
+
 // Whatever a client sends: what reaches the loop is a request that can be, and there is at most one line of answer.
 func FuzzControl(f *testing.F) {
 	for _, seed := range []string{"status\n", "stop bot\n", "start web\n", "restart bot", "\n", "", " \n",

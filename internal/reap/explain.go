@@ -103,6 +103,8 @@ func notAllowed(c Command, path string) string {
 	case err != nil:
 	case info.IsDir():
 		return fmt.Sprintf("user %d may not execute %q: it is a directory", user, path)
+	case !info.Mode().IsRegular():
+		return fmt.Sprintf("user %d may not execute %q: it is no regular file", user, path)
 	case !mayExecute(info, user, groups):
 		return fmt.Sprintf("user %d may not execute %q (chmod +x)", user, path)
 	case unix.Statfs(path, &mount) == nil && mount.Flags&unix.ST_NOEXEC != 0:
@@ -143,6 +145,9 @@ func wrongFormat(c Command, path string) string {
 	switch built := machineOf(start); {
 	case len(start) == 0:
 		return fmt.Sprintf("%q is empty", path)
+	case bytes.HasPrefix(start, []byte("\xef\xbb\xbf#!")):
+		return fmt.Sprintf("%q begins with a byte order mark, as editors on Windows write it, and not with #!: "+
+			"save it as UTF-8 without that", path)
 	case built != "" && built != runtime.GOARCH:
 		return fmt.Sprintf("%q is built for %s, and this machine is %s", path, built, runtime.GOARCH)
 	case bytes.HasPrefix(start, []byte("\x7fELF")):

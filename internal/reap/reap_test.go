@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -164,6 +165,7 @@ func TestLookUp(t *testing.T) {
 		{"bin:more", "twice", false, 7}, {"more:bin", "twice", false, 7}, {"bin:more", "denied", false, 126},
 		{"bin", "folder", false, 126}, {"here:here/x:bin", "there", false, 7}, {"bin:more", "lost", false, 7},
 		{"bin", "alone", false, 127}, {"bin:more", "odd", false, 126}, {"bin:more", "odd", true, 8},
+		{strings.Repeat("no/", 1400) + ":bin", "there", false, 7}, {"/proc/self/cwd/bin", "there", false, 7},
 		{"/nowhere", "bin/odd", true, 8}, {"more:bin", "odd", true, 7},
 	} {
 		for _, limits := range []*Limits{nil, {NoNewPrivs: true}} {

@@ -76,11 +76,15 @@ func (c Command) execute() (pid int, path string, err error) {
 	err = syscall.ENOENT
 	for _, dir := range strings.Split(searchPath(c.Env), ":") {
 		place := name // an empty entry is the process's directory
-		if dir != "" {
+		switch {
+		case len(dir) >= unix.PathMax: // which is none
+			continue
+		case dir != "":
 			place = dir + "/" + name
 		}
 		there := c.there(place)
-		if !there && c.Limits == nil { // most places have no such program, and this process sees what the child would
+		// Most places have no such program, and this process sees what the child would, but for /proc/self.
+		if !there && c.Limits == nil && !strings.HasPrefix(place, "/proc/") {
 			continue
 		}
 		var limit *limitError
