@@ -98,6 +98,7 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	g.Add(until(returnMemory))
 	g.Add(until(crowd.collect))
 	g.Add(until(inbox.Run))
+	g.Add(until(db.KeepIndex))
 	g.Add(until(func(ctx context.Context) { db.report(ctx, settings.supervisor, listener.Addr().String()) }))
 	g.Add(until(db.run))
 

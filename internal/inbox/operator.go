@@ -26,6 +26,10 @@ type OperatorStore interface {
 	Message(ctx context.Context, id int64) (Message, error)
 	// Edits lists what a message said before, oldest first, from above the number after (0: from the first).
 	Edits(ctx context.Context, messageID int64, limit int, after int64) (items []Wording, next int64, err error)
+	// Search finds messages and customers by their words. What was stored is found within a second.
+	Search(ctx context.Context, q SearchQuery) (SearchPage, error)
+	// WordsProgress says how far the index is that Search asks.
+	WordsProgress(ctx context.Context) (WordsProgress, error)
 	// AddAnswer stores an answer and queues its parts in one transaction. With a key that the same author used before it
 	// returns the first message and created=false, also when both arrive at once.
 	AddAnswer(ctx context.Context, conversationID int64, a Answer) (m Message, created bool, err error)

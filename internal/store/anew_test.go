@@ -83,6 +83,7 @@ func TestMessagesOfAnOlderVersionAreReadAnew(t *testing.T) {
 		if list := unread(); len(list) != 1 || list[0].ID != 3 {
 			t.Errorf("left: %+v", list)
 		}
+		indexed(t, s)
 		found, _, err := s.Conversations(ctx, inbox.ConversationFilter{Limit: 1, Query: "as it was"})
 		if err != nil || len(found) != 1 {
 			t.Errorf("one without a raw update has lost its words: %+v, %v", found, err)

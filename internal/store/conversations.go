@@ -66,43 +66,21 @@ func (s *Store) Conversations(
 		args = append(args, string(f.Status))
 		where += fmt.Sprintf(` AND c.status = $%d`, len(args))
 	}
-	listed, columns, size := where, lastMessageColumns, withLastSize
+	columns, size := lastMessageColumns, withLastSize
 	if f.Brief {
 		columns, size = briefColumns, conversationSize
 	}
-	listedArgs := args
-	if f.Query != "" {
-		args = append(args, pattern(f.Query))
-		n := len(args)
-		where += fmt.Sprintf(` AND (c.search LIKE $%d ESCAPE '\' OR EXISTS
-			(SELECT 1 FROM messages s WHERE s.conversation_id = c.id AND s.search LIKE $%d ESCAPE '\'))`, n, n)
-	}
 	// The first step finds where each is and how large it is, which reads no last message.
 	find := `SELECT c.id, ` + listPlace + ` AS place, ` + size + ` AS size
-		FROM conversations c LEFT JOIN messages m ON m.id = c.last_message_id ` + where +
-		fmt.Sprintf(` ORDER BY `+listPlace+` DESC LIMIT $%d`, len(args)+1)
-	w := driver.Pages
+		FROM conversations c LEFT JOIN messages m ON m.id = c.last_message_id ` + where
 	if f.Query != "" {
-		w = driver.Search
-		// With the count all are found in the statement's first step, the only one that SQLite's driver can end.
-		find = `SELECT id, place, size + 0 * COUNT(*) OVER ()
-			FROM (` + find + `) found ORDER BY place DESC`
-	}
-	err = s.readBy(ctx, w, "list conversations", func(t tx) (err error) {
-		found, err := all(t, scanPlace, find, append(slices.Clone(args), limit+1)...)
-		if err != nil {
-			return err
-		}
-		found, next = cut(found, limit)
-		items = make([]inbox.Conversation, 0, len(found))
-		if len(found) == 0 {
-			return nil
-		}
-		if f.Query == "" {
-			items, err = conversations(t, columns,
-				fmt.Sprintf(`%s AND %s >= $%d ORDER BY %s DESC`, listed, listPlace, len(listedArgs)+1, listPlace),
-				append(slices.Clone(listedArgs), found[len(found)-1].at)...)
-		} else {
+		err = s.readBy(ctx, driver.Search, "search", func(t tx) error {
+			found, err := conversationsWith(t, s.db, termsOf(f.Query), find, args, limit)
+			if err != nil {
+				return err
+			}
+			found, next = cut(found, limit)
+			items = make([]inbox.Conversation, 0, len(found))
 			for some := range slices.Chunk(found, readTogether) {
 				list, err := conversationsOf(t, columns, some)
 				if err != nil {
@@ -110,12 +88,32 @@ func (s *Store) Conversations(
 				}
 				items = append(items, list...)
 			}
-		}
-		if err == nil && f.Brief {
-			err = addEdited(t, items)
-		}
-		return err
-	})
+			if f.Brief {
+				return addEdited(t, items)
+			}
+			return nil
+		})
+	} else {
+		err = s.read(ctx, "list conversations", func(t tx) (err error) {
+			found, err := all(t, scanPlace, find+fmt.Sprintf(` ORDER BY `+listPlace+` DESC LIMIT $%d`, len(args)+1),
+				append(slices.Clone(args), limit+1)...)
+			if err != nil {
+				return err
+			}
+			found, next = cut(found, limit)
+			items = make([]inbox.Conversation, 0, len(found))
+			if len(found) == 0 {
+				return nil
+			}
+			items, err = conversations(t, columns,
+				fmt.Sprintf(`%s AND %s >= $%d ORDER BY %s DESC`, where, listPlace, len(args)+1, listPlace),
+				append(slices.Clone(args), found[len(found)-1].at)...)
+			if err == nil && f.Brief {
+				err = addEdited(t, items)
+			}
+			return err
+		})
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -254,15 +252,6 @@ func (s *Store) SetConversationStatus(
 // folds ASCII alone, and PostgreSQL does what its locale says, which for C is the same. Upper case comes first, for
 // letters with two lower cases, such as the Greek sigma.
 func fold(s string) string { return strings.ToLower(strings.ToUpper(s)) }
-
-// pattern finds q anywhere, taken literally.
-func pattern(q string) string {
-	q = inbox.CleanText(strings.TrimSpace(q))
-	if r := []rune(q); len(r) > maxQuery {
-		q = string(r[:maxQuery])
-	}
-	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(fold(q)) + "%"
-}
 
 func pageSize(limit int) int { return min(max(limit, 1), maxPage) }
 

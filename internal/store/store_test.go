@@ -156,8 +156,11 @@ func stoppable(t *testing.T, url string) (s *Store, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
+	var index sync.WaitGroup
+	index.Go(func() { s.KeepIndex(ctx) })
 	stop = sync.OnceFunc(func() {
 		cancel()
+		index.Wait()
 		if err := <-done; err != nil {
 			t.Logf("Run ended with: %v", err)
 		}

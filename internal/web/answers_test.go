@@ -175,6 +175,7 @@ func TestFormerNames(t *testing.T) {
 		if c.Customer.Name != "Maria <b>" || fmt.Sprint(c.FormerNames) != "[Masha K @masha_k]" {
 			t.Errorf("another name: %+v", c)
 		}
+		r.indexed()
 		for _, q := range []string{"masha k", "@masha_k", "maria"} {
 			list, _, err := r.store.Conversations(t.Context(), inbox.ConversationFilter{Limit: 9, Query: q})
 			r.ok(err)

@@ -15,6 +15,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/gorilla/mux"
@@ -54,7 +55,50 @@ func (s *Server) listConversations(r *http.Request) (readRequest, error) {
 		if err != nil {
 			return nil, err
 		}
-		return newList(items, toCursor("c", next), sizeOfConversation), nil
+		list := newList(items, toCursor("c", next), sizeOfConversation)
+		if f.Query != "" {
+			return foundConversations{list}, nil
+		}
+		return list, nil
+	}}, nil
+}
+
+// foundConversations are of what the index had at that moment, which no event tells. So they are not cached.
+type foundConversations struct{ list[inbox.Conversation] }
+
+// found is a page of what a search found.
+type found struct {
+	Items         []inbox.SearchHit `json:"items"`
+	NextCursor    *string           `json:"next_cursor"`
+	Complete      bool              `json:"complete"`
+	ReachesBackTo *time.Time        `json:"reaches_back_to,omitempty"`
+}
+
+func (s *Server) search(r *http.Request) (readRequest, error) {
+	q, err := queryOf(r)
+	if err != nil {
+		return readRequest{}, err
+	}
+	ask := inbox.SearchQuery{Words: inbox.CleanText(strings.TrimSpace(q.Get("q")))}
+	if inbox.Blank(ask.Words) {
+		return readRequest{}, bad("q: want the words to search for")
+	}
+	if n := utf8.RuneCountInString(ask.Words); n > maxQuery {
+		return readRequest{}, bad("q: want at most %d characters, have %d", maxQuery, n)
+	}
+	if ask.Limit, err = limitOf(q); err != nil {
+		return readRequest{}, err
+	}
+	if ask.Before, err = fromCursor("cursor", "s", q.Get("cursor")); err != nil {
+		return readRequest{}, err
+	}
+	key := fmt.Sprintf("search %d %d %s", ask.Limit, ask.Before, ask.Words)
+	return readRequest{key, func(ctx context.Context) (any, error) {
+		p, err := s.store.Search(ctx, ask)
+		if err != nil {
+			return nil, err
+		}
+		return found{p.Hits, toCursor("s", p.Next), p.Complete, p.ReachesBackTo}, nil
 	}}, nil
 }
 

@@ -54,6 +54,7 @@ func TestConversationsOfTheAPI(t *testing.T) {
 	if want := []int64{16, 15, 14, 13, 12, 11, 10}; !slices.Equal(seen, want) {
 		t.Errorf("the pages have %v, want %v", seen, want)
 	}
+	r.indexed()
 	for query, want := range map[string]int{"status=open": 6, "status=closed": 1, "q=customer+3": 1, "q=TEXT+4": 1,
 		"q=100%25": 0, "q=": 7, "q=%27%3B--": 0} {
 		var l conversationList

@@ -155,6 +155,13 @@ type statusResponse struct {
 	Files *statusFiles `json:"files"` // the same
 	// Anew is there while messages of an older version are being read anew.
 	Anew *statusAnew `json:"reading_anew,omitempty"`
+	// Search is there while the index of words is behind.
+	Search *statusSearch `json:"search,omitempty"`
+}
+
+type statusSearch struct {
+	Behind   int64 `json:"behind"`              // changes that cannot be found yet; more than 10,000 count as that
+	LeftFrom int64 `json:"left_from,omitempty"` // older messages, whose ids are below this, are yet to be indexed
 }
 
 type statusAnew struct {
@@ -199,6 +206,9 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		a.Queue, a.Bot, failed = s.statusOfData(ctx)
 		if left, err := s.store.Unread(ctx); err == nil && left > 0 {
 			a.Anew = &statusAnew{left}
+		}
+		if p, err := s.store.WordsProgress(ctx); err == nil && p != (inbox.WordsProgress{}) {
+			a.Search = &statusSearch{p.Behind, p.LeftFrom}
 		}
 		if f, failed := s.store.FileStats(ctx); failed == nil {
 			a.Files = &statusFiles{f.Waiting, f.Oldest, f.Bytes, f.Paused}

@@ -168,6 +168,15 @@ func (f fairStore) Conversations(
 	return f.OperatorStore.Conversations(ctx, filter)
 }
 
+func (f fairStore) Search(ctx context.Context, q inbox.SearchQuery) (inbox.SearchPage, error) {
+	release, err := f.limit.acquire(ctx, true)
+	if err != nil {
+		return inbox.SearchPage{}, err
+	}
+	defer release()
+	return f.OperatorStore.Search(ctx, q)
+}
+
 // admit lets a page be read by one who may read, for all who wait for it.
 func (f fairStore) admit(ctx context.Context) func(started <-chan struct{}) (release func(), err error) {
 	return func(started <-chan struct{}) (release func(), err error) {

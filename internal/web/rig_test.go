@@ -58,6 +58,7 @@ func openStore(t *testing.T, url string) *store.Store {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = db.Run(ctx) })
+	wg.Go(func() { db.KeepIndex(ctx) })
 	t.Cleanup(func() {
 		cancel()
 		wg.Wait()
@@ -69,6 +70,15 @@ func openStore(t *testing.T, url string) *store.Store {
 		t.Fatal(err)
 	}
 	return db
+}
+
+// indexed waits until all that was stored can be found.
+func (r *rig) indexed() {
+	r.t.Helper()
+	eventually(r.t, "the index is up to date", func() bool {
+		p, err := r.store.WordsProgress(r.t.Context())
+		return err == nil && p == inbox.WordsProgress{}
+	})
 }
 
 func newRig(t *testing.T, change ...func(*web.Config)) *rig {

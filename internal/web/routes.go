@@ -100,6 +100,7 @@ func (s *Server) routes() []route {
 
 		{"GET", "/api/v1/conversations", reader, api, smallBody, usual, listResponse, cached,
 			s.serveRead(s.listConversations)},
+		{"GET", "/api/v1/search", reader, api, smallBody, usual, listResponse, fresh, s.serveRead(s.search)},
 		{"GET", "/api/v1/conversations/{id:[0-9]+}", reader, api, smallBody, usual, messageResponse, cached,
 			s.serveRead(s.getConversation)},
 		{"PATCH", "/api/v1/conversations/{id:[0-9]+}", reader, api, smallBody, usual, messageResponse, fresh,

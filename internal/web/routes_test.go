@@ -51,6 +51,7 @@ var expectations = map[string]expectation{
 	"POST /conversations/{id:[0-9]+}/answers":           {refused, 1 * mB, 30 * time.Second, 8 * mB},
 	"POST /conversations/{id:[0-9]+}/status":            {refused, 1 * kB, 30 * time.Second, 64 * kB},
 	"POST /messages/{id:[0-9]+}/take-back":              {refused, 1 * kB, 30 * time.Second, 64 * kB},
+	"GET /api/v1/search":                                {challenge, 1 * kB, 30 * time.Second, 8 * mB},
 	"DELETE /api/v1/messages/{id:[0-9]+}":               {challenge, 1 * kB, 30 * time.Second, 1 * mB},
 	"POST /messages/{id:[0-9]+}/retry":                  {refused, 1 * kB, 30 * time.Second, 64 * kB},
 	"GET /messages/{id:[0-9]+}/edits":                   {toHelp, 1 * kB, 30 * time.Second, 8 * mB},

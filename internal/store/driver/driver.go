@@ -73,6 +73,7 @@ func Row(ctx context.Context, c Conn, dest []any, sql string, args ...any) (bool
 // Database is one database, wanted or connected. Its methods may be called from any goroutine.
 type Database interface {
 	Dialect
+	Words
 
 	// Lane is where to wait for a connection for that way, before Read or Write.
 	Lane(w Way) *Lane

@@ -70,6 +70,7 @@ func edits(t *testing.T, open Open) {
 	if _, _, err := f.Edits(t.Context(), id+100, 10, 0); !errors.Is(err, inbox.ErrNotFound) {
 		t.Errorf("the edits of what is not there: %v", err)
 	}
+	f.indexed()
 	found, _, err := f.Conversations(t.Context(), inbox.ConversationFilter{Limit: 1, Query: "ONE!"})
 	must(t, err)
 	if len(found) != 1 {

@@ -127,6 +127,7 @@ func wordsOfOurs(t *testing.T, open Open) {
 		t.Errorf("in the list: %+v", last)
 	}
 	found := func(query string) int {
+		f.indexed()
 		list, _, err := f.Conversations(t.Context(), inbox.ConversationFilter{Limit: 9, Query: query})
 		must(t, err)
 		return len(list)

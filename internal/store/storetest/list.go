@@ -68,6 +68,7 @@ func largePages(t *testing.T, open Open) {
 		f.receive(text(i+1, 1, "x"))
 		want = append([]int64{f.answer(i+1, long).ID}, want...)
 	}
+	f.indexed()
 	for name, filter := range map[string]inbox.ConversationFilter{"all": {}, "open": {Status: inbox.Open},
 		"a search": {Query: "X"}} {
 		var have []int64
@@ -165,6 +166,7 @@ func search(t *testing.T, open Open) {
 		f.receive(u)
 	}
 	f.answer(2, "We have it in grün")
+	f.indexed()
 	for query, want := range map[string]int64{
 		"жанна": 1, "ЖАННА": 1, "мой заказ": 1, "ZHANNA": 1, "BOB_2": 2, "100%": 2, `C:\DIR`: 2, "GRÜN": 2,
 		"σίσυφος": 3, "Σίσυφοσ": 3, " bob ": 2,
