@@ -526,7 +526,12 @@ func (s *Store) explain(ctx context.Context, w driver.Way, what string, err erro
 		if now := s.current(); now != nil && (!now.Reading || w == driver.Writes) {
 			return fmt.Errorf("%s: %w", what, now.Err())
 		}
-		if w == driver.Search || w == driver.Pages {
+		if w == driver.Search {
+			return fmt.Errorf("%s: %w", what, &inbox.Error{Kind: inbox.TooLong,
+				Reason: fmt.Sprintf("this search takes too long; it was given up after %s: search for more letters, "+
+					"or for another word", s.limits[w])})
+		}
+		if w == driver.Pages {
 			return fmt.Errorf("%s: %w", what, &inbox.Error{Kind: inbox.TooLong,
 				Reason: fmt.Sprintf("it was given up after %s; ask for less, or try again later", s.limits[w])})
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -108,6 +109,11 @@ func TestSlowSearchesOfOneHoldUpNobodyElse(t *testing.T) {
 // slowSearches is a real store in which a search takes too long.
 type slowSearches struct{ inbox.OperatorStore }
 
+func (s slowSearches) Search(context.Context, inbox.SearchQuery) (inbox.SearchPage, error) {
+	return inbox.SearchPage{}, fmt.Errorf("search: %w",
+		&inbox.Error{Kind: inbox.TooLong, Reason: "this search takes too long; it was given up after 5s"})
+}
+
 func (s slowSearches) Conversations(
 	ctx context.Context, f inbox.ConversationFilter,
 ) ([]inbox.Conversation, int64, error) {
@@ -131,6 +137,12 @@ func TestASearchThatTakesTooLongIsCalledThat(t *testing.T) {
 		t.Errorf("a conversation beside it: %s %s", a.Status, page.words())
 	}
 	mustBeProblem(t, r.api("GET", "/conversations?q=x", nil), 503, "took too long")
+	mustBeProblem(t, r.api("GET", "/search?q=x", nil), 503, "this search takes too long")
+	rec := httptest.NewRecorder()
+	r.web.OpsHandler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	if !strings.Contains(rec.Body.String(), `tandem_web_given_up_total{kind="too_long"} 2`) {
+		t.Errorf("no metric counts it: %s", rec.Body)
+	}
 	for _, path := range []string{"/?q=x", "/fragments/list?q=x"} {
 		a := r.call(client, "GET", path, nil)
 		if words := parse(t, a.body).words(); a.StatusCode != 503 || a.Header.Get("Retry-After") == "" ||

@@ -23,6 +23,7 @@ type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
+	givenUp  *prometheus.CounterVec
 }
 
 func newMetrics(s *Server) *metrics {
@@ -36,11 +37,14 @@ func newMetrics(s *Server) *metrics {
 			Buckets: prometheus.ExponentialBuckets(.001, 4, 8),
 		}, []string{"route"}),
 	}
+	m.givenUp = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tandem_web_given_up_total", Help: "Requests that took too long, or found the database busy, by kind.",
+	}, []string{"kind"})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "tandem_build_info", Help: "1; the labels say which build this is.",
 		ConstLabels: prometheus.Labels{"process": "web", "version": buildinfo.Version, "commit": buildinfo.Commit}})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.duration, build, databaseCollector{s},
+	m.registry.MustRegister(m.requests, m.duration, m.givenUp, build, databaseCollector{s},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "tandem_web_streams", Help: "Open event streams."},
 			func() float64 { return float64(s.streams.count()) }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

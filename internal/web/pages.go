@@ -243,29 +243,62 @@ func (f filter) encode(more ...string) string {
 
 // list is the list; with an error of the store it is empty.
 func (s *Server) list(r *http.Request, f filter, current int64) (*listView, error) {
+	if f.query != "" {
+		return s.found(r, f, current)
+	}
 	before, err := fromCursor("cursor", "c", f.cursor)
 	if err != nil {
 		return nil, err
 	}
-	want := inbox.ConversationFilter{Query: f.query, Limit: pageSize, Before: before, Brief: true}
+	want := inbox.ConversationFilter{Limit: pageSize, Before: before, Brief: true}
 	if f.status != "all" {
 		want.Status = inbox.ConversationStatus(f.status)
 	}
 	items, next, err := s.store.Conversations(r.Context(), want)
-	newest := filter{status: f.status, query: f.query}
-	v := &listView{Query: f.query, Status: f.status, Paged: before != 0, First: "/" + newest.encode(),
+	newest := filter{status: f.status}
+	v := &listView{Status: f.status, Paged: before != 0, First: "/" + newest.encode(),
 		Source: "/fragments/list" + f.encode("current", strconv.FormatInt(current, 10))}
 	for _, t := range []string{"open", "closed", "all"} {
 		label := strings.ToUpper(t[:1]) + t[1:]
-		v.Tabs = append(v.Tabs, tab{label, "/" + filter{status: t, query: f.query}.encode(), t == f.status})
+		v.Tabs = append(v.Tabs, tab{label, "/" + filter{status: t}.encode(), t == f.status})
 	}
 	for _, c := range items {
 		v.Items = append(v.Items, viewItem(c, fmt.Sprintf("/conversations/%d%s", c.ID, f.encode()), c.ID == current))
 	}
 	if cursor := toCursor("c", next); cursor != nil {
-		v.Next = "/" + filter{f.status, f.query, *cursor}.encode()
+		v.Next = "/" + filter{f.status, "", *cursor}.encode()
 	}
 	return v, err
+}
+
+// found is the list of what a search found, in open and closed conversations: a hit leads to its message.
+func (s *Server) found(r *http.Request, f filter, current int64) (*listView, error) {
+	before, err := fromCursor("cursor", "s", f.cursor)
+	if err != nil {
+		return nil, err
+	}
+	first := filter{status: f.status, query: f.query}
+	v := &listView{Query: f.query, Status: f.status, Paged: before != 0, First: "/" + first.encode(),
+		Source: "/fragments/list" + f.encode("current", strconv.FormatInt(current, 10)),
+		Leave:  "/" + filter{status: f.status}.encode()}
+	p, err := s.store.Search(r.Context(), inbox.SearchQuery{Words: f.query, Limit: pageSize, Before: before})
+	if err != nil {
+		return v, err
+	}
+	for _, h := range p.Hits {
+		v.Items = append(v.Items, viewHit(h, first.encode(), current))
+	}
+	if cursor := toCursor("s", p.Next); cursor != nil {
+		v.Next = "/" + filter{f.status, f.query, *cursor}.encode()
+	}
+	if !p.Complete {
+		v.Incomplete = true
+		if p.ReachesBackTo != nil {
+			back := at(*p.ReachesBackTo)
+			v.ReachesBackTo = &back
+		}
+	}
+	return v, nil
 }
 
 // frame begins an inbox page. The number of the newest event is read before anything else, so that what is

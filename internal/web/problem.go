@@ -64,6 +64,9 @@ func (s *Server) fail(w *recorder, r *http.Request, as form, err error) {
 	if _, told := problemOf(err); !told {
 		s.log.Error("request failed", "method", r.Method, "error", err)
 	}
+	if kind := inbox.KindOf(err); kind == inbox.TooLong || kind == inbox.Busy {
+		s.metrics.givenUp.WithLabelValues(string(kind)).Inc()
+	}
 	if w.status != 0 {
 		return // too late to say it
 	}

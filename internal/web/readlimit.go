@@ -16,7 +16,7 @@ const (
 	maxSearchesEach = 1
 	maxReadsEach    = 2
 	maxWaitingEach  = 256
-	maxSearchWait   = 12 * time.Second // longer than a search may take
+	maxSearchWait   = 6 * time.Second // longer than a search may take
 	maxReadWait     = 5 * time.Second
 )
 

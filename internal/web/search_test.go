@@ -67,3 +67,33 @@ func TestSearchByTheAPI(t *testing.T) {
 		t.Errorf("nothing found: %s", a.body)
 	}
 }
+
+// Search on the page: a hit is marked, and leads to the page that has its message, however old that is.
+func TestSearchOnThePage(t *testing.T) {
+	r := newRig(t)
+	r.customer(7, "Masha", "where is my <b>заказ</b>? счёт")
+	for i := range 60 {
+		r.customer(7, "Masha", fmt.Sprintf("line %d", i))
+	}
+	r.customer(9, "Заказчик", "hello")
+	r.indexed()
+	c := r.signIn("alice")
+	defer c.CloseIdleConnections()
+	items := r.page(c, "/?q="+url.QueryEscape("ЗАКАЗ")).class("item")
+	if len(items) != 2 {
+		t.Fatalf("%d hits, want a name and a message", len(items))
+	}
+	for i, want := range []struct{ words, marked string }{{"Заказчик", "Заказ"}, {"<b>заказ</b>? счёт", "заказ"}} {
+		marks := items[i].tag("mark")
+		if len(marks) != 1 || marks[0].text() != want.marked || !strings.Contains(items[i].words(), want.words) {
+			t.Errorf("hit %d is %q", i, items[i].words())
+		}
+	}
+	page := r.page(c, strings.TrimSuffix(items[1].attr("href"), "#m1"))
+	if page.id("m1") == nil || !strings.Contains(page.id("m1").words(), "where is my") {
+		t.Errorf("%s does not lead to the message", items[1].attr("href"))
+	}
+	if words := r.page(c, "/?q=nothing+like+it").id("list").words(); !strings.Contains(words, "Nothing found") {
+		t.Errorf("nothing found: %s", words)
+	}
+}

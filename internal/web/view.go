@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 
 	"tandem/internal/inbox"
 )
@@ -38,6 +39,10 @@ type listView struct {
 	Next   string // address of the page with older ones, "" when there are none
 	Paged  bool   // not the newest
 	First  string // address of the newest
+	Leave  string // address of the list without the search
+
+	Incomplete    bool // older messages are not in the index yet
+	ReachesBackTo *timeView
 
 	Trouble *banner // why it is empty although there may be something
 }
@@ -205,6 +210,47 @@ func viewItem(c inbox.Conversation, link string, current bool) itemView {
 		}
 	}
 	return v
+}
+
+// foundLabels say where a hit is, where that is not the text.
+var foundLabels = map[inbox.FoundIn]string{inbox.InFile: "File", inbox.InQuote: "Quoted", inbox.InName: "Customer"}
+
+// viewHit shows what a search found. query is that of the list.
+func viewHit(h inbox.SearchHit, query string, current int64) itemView {
+	c := h.Conversation
+	v := viewItem(c, fmt.Sprintf("/conversations/%d%s", c.ID, query), h.Message == nil && c.ID == current)
+	v.Labels, v.From, v.State, v.StateWords = nil, "", "", ""
+	if label := foundLabels[h.In]; label != "" {
+		v.Labels = []string{label}
+	}
+	v.Snippet = markedLine(h.Snippet, h.Marks)
+	if m := h.Message; m != nil {
+		v.Link, v.Time = messageLink(c.ID, m.ID, query), at(m.CreatedAt)
+		if m.Direction == inbox.Out {
+			var label string
+			if v.From, label = author(m.Author); label != "" {
+				v.Labels = append([]string{label}, v.Labels...)
+			}
+		}
+	}
+	return v
+}
+
+// markedLine is a line with marks, which count UTF-16 units.
+func markedLine(line string, marks [][2]int) template.HTML {
+	var b strings.Builder
+	units := utf16.Encode([]rune(line))
+	escape := func(from, to int) string { return template.HTMLEscapeString(string(utf16.Decode(units[from:to]))) }
+	at := 0
+	for _, m := range marks {
+		if m[0] < at || m[1] < m[0] || m[1] > len(units) {
+			continue
+		}
+		b.WriteString(escape(at, m[0]) + "<mark>" + escape(m[0], m[1]) + "</mark>")
+		at = m[1]
+	}
+	b.WriteString(escape(at, len(units)))
+	return template.HTML(b.String())
 }
 
 // unreachableWords say why nothing can be delivered to a customer: in the list, and above his conversation.

@@ -23,6 +23,7 @@ const (
 var wayNames = [Ways]string{"searches", "pages", "look-ups", "health checks", "changes"}
 
 const (
+	searchTimeout = 5 * time.Second // what a search asks of the index takes some milliseconds
 	readTimeout   = 10 * time.Second
 	accessTimeout = 5 * time.Second  // for one row found by its key
 	writeTimeout  = 15 * time.Second // SQLite alone waits up to 5 s for a lock
@@ -30,12 +31,12 @@ const (
 
 // Limits are how long something may take once it has a connection.
 var Limits = [Ways]time.Duration{
-	Search: readTimeout, Pages: readTimeout, Access: accessTimeout, Health: CheckTimeout, Writes: writeTimeout,
+	Search: searchTimeout, Pages: readTimeout, Access: accessTimeout, Health: CheckTimeout, Writes: writeTimeout,
 }
 
 // waits are how long something may wait for a connection before that.
 var waits = [Ways]time.Duration{
-	Search: 12 * time.Second, Pages: 5 * time.Second, Access: 3 * time.Second, Health: CheckTimeout, Writes: writeTimeout,
+	Search: searchTimeout, Pages: 5 * time.Second, Access: 3 * time.Second, Health: CheckTimeout, Writes: writeTimeout,
 }
 
 // maxWaiting bounds how many wait for a way. Each holds a goroutine and what it was asked with. A look-up is over at
