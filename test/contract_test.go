@@ -56,10 +56,9 @@ func TestAMessageHasTheFieldsOfTheContract(t *testing.T) {
 				list[1]["attachments"].([]any)[0].(raw)["state"] == "stored"
 		})
 		always := []string{
-			"attachments", "author", "conversation_id", "created_at", "deleted_at", "direction", "edited_at", "edits",
-			"entities",
-			"forwarded_from", "id", "kind", "parts", "pressed", "reactions", "reply", "reply_to", "service", "text", "topic_id",
-			"waits",
+			"attachments", "author", "change", "conversation_id", "created_at", "deleted_at", "direction", "edited_at", "edits",
+			"entities", "forwarded_from", "id", "kind", "parts", "pressed", "reactions", "reply", "reply_to", "service", "text",
+			"topic_id", "waits",
 		}
 		customer := raw{"kind": "customer", "id": "7", "name": "Customer 7"}
 		program := raw{"kind": "api", "id": "1", "name": "test"}

@@ -79,10 +79,14 @@ type Skill int64
 
 // SendsText is what bots of each version can do. Whoever adds something that those of the release before cannot do
 // adds a Skill, and gives it to BotSkill and to the deliveries that need it. See docs/adr/0091.
-const SendsText Skill = 0
+const (
+	SendsText Skill = iota
+	SendsFiles
+	ChangesSent // edits and deletes what was sent, and sends without a sound
+)
 
 // BotSkill is what bots of this version can do.
-const BotSkill = SendsText
+const BotSkill = ChangesSent
 
 // Tenure is one holding of the right to poll.
 type Tenure struct {
@@ -183,13 +187,20 @@ type Delivery struct {
 	ReplyTo        int64 // Telegram's message id, 0 for none
 	Part           int   // from 0
 	Text           string
-	Attempt        int // from 1
+	Attempt        int  // from 1
+	Silent         bool // the customer's phone makes no sound
+	// Operation is what is to be done, Send if it is "". Edit and Delete are done to Targets, Telegram's numbers of what
+	// the part was sent as. Caption says that an edited text stands at a file.
+	Operation Operation
+	Targets   []int64
+	Caption   bool
 }
 
 // Outcome is how a delivery went. State is Sent, Failed, Unknown, or Queued to try again.
 type Outcome struct {
 	DeliveryID        int64
-	Attempt           int // that of the delivery
+	Attempt           int       // that of the delivery
+	Operation         Operation // the same
 	State             DeliveryState
 	TelegramMessageID int64     // with Sent
 	Error             string    // in plain words, with Failed, Unknown and Queued

@@ -16,6 +16,7 @@ type Kind string
 // The kinds of what one call came to, while the database can be used.
 const (
 	Conflict Kind = "conflict" // ErrConflict: the thing is in a state that does not allow this
+	Unfit    Kind = "unfit"    // ErrUnfit: the words do not fit into what was sent
 	Busy     Kind = "busy"     // the database is well, and had no time for this call
 	TooLong  Kind = "too_long" // this question was given up; others are answered
 )
@@ -56,6 +57,8 @@ func (e *Error) Error() string {
 	switch {
 	case e.Kind == Conflict:
 		says = ErrConflict.Error()
+	case e.Kind == Unfit:
+		says = ErrUnfit.Error()
 	case e.Kind == Busy:
 		says = "the database is busy"
 	case e.Kind == TooLong:
@@ -80,6 +83,8 @@ func (e *Error) Is(target error) bool {
 	switch e.Kind {
 	case Conflict:
 		return target == ErrConflict
+	case Unfit:
+		return target == ErrUnfit
 	case Busy, TooLong:
 		return false
 	}

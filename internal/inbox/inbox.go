@@ -145,8 +145,9 @@ type Message struct {
 	// Delivery is set for Out only. Error is set with Failed and Unknown only, in plain words.
 	Delivery DeliveryState `json:"delivery,omitempty"`
 	Error    string        `json:"error,omitempty"`
-	Waits    *Waits        `json:"waits"` // nil unless it is held back
-	Parts    []Part        `json:"parts"` // nil for an answer in one
+	Waits    *Waits        `json:"waits"`  // nil unless it is held back
+	Parts    []Part        `json:"parts"`  // nil for an answer in one
+	Change   *Change       `json:"change"` // an edit or deletion that Telegram has not taken yet, nil for none
 }
 
 // Part is one of the messages of Telegram that a long answer is sent as. One that is refused, or of which it is not

@@ -38,6 +38,12 @@ type OperatorStore interface {
 	// RetryAnswer queues the parts of an answer that are failed or unknown again; ErrConflict for any other answer.
 	RetryAnswer(ctx context.Context, messageID int64) (Message, error)
 
+	// EditAnswer changes the words of an answer: at once where nothing of it was sent, else as soon as Telegram has taken
+	// that. ErrConflict where it cannot be changed as things are, ErrUnfit where the words need more parts than were sent.
+	EditAnswer(ctx context.Context, messageID int64, text string) (Message, error)
+	// DeleteAnswer takes an answer back of which nothing was sent (done), or has Telegram asked to delete it. One that was
+	// deleted already is no error. ErrConflict where it cannot be deleted.
+	DeleteAnswer(ctx context.Context, messageID int64) (m Message, done bool, err error)
 	// TakeBack keeps an answer from being sent of which nothing was. It stays, with DeletedAt. ErrConflict for any other
 	// message. One that was taken back already is no error.
 	TakeBack(ctx context.Context, messageID int64) (Message, error)
@@ -133,5 +139,7 @@ type Answer struct {
 	ReplyTo int64
 	// Topic is where it goes otherwise, 0 for the main chat. Nil is where the customer wrote last.
 	Topic *int64
-	Key   string // idempotency key, "" for none; unique per author
+	// Silent says that the customer's phone makes no sound for it.
+	Silent bool
+	Key    string // idempotency key, "" for none; unique per author
 }

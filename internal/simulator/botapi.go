@@ -28,6 +28,8 @@ var locked = map[string]func(*Server, call) response{
 	"sendchataction":      (*Server).sendChatAction,
 	"editmessagetext":     (*Server).editMessageText,
 	"deletemessage":       (*Server).deleteMessage,
+	"deletemessages":      (*Server).deleteMessages,
+	"editmessagecaption":  (*Server).editMessageCaption,
 	"answercallbackquery": (*Server).answerCallbackQuery,
 	"getchat":             (*Server).getChat,
 	"getfile":             (*Server).getFile,

@@ -177,6 +177,8 @@ func (s *Server) editMessageText(c call) response {
 		return badRequest("message to edit not found")
 	case m.From == nil || m.From.ID != c.bot.ID:
 		return badRequest("message can't be edited")
+	case m.Text == "" && m.RichMessage == nil:
+		return badRequest("there is no text in the message to edit")
 	case blank(text):
 		return badRequest("text must be non-empty")
 	case length(text) > maxText:

@@ -316,7 +316,8 @@ func (l *ledger) accept(list []*newAnswer, places map[int64]*answerPlace) (out [
 			if err != nil {
 				return nil, err
 			}
-			n.attempt.out = &outgoing{bot: place.bot, conversation: n.conversation, author: n.Author, text: n.Text, to: to}
+			n.attempt.out = &outgoing{bot: place.bot, conversation: n.conversation, author: n.Author, text: n.Text, to: to,
+				silent: n.Silent}
 			out = append(out, n.attempt.out)
 			if n.Key != "" {
 				byKey[k] = n
@@ -375,9 +376,18 @@ type outgoing struct {
 	author            inbox.Author
 	text              string
 	to                destination
+	silent            bool
 
 	id    int64 // which addOut gives it
 	parts int64 // as many deliveries
+}
+
+// needs is what a bot must be able to do for it.
+func (o *outgoing) needs() int64 {
+	if o.silent {
+		return int64(inbox.ChangesSent)
+	}
+	return int64(inbox.SendsText)
 }
 
 // addOut stores messages to customers with their deliveries.
@@ -392,7 +402,7 @@ func (l *ledger) addOut(list ...*outgoing) error {
 			orNull(o.to.reply), o.to.content.Encode(), 0})
 		for i, part := range inbox.SplitText(o.text) {
 			deliveries = append(deliveries, []any{o.bot, o.conversation, o.id, "send", i, part, "queued",
-				false, 0, 0, 0, "", l.now, l.now})
+				false, 0, 0, 0, "", l.now, l.now, o.silent, o.needs()})
 			o.parts++
 		}
 		conversations.add(o.conversation)
@@ -404,7 +414,7 @@ func (l *ledger) addOut(list ...*outgoing) error {
 			created_at, edit_seen, thread_id, album_id, delivery, error, reply_to, content, content_of)`, messages)
 	if err == nil {
 		err = l.addRows(`INSERT INTO deliveries (bot_id, conversation_id, message_id, operation, part, text, state,
-			turn, attempt, not_before, epoch, error, created_at, updated_at)`, deliveries)
+			turn, attempt, not_before, epoch, error, created_at, updated_at, silent, needs)`, deliveries)
 	}
 	if err == nil {
 		err = l.giveTurn(turns...)

@@ -66,6 +66,9 @@ func (s *Store) TakeOver(ctx context.Context, botID int64, instance string) (inb
 		if err := l.breakOff(botID); err != nil {
 			return err
 		}
+		if err := l.changeAgain(botID); err != nil {
+			return err
+		}
 		return l.turnsOfOlder(botID)
 	})
 	if err != nil {
@@ -90,7 +93,7 @@ func (l *ledger) breakOff(botID int64) error {
 	list, err := all(l.tx, func(scan func(...any) error) (d left, err error) {
 		return d, scan(&d.id, &d.message, &d.conversation, &d.part)
 	}, `SELECT id, message_id, conversation_id, part FROM deliveries
-		WHERE bot_id = $1 AND state = 'sending' ORDER BY id`, botID)
+		WHERE bot_id = $1 AND state = 'sending' AND operation = 'send' ORDER BY id`, botID)
 	if err != nil {
 		return err
 	}
@@ -212,7 +215,7 @@ type claims struct {
 const deliveryColumns = `d.id, d.message_id, d.conversation_id, c.chat_id, m.thread_id, d.part, d.text, d.attempt,
 	COALESCE(r.telegram_message_id, (SELECT s.telegram_message_id FROM deliveries s
 		WHERE s.message_id = r.id AND s.telegram_message_id IS NOT NULL ORDER BY s.part LIMIT 1), 0),
-	d.paused_until, ` + summary
+	d.paused_until, d.silent, d.operation, ` + summary
 
 const deliveryTables = ` FROM deliveries d
 	JOIN messages m ON m.id = d.message_id
@@ -228,7 +231,7 @@ type due struct {
 
 func scanDue(scan func(...any) error) (d due, err error) {
 	err = scan(&d.ID, &d.MessageID, &d.ConversationID, &d.ChatID, &d.ThreadID, &d.Part, &d.Text, &d.Attempt, &d.ReplyTo,
-		&d.paused, &d.delivery, &d.error, &d.alone)
+		&d.paused, &d.Silent, &d.Operation, &d.delivery, &d.error, &d.alone)
 	if d.Part > 0 {
 		d.ReplyTo = 0 // the first part replies, the others follow it
 	}
@@ -335,7 +338,7 @@ func (s *Store) claimInOrder(
 		if later != nil {
 			next = sooner(next, fromMicros(*later))
 		}
-		return nil
+		return l.addTargets(claimed)
 	})
 	if err != nil {
 		k.doubt = true
@@ -416,6 +419,11 @@ func (l *ledger) claim(t inbox.Tenure, list []due) error {
 		return err
 	}
 	for _, d := range list {
+		if d.Operation != inbox.Send {
+			if err := l.changeState(t.BotID, d.ConversationID, d.MessageID, inbox.Sending, ""); err != nil {
+				return err
+			}
+		}
 		if !d.alone {
 			if err := l.sumUp(t.BotID, d.ConversationID, d.MessageID); err != nil {
 				return err
@@ -451,6 +459,7 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 	var message, conversation, epoch, held, part int64
 	var attempt int
 	var state inbox.DeliveryState
+	var operation inbox.Operation
 	var telegram *int64
 	var was sum
 	var blocked, found bool
@@ -459,14 +468,16 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 			return err
 		}
 		return l.ask(to(&message, &conversation, &epoch, &attempt, &held, &state, &telegram,
-			&part, &blocked, &was.delivery, &was.error, &was.alone), &found,
+			&part, &blocked, &operation, &was.delivery, &was.error, &was.alone), &found,
 			`SELECT d.message_id, d.conversation_id, d.epoch, d.attempt, d.not_before, d.state, d.telegram_message_id,
-				d.part, c.blocked, `+summary+`
+				d.part, c.blocked, d.operation, `+summary+`
 			FROM deliveries d JOIN messages m ON m.id = d.message_id JOIN conversations c ON c.id = d.conversation_id
 			WHERE d.id = $1 AND d.bot_id = $2`,
 			o.DeliveryID, t.BotID)
 	}, func(l *ledger) error {
 		switch {
+		case !found && (o.Operation == inbox.Edit || o.Operation == inbox.Delete):
+			return nil // it was stored already
 		case !found:
 			return inbox.ErrNotFound
 		case epoch == t.Epoch && attempt > o.Attempt:
@@ -483,6 +494,17 @@ func (s *Store) RecordOutcome(ctx context.Context, t inbox.Tenure, o inbox.Outco
 			string(o.State), sentID, o.Error, notBefore, paused, l.now, o.DeliveryID)
 		if err != nil {
 			return err
+		}
+		if operation != inbox.Send {
+			if err := l.changed(t.BotID, conversation, message, part, o); err != nil {
+				return err
+			}
+			if paused > 0 {
+				if err := l.waitsChanged(`d.conversation_id = $1`, conversation); err != nil {
+					return err
+				}
+			}
+			return l.giveTurn(conversation)
 		}
 		if o.State == inbox.Failed || o.State == inbox.Unknown {
 			if err := l.hold(message, part, o.State); err != nil {

@@ -39,7 +39,7 @@ const lastMessageColumns = `COALESCE(m.id, 0), COALESCE(m.bot_id, 0), COALESCE(m
 	m.telegram_date, m.edited_at, m.reply_to, COALESCE(m.thread_id, 0), COALESCE(m.album_id, ''),
 	COALESCE(m.delivery, ''), COALESCE(m.error, ''),
 	COALESCE(m.details, ''), COALESCE(m.forward_kind, ''), COALESCE(m.forward_name, ''), COALESCE(m.deleted_at, 0),
-	COALESCE(m.edits, 0), COALESCE(` + contentColumn + `, '')`
+	COALESCE(m.edits, 0), ` + changeColumn + `, COALESCE(` + contentColumn + `, '')`
 
 // briefColumns are lastMessageColumns with the beginning of the text, and with no content that is long.
 var briefColumns = strings.NewReplacer(

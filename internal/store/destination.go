@@ -24,6 +24,9 @@ func answerBytes(conversationID int64, a inbox.Answer) []byte {
 	} else if a.Topic != nil {
 		b = fmt.Appendf(b, "\x00topic %d", *a.Topic)
 	}
+	if a.Silent {
+		b = append(b, "\x00silent"...)
+	}
 	return b
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"tandem/internal/inbox"
@@ -11,7 +12,24 @@ import (
 const messageColumns = `m.id, m.bot_id, m.conversation_id, m.direction, m.kind, m.text,
 	m.author_kind, m.author_id, m.author_name,
 	m.created_at, m.telegram_date, m.edited_at, m.reply_to, m.thread_id, m.album_id, m.delivery, m.error,
-	m.details, m.forward_kind, m.forward_name, m.deleted_at, m.edits, ` + contentColumn
+	m.details, m.forward_kind, m.forward_name, m.deleted_at, m.edits, ` +
+	changeColumn + `, ` + contentColumn
+
+// changeColumn is the change of a message that Telegram has not taken yet: operation, state and error, and in the lines
+// after them what it is to say.
+const changeColumn = `(SELECT x.operation || ' ' || x.state || ' ' || x.error || '
+' || x.text FROM changes x WHERE x.message_id = m.id)`
+
+// changeOf reads a changeColumn.
+func changeOf(column *string) *inbox.Change {
+	if column == nil {
+		return nil
+	}
+	said, text, _ := strings.Cut(*column, "\n")
+	operation, said, _ := strings.Cut(said, " ")
+	state, why, _ := strings.Cut(said, " ")
+	return &inbox.Change{Operation: inbox.Operation(operation), State: inbox.DeliveryState(state), Error: why, Text: text}
+}
 
 // contentColumn is what was stored of an inbox.Content, "" where it belongs to another wording.
 const contentColumn = `CASE WHEN m.content_of = m.edit_seen THEN m.content ELSE '' END`
@@ -22,14 +40,16 @@ func scanMessage(scan func(...any) error) (m inbox.Message, err error) {
 	var forward inbox.Forward
 	var content string
 	var deleted int64
+	var change *string
 	err = scan(&m.ID, &m.BotID, &m.ConversationID, &m.Direction, &m.Kind, &m.Text,
 		&m.Author.Kind, &m.Author.ID, &m.Author.Name,
 		&created, &date, &edited, &m.ReplyTo, &m.ThreadID, &m.AlbumID, &m.Delivery, &m.Error,
-		&m.Details, &forward.Kind, &forward.Name, &deleted, &m.Edits, &content)
+		&m.Details, &forward.Kind, &forward.Name, &deleted, &m.Edits, &change, &content)
 	m.CreatedAt, m.TelegramDate, m.EditedAt = fromMicros(created), fromMicrosPtr(date), fromMicrosPtr(edited)
 	if deleted > 0 {
 		m.DeletedAt = fromMicrosPtr(&deleted)
 	}
+	m.Change = changeOf(change)
 	m.Attachments = []inbox.Attachment{}
 	if forward.Kind != "" {
 		m.Forwarded = &forward
@@ -219,52 +239,49 @@ func (s *Store) RetryAnswer(ctx context.Context, messageID int64) (inbox.Message
 	return m, nil
 }
 
-// TakeBack keeps an answer from being sent; see inbox.OperatorStore. Its deliveries go, so that no program sends one.
+// TakeBack keeps an answer from being sent; see inbox.OperatorStore.
 func (s *Store) TakeBack(ctx context.Context, messageID int64) (inbox.Message, error) {
 	var m inbox.Message
 	err := s.change(ctx, "take an answer back", func(l *ledger) (err error) {
 		if m, err = message(l.tx, messageID); err != nil || m.DeletedAt != nil {
 			return err
 		}
-		if m.Direction != inbox.Out {
-			return conflict("only an answer can be taken back")
+		_, in, err := l.partsOf(messageID)
+		if err == nil {
+			err = l.changeable(m, in)
 		}
-		var sending, unknown, sent int64
-		err = l.one(to(&sending, &unknown, &sent), `SELECT COALESCE(SUM(CASE WHEN state = 'sending' THEN 1 ELSE 0 END), 0),
-			COALESCE(SUM(CASE WHEN state = 'unknown' THEN 1 ELSE 0 END), 0),
-			COALESCE(SUM(CASE WHEN state = 'sent' THEN 1 ELSE 0 END), 0) FROM deliveries WHERE message_id = $1`, messageID)
-		switch {
-		case err != nil:
-			return err
-		case sending > 0:
-			return conflict("it is being sent just now")
-		case unknown > 0:
-			return conflict("it is not known whether the customer has it")
-		case sent > 0:
-			return conflict("the customer has it, or a part of it, already")
+		if err == nil && in[inbox.Sent] > 0 {
+			err = conflict("the customer has it, or a part of it, already")
 		}
-		if err := l.later(`DELETE FROM deliveries WHERE message_id = $1`, messageID); err != nil {
-			return err
+		if err == nil {
+			err = l.takeBack(m)
 		}
-		err = l.later(`UPDATE messages SET deleted_at = $1, delivery = 'failed', error = 'it was taken back' WHERE id = $2`,
-			l.now, messageID)
-		if err != nil {
-			return err
+		if err == nil {
+			m, err = message(l.tx, messageID)
 		}
-		if err := l.giveTurn(m.ConversationID); err != nil {
-			return err
-		}
-		l.event(inbox.MessageUpdated, m.BotID, m.ConversationID, messageID)
-		if err := l.waitsChanged(`d.conversation_id = $1`, m.ConversationID); err != nil {
-			return err
-		}
-		m, err = message(l.tx, messageID)
 		return err
 	})
 	if err != nil {
 		return inbox.Message{}, err
 	}
 	return m, nil
+}
+
+// takeBack removes the deliveries of an answer of which nothing was sent, so that no program sends one.
+func (l *ledger) takeBack(m inbox.Message) error {
+	if err := l.later(`DELETE FROM deliveries WHERE message_id = $1`, m.ID); err != nil {
+		return err
+	}
+	err := l.later(`UPDATE messages SET deleted_at = $1, delivery = 'failed', error = 'it was taken back' WHERE id = $2`,
+		l.now, m.ID)
+	if err != nil {
+		return err
+	}
+	if err := l.giveTurn(m.ConversationID); err != nil {
+		return err
+	}
+	l.event(inbox.MessageUpdated, m.BotID, m.ConversationID, m.ID)
+	return l.waitsChanged(`d.conversation_id = $1`, m.ConversationID)
 }
 
 // Queue counts what has not been sent.

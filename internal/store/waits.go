@@ -20,6 +20,11 @@ type head struct {
 	ahead                                                              map[int64]int64 // of each other answer
 }
 
+// waiting says that something of the message is queued: the answer, or a change of it.
+func waiting(m *inbox.Message) bool {
+	return m.Delivery == inbox.Queued || m.Change != nil && m.Change.State == inbox.Queued
+}
+
 // askWaits asks what each listed answer waits for that is queued. tell says it, when that is known.
 func askWaits(t tx, list []inbox.Message) (tell func() error, err error) {
 	heads, err := askHeads(t, list)
@@ -31,7 +36,7 @@ func askWaits(t tx, list []inbox.Message) (tell func() error, err error) {
 		for i := range list {
 			m := &list[i]
 			h := heads[m.ConversationID]
-			if m.Delivery != inbox.Queued || h == nil { // the one before it is under way
+			if !waiting(m) || h == nil { // the one before it is under way
 				continue
 			}
 			if h.ahead == nil && h.message != m.ID && h.queued > fewAhead && !h.holds(now) {
@@ -51,7 +56,7 @@ func askHeads(t tx, list []inbox.Message) (map[int64]*head, error) {
 	heads := map[int64]*head{}
 	var conversations values
 	for i := range list {
-		if list[i].Delivery == inbox.Queued {
+		if waiting(&list[i]) {
 			conversations.add(list[i].ConversationID)
 		}
 	}

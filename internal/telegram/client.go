@@ -147,7 +147,7 @@ func (c *client) send(ctx context.Context, d inbox.Delivery, withReply, withThre
 	if err != nil {
 		return response{class: refused, description: c.scrub(err.Error())}
 	}
-	options := &tele.SendOptions{AllowWithoutReply: true}
+	options := &tele.SendOptions{AllowWithoutReply: true, DisableNotification: d.Silent}
 	if withReply && d.ReplyTo != 0 {
 		options.ReplyTo = &tele.Message{ID: int(d.ReplyTo)}
 	}

@@ -66,6 +66,24 @@ func (r response) has(texts ...string) bool {
 	return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(d, text) })
 }
 
+// changedAlready says that a message says already what it was to say, or is deleted.
+func (r response) changedAlready() bool {
+	return r.has("message is not modified", "message to delete not found")
+}
+
+// unchangeable is why a message can be neither edited nor deleted, "" for no reason that is known.
+func (r response) unchangeable() string {
+	switch {
+	case r.has("message to edit not found", "message_id_invalid"):
+		return "the customer's chat does not have it any more"
+	case r.has("can't be deleted", "message_delete_forbidden"):
+		return "Telegram does not delete it: it was sent more than 48 hours ago, or it is not the bot's"
+	case r.has("can't be edited"):
+		return "Telegram does not let it be edited any more"
+	}
+	return ""
+}
+
 // fileTooLarge says that getFile gives no file as large as this.
 func (r response) fileTooLarge() bool { return r.has("file is too big") }
 

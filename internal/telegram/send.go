@@ -167,6 +167,9 @@ func (s *sender) attempt(d inbox.Delivery) (o inbox.Outcome) {
 				Error: "an error in this program kept it from knowing how the delivery went"}
 		}
 	}()
+	if d.Operation == inbox.Edit || d.Operation == inbox.Delete {
+		return s.attemptChange(d)
+	}
 	if inbox.Blank(d.Text) {
 		return inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, State: inbox.Failed, Error: nothingToSee}
 	}
@@ -310,7 +313,7 @@ func (s *sender) write(o inbox.Outcome) {
 
 // outcomeOf says what a response means for one delivery, in words for the one who wrote it.
 func outcomeOf(d inbox.Delivery, resp response) inbox.Outcome {
-	o := inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt}
+	o := inbox.Outcome{DeliveryID: d.ID, Attempt: d.Attempt, Operation: d.Operation}
 	switch resp.class {
 	case taken:
 		o.State, o.TelegramMessageID = inbox.Sent, messageID(resp.result)

@@ -163,6 +163,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		Text    *string `json:"text"`
 		ReplyTo *int64  `json:"reply_to"`
 		TopicID *int64  `json:"topic_id"`
+		Silent  bool    `json:"silent"`
 	}
 	if err := readJSON(r, &in); err != nil {
 		return err
@@ -174,7 +175,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	a := inbox.Answer{Text: *in.Text, Topic: in.TopicID, Key: key}
+	a := inbox.Answer{Text: *in.Text, Topic: in.TopicID, Silent: in.Silent, Key: key}
 	if in.ReplyTo != nil {
 		if a.ReplyTo = *in.ReplyTo; a.ReplyTo <= 0 {
 			return unprocessable("reply_to: want the id of a message")
@@ -243,19 +244,6 @@ func (s *Server) retryMessage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return writeJSON(w, http.StatusAccepted, m)
-}
-
-// deleteMessage takes an answer back of which nothing was sent.
-func (s *Server) deleteMessage(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(r)
-	if err != nil {
-		return err
-	}
-	m, err := s.store.TakeBack(r.Context(), id)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, m)
 }
 
 // retry sends an answer again: where it went before, or to the main chat if the address says topic_id=0.

@@ -288,6 +288,16 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 			}}
 		}),
 		claim, outcome("it is sent", inbox.Outcome{State: inbox.Sent, TelegramMessageID: 77}),
+		{"EditAnswer", "it is to be edited", true, func() error {
+			_, err := r.store.EditAnswer(ctx, r.messages(id)[0].ID, "Welcome, in other words")
+			return err
+		}},
+		claim, outcome("it is edited", inbox.Outcome{State: inbox.Sent, TelegramMessageID: 77}),
+		{"DeleteAnswer", "it is to be deleted", true, func() error {
+			_, _, err := r.store.DeleteAnswer(ctx, r.messages(id)[0].ID)
+			return err
+		}},
+		claim, outcome("it is deleted", inbox.Outcome{State: inbox.Sent, TelegramMessageID: 77}),
 		update("the customer blocks the bot", true, blocked(true)), update("and takes it back", true, blocked(false)),
 		status(inbox.Closed), incoming("a message opens it", 7, "hello?", nil), status(inbox.Closed), status(inbox.Open),
 

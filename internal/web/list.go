@@ -10,6 +10,9 @@ import (
 // sizeOfMessage is about how many bytes it has in a response.
 func sizeOfMessage(m *inbox.Message) int {
 	n := 500 + len(m.Text) + len(m.Details) + len(m.Notice) + len(m.Author.Name) + len(m.Error)
+	if m.Change != nil {
+		n += 100 + len(m.Change.Error)
+	}
 	for i := range m.Entities {
 		n += 250 + 2*len(m.Entities[i].URL) // with its tags on the page
 	}

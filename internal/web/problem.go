@@ -42,6 +42,8 @@ func problemOf(err error) (p *problem, told bool) {
 		return &problem{http.StatusNotFound, "there is no such conversation or message"}, true
 	case errors.Is(err, inbox.ErrKeyReused):
 		return &problem{http.StatusUnprocessableEntity, inbox.ErrKeyReused.Error() + "; use a new key for a new answer"}, true
+	case errors.Is(err, inbox.ErrUnfit):
+		return &problem{http.StatusUnprocessableEntity, cmp.Or(reason(err), "it does not fit")}, true
 	case errors.Is(err, inbox.ErrConflict):
 		return &problem{http.StatusConflict, cmp.Or(reason(err), "this cannot be done as things are now")}, true
 	case inbox.KindOf(err) == inbox.Busy, inbox.KindOf(err) == inbox.TooLong:

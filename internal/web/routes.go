@@ -83,6 +83,8 @@ func (s *Server) routes() []route {
 		{"POST", "/messages/{id:[0-9]+}/take-back", operator, page, smallBody, usual, smallResponse, fresh, s.takeBackForm},
 		{"POST", "/messages/{id:[0-9]+}/retry", operator, page, smallBody, usual, smallResponse, fresh, s.retryForm},
 
+		{"GET", "/messages/{id:[0-9]+}/change", operator, page, smallBody, usual, messageResponse, fresh, s.changePage},
+		{"POST", "/messages/{id:[0-9]+}/change", operator, page, formBody, usual, messageResponse, fresh, s.changeForm},
 		{"GET", "/messages/{id:[0-9]+}/edits", operator, page, smallBody, usual, listResponse, fresh, s.editsPage},
 
 		{"GET", "/files/{id:[0-9]+}/{name}", operator, page, smallBody, noLimit, noLimit, fresh, s.file},
@@ -111,6 +113,7 @@ func (s *Server) routes() []route {
 			s.postMessage},
 		{"GET", "/api/v1/messages/{id:[0-9]+}/edits", reader, api, smallBody, usual, listResponse, cached,
 			s.serveRead(s.listEdits)},
+		{"PATCH", "/api/v1/messages/{id:[0-9]+}", reader, api, jsonBody, usual, messageResponse, fresh, s.patchMessage},
 		{"DELETE", "/api/v1/messages/{id:[0-9]+}", reader, api, smallBody, usual, messageResponse, fresh, s.deleteMessage},
 		{"POST", "/api/v1/messages/{id:[0-9]+}/retry", reader, api, smallBody, usual, messageResponse, fresh, s.retryMessage},
 		{"GET", "/api/v1/files/{id:[0-9]+}", reader, api, smallBody, noLimit, noLimit, fresh, s.file},

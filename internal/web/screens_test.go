@@ -56,6 +56,7 @@ func TestScreens(t *testing.T) {
 	r.pause(time.Now().Add(4000 * time.Second))
 	last := r.answer(held, "Before noon.")
 	fillKinds(r)
+	changed := fillChanges(r)
 	many, formed := r.conversation(109).ID, r.conversation(110).ID
 	down := newRigOn(t, r.store, func(c *web.Config) { c.Store = downStore{c.Store} })
 	link := "/sign-in/" + r.link("bob")
@@ -87,6 +88,9 @@ func TestScreens(t *testing.T) {
 		}},
 		{"formed", fmt.Sprintf("%s/conversations/%d", r.http.URL, formed), true, nil},
 		{"kinds", fmt.Sprintf("%s/conversations/%d", r.http.URL, many), true, nil},
+		{"changed", fmt.Sprintf("%s/conversations/%d", r.http.URL, changed.ConversationID), true, nil},
+		{"change", fmt.Sprintf("%s/messages/%d/change", r.http.URL, changed.ID), true, nil},
+		{"wordings", fmt.Sprintf("%s/messages/%d/edits", r.http.URL, changed.ID), true, nil},
 		{"none", r.http.URL + "/?q=zzz", true, nil},
 		{"database", down.http.URL + "/", true, nil},
 		{"banner", fmt.Sprintf("%s/conversations/%d", r.http.URL, main), true, func() {
@@ -170,6 +174,34 @@ func fill(r *rig) {
 	r.answer(c.ID, "Is there anything else that we can do for you?")
 	r.deliver(inbox.Sending, "")
 	r.answer(c.ID, "If not, have a nice day.")
+}
+
+// fillChanges makes a conversation in which answers were edited and deleted. One of them is what was edited.
+func fillChanges(r *rig) (edited inbox.Message) {
+	ctx := context.Background()
+	r.customer(111, "Emil Nolde", "When do you open, and where?")
+	c := r.conversation(111).ID
+	sent := func(text string) inbox.Message {
+		m := r.answer(c, text)
+		r.deliver(inbox.Sent, "")
+		return m
+	}
+	edit := func(m inbox.Message, text string) {
+		_, err := r.store.EditAnswer(ctx, m.ID, text)
+		r.ok(err)
+	}
+	edited = sent("At eighht, at Elm Street.")
+	edit(edited, "At eight, at Elm Street 5.")
+	r.deliver(inbox.Sent, "")
+	gone := sent("The code of the door is 4417.")
+	_, _, err := r.store.DeleteAnswer(ctx, gone.ID)
+	r.ok(err)
+	r.deliver(inbox.Sent, "")
+	refused := sent("Ring twice.")
+	edit(refused, "Ring three times, the bell is weak.")
+	r.deliver(inbox.Failed, "Telegram does not let it be edited any more")
+	edit(sent("See you soon"), "See you tomorrow")
+	return edited
 }
 
 // fillKinds makes a conversation in which much has a form.

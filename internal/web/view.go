@@ -118,6 +118,8 @@ type messageView struct {
 	TakeBack        string     // address, "" when it does not wait
 	TakeBackAPI     string
 	Deleted         bool
+	Change          string // how far an edit or deletion is, "" for none
+	ChangeLink      string // address of the page that edits and deletes it, "" where it cannot be
 	Retry           string // address, "" when it cannot be sent again
 	MainChat        string // the same, out of its topic; "" when it has none
 	MainChatAPI     string
@@ -205,7 +207,12 @@ func viewItem(c inbox.Conversation, link string, current bool) itemView {
 			}
 			v.State, v.StateWords = string(m.Delivery), deliveryWords[m.Delivery]
 			if m.DeletedAt != nil {
-				v.State, v.Labels = "", append(v.Labels, "Taken back")
+				v.State = ""
+				if m.Delivery == inbox.Sent {
+					v.Labels = append(v.Labels, "Deleted")
+				} else {
+					v.Labels = append(v.Labels, "Taken back")
+				}
 			}
 		}
 	}
@@ -335,7 +342,7 @@ func viewMessage(m inbox.Message, query string) messageView {
 	v := messageView{ID: m.ID, Out: m.Direction == inbox.Out, Auto: m.Author.Kind == inbox.ByBot,
 		Details: m.Details, Time: at(m.CreatedAt), Service: m.Service, ViaBot: m.ViaBot, Items: m.Items,
 		Reactions: m.Reactions, Topic: topicName(m), TopicID: m.ThreadID, Reply: viewReply(m, query)}
-	if !m.Service && (!v.Out || m.Delivery == inbox.Sent) {
+	if !m.Service && m.DeletedAt == nil && (!v.Out || m.Delivery == inbox.Sent) {
 		between := "?"
 		if query != "" {
 			between = query + "&"
@@ -405,13 +412,22 @@ func viewMessage(m inbox.Message, query string) messageView {
 	}
 	if m.DeletedAt != nil {
 		v.StateWords, v.Deleted = "taken back", true
+		if m.Delivery == inbox.Sent {
+			v.StateWords = "deleted"
+		}
 		return v
+	}
+	v.Change = changeWords(m)
+	if m.Delivery != inbox.Sending && m.Delivery != inbox.Unknown {
+		v.ChangeLink = fmt.Sprintf("/messages/%d/change", m.ID)
 	}
 	v.State, v.StateWords, v.Error = string(m.Delivery), deliveryWords[m.Delivery], sentence(m.Error)
 	if w := m.Waits; w != nil {
 		v.Waits = sentence(w.Text)
-		v.TakeBack = fmt.Sprintf("/messages/%d/take-back%s", m.ID, query)
-		v.TakeBackAPI = fmt.Sprintf("/api/v1/messages/%d", m.ID)
+		if m.Delivery == inbox.Queued {
+			v.TakeBack = fmt.Sprintf("/messages/%d/take-back%s", m.ID, query)
+			v.TakeBackAPI = fmt.Sprintf("/api/v1/messages/%d", m.ID)
+		}
 		if w.Until != nil {
 			t := at(*w.Until)
 			v.Until = &t
