@@ -78,6 +78,7 @@ type Customer struct {
 // Conversation is all that one customer and one bot ever wrote to each other: one per private chat, for ever.
 type Conversation struct {
 	ID            int64              `json:"id"`
+	Version       int64              `json:"version"` // another one after each change, in no order that means anything
 	BotID         int64              `json:"bot_id"`
 	ChatID        int64              `json:"-"` // Telegram's, keys the conversation together with BotID
 	Customer      Customer           `json:"customer"`
@@ -92,6 +93,16 @@ type Conversation struct {
 	// Edited is the beginning of the message whose edit put it where it stands in the list: nil if it is there for its
 	// last message. It is told in a brief list alone.
 	Edited *Message `json:"-"`
+
+	Assignee     *Colleague `json:"assignee"`      // nil for nobody
+	Tags         []string   `json:"tags"`          // never nil
+	SnoozedUntil *time.Time `json:"snoozed_until"` // nil for not snoozed
+	WokenAt      *time.Time `json:"-"`             // a snooze ended then, and nobody has answered since
+	WaitingSince *time.Time `json:"waiting_since"` // when the oldest words of the customer came that nobody has answered
+	WaitingFrom  int64      `json:"-"`             // the message with these words, 0 for none
+	Banned       bool       `json:"banned"`
+	CameFrom     string     `json:"came_from"`        // the payload of /start, "" for none
+	Unread       *int64     `json:"unread,omitempty"` // by the operator who asks
 }
 
 // Reach is why nothing can be delivered to a customer.
@@ -222,6 +233,8 @@ const (
 	MessageUpdated      EventType = "message.updated"
 	ConversationUpdated EventType = "conversation.updated"
 	BotUpdated          EventType = "bot.updated"
+	NoteCreated         EventType = "note.created"
+	NoteUpdated         EventType = "note.updated"
 )
 
 // Event says that something changed. It holds ids only, never text, so that erasing a customer erases him.
@@ -231,6 +244,7 @@ type Event struct {
 	BotID          int64
 	ConversationID int64 // 0 for bot.updated
 	MessageID      int64 // 0 for conversation.updated and bot.updated
+	NoteID         int64 // of note.created and note.updated only
 	At             time.Time
 }
 

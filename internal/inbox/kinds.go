@@ -1,6 +1,10 @@
 package inbox
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // kindNames are what a person calls what was sent, by the name of its field in the Bot API.
 var kindNames = map[string]string{
@@ -49,6 +53,9 @@ func init() {
 // Quiet says that nobody wrote a message of that kind: it is a line among the others, and neither opens a conversation
 // again nor moves it.
 func Quiet(kind string) bool { return quiet[kind] }
+
+// QuietKinds are the kinds of which Quiet is true.
+func QuietKinds() []string { return slices.Sorted(maps.Keys(quiet)) }
 
 const (
 	KindText    = "text"

@@ -9,6 +9,7 @@ import (
 // be used.
 type OperatorStore interface {
 	OperatorFiles
+	OperatorTeam
 
 	// Ready is nil, or says in words why the database cannot be used now.
 	Ready() error
@@ -129,6 +130,11 @@ type ConversationFilter struct {
 	Limit  int // 1 to 200
 	Before int64
 	Brief  bool // of the last message only the beginning is wanted
+	// View is one of Views, "" for ViewAll. Operator is whose ViewMine it is. ViewWaiting goes on above Before, which is
+	// the WaitingFrom of the one before.
+	View     View
+	Operator int64
+	Tag      string // "" for any
 }
 
 // Answer is what an operator or a program writes to a customer.

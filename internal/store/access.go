@@ -107,7 +107,7 @@ func (s *Store) RemoveOperator(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		return l.later(`DELETE FROM operators WHERE id = $1`, op.ID)
+		return l.leave(op.ID)
 	})
 }
 

@@ -217,7 +217,7 @@ func (s *Store) storeGroup(g *answerGroup) {
 func (s *Store) storeTogether(ctx context.Context, list []*newAnswer) error {
 	var written []inbox.Message
 	var tell func() error
-	places := map[int64]*answerPlace{}
+	places, team := map[int64]*answerPlace{}, map[string]int64{}
 	err := s.changeKnowing(ctx, "store", func(l *ledger) error {
 		var conversations values
 		for _, n := range list {
@@ -233,12 +233,15 @@ func (s *Store) storeTogether(ctx context.Context, list []*newAnswer) error {
 				return err
 			}
 		}
-		return among(l.tx, `SELECT c.id, c.bot_id, COALESCE((SELECT m.thread_id FROM messages m
+		if err := askOperators(l.tx, list, team); err != nil {
+			return err
+		}
+		return among(l.tx, `SELECT c.id, c.bot_id, c.assignee_id, COALESCE((SELECT m.thread_id FROM messages m
 				WHERE m.conversation_id = c.id AND m.direction = 'in' ORDER BY m.id DESC LIMIT 1), 0)
 			FROM conversations c WHERE c.id IN `, conversations, func(scan func(...any) error) error {
 			var id int64
 			p := &answerPlace{}
-			err := scan(&id, &p.bot, &p.thread)
+			err := scan(&id, &p.bot, &p.assignee, &p.thread)
 			places[id] = p
 			return err
 		})
@@ -248,6 +251,9 @@ func (s *Store) storeTogether(ctx context.Context, list []*newAnswer) error {
 			return err
 		}
 		if err := l.addOut(out...); err != nil {
+			return err
+		}
+		if err := l.assignAnswered(out, places, team); err != nil {
 			return err
 		}
 		var keys [][]any
@@ -282,9 +288,9 @@ func (s *Store) storeTogether(ctx context.Context, list []*newAnswer) error {
 	return nil
 }
 
-// answerPlace is what an answer has to know of its conversation: whose it is, and the topic in which the customer wrote
-// last.
-type answerPlace struct{ bot, thread int64 }
+// answerPlace is what an answer has to know of its conversation: of which bot it is, to whom it is assigned, and the
+// topic in which the customer wrote last.
+type answerPlace struct{ bot, assignee, thread int64 }
 
 // accept says which answers are to be stored, and gives the others their outcome. It writes nothing.
 func (l *ledger) accept(list []*newAnswer, places map[int64]*answerPlace) (out []*outgoing, err error) {

@@ -25,7 +25,7 @@ const (
 const conversationColumns = `c.id, c.bot_id, c.chat_id,
 	c.customer_id, c.customer_name, c.customer_username, c.customer_language,
 	c.status, c.blocked, c.unreachable, c.created_at, c.updated_at, c.last_message_id, c.former_names,
-	CASE WHEN c.moved > c.last_message_id THEN c.moved_by ELSE 0 END`
+	CASE WHEN c.moved > c.last_message_id THEN c.moved_by ELSE 0 END, ` + teamColumns
 
 // listPlace is where a conversation stands in the list, newest first. Both numbers are from the counter of messages, so
 // that it is right also where a program has written that knows last_message_id alone. It is that of an index, word for
@@ -51,17 +51,19 @@ var briefColumns = strings.NewReplacer(
 // conversationSize is about how many bytes a conversation has in memory, and its last message if that is wanted whole.
 const (
 	conversationSize = `(1500 + OCTET_LENGTH(c.customer_name) + OCTET_LENGTH(c.customer_username) +
-		OCTET_LENGTH(c.former_names))`
+		OCTET_LENGTH(c.former_names) + OCTET_LENGTH(c.tags))`
 	withLastSize = `(` + conversationSize + ` + COALESCE(` + messageSize + `, 0))`
 )
 
-// Conversations lists newest first those in which anything was written; see inbox.OperatorStore.
+// Conversations lists those in which anything was written, in the order of the view; see inbox.OperatorStore.
 func (s *Store) Conversations(
 	ctx context.Context, f inbox.ConversationFilter,
 ) (items []inbox.Conversation, next int64, err error) {
 	limit := pageSize(f.Limit)
-	where := `WHERE ` + listPlace + ` > 0 AND ` + listPlace + ` < $1`
-	args := []any{before(f.Before)}
+	order, start := orderOf(f)
+	where := `WHERE ` + order.beyond("$1")
+	args := []any{start}
+	where, args = inView(f, where, args)
 	if f.Status != "" {
 		args = append(args, string(f.Status))
 		where += fmt.Sprintf(` AND c.status = $%d`, len(args))
@@ -71,7 +73,7 @@ func (s *Store) Conversations(
 		columns, size = briefColumns, conversationSize
 	}
 	// The first step finds where each is and how large it is, which reads no last message.
-	find := `SELECT c.id, ` + listPlace + ` AS place, ` + size + ` AS size
+	find := `SELECT c.id, ` + order.column + ` AS place, ` + size + ` AS size
 		FROM conversations c LEFT JOIN messages m ON m.id = c.last_message_id ` + where
 	if f.Query != "" {
 		err = s.readBy(ctx, driver.Search, "search", func(t tx) error {
@@ -95,7 +97,7 @@ func (s *Store) Conversations(
 		})
 	} else {
 		err = s.read(ctx, "list conversations", func(t tx) (err error) {
-			found, err := all(t, scanPlace, find+fmt.Sprintf(` ORDER BY `+listPlace+` DESC LIMIT $%d`, len(args)+1),
+			found, err := all(t, scanPlace, find+fmt.Sprintf(` ORDER BY %s LIMIT $%d`, order.by(), len(args)+1),
 				append(slices.Clone(args), limit+1)...)
 			if err != nil {
 				return err
@@ -106,7 +108,7 @@ func (s *Store) Conversations(
 				return nil
 			}
 			items, err = conversations(t, columns,
-				fmt.Sprintf(`%s AND %s >= $%d ORDER BY %s DESC`, where, listPlace, len(args)+1, listPlace),
+				where+` AND `+order.upTo(fmt.Sprintf("$%d", len(args)+1))+` ORDER BY `+order.by(),
 				append(slices.Clone(args), found[len(found)-1].at)...)
 			if err == nil && f.Brief {
 				err = addEdited(t, items)
@@ -189,11 +191,14 @@ func conversations(t tx, columns, where string, args ...any) ([]inbox.Conversati
 	list, err := all(t, func(scan func(...any) error) (c inbox.Conversation, err error) {
 		var created, updated, edited int64
 		var former string
+		var team teamColumnValues
 		m, err := scanMessage(func(dest ...any) error {
-			return scan(append([]any{&c.ID, &c.BotID, &c.ChatID,
+			columns := append([]any{&c.ID, &c.BotID, &c.ChatID,
 				&c.Customer.ID, &c.Customer.Name, &c.Customer.Username, &c.Customer.Language,
-				&c.Status, &c.Blocked, &c.Unreachable, &created, &updated, &c.LastMessageID, &former, &edited}, dest...)...)
+				&c.Status, &c.Blocked, &c.Unreachable, &created, &updated, &c.LastMessageID, &former, &edited}, team.dest(&c)...)
+			return scan(append(columns, dest...)...)
 		})
+		team.fill(&c, updated)
 		if edited != 0 && columns == briefColumns {
 			c.Edited = &inbox.Message{ID: edited}
 		}
@@ -226,26 +231,7 @@ func conversations(t tx, columns, where string, args ...any) ([]inbox.Conversati
 func (s *Store) SetConversationStatus(
 	ctx context.Context, id int64, status inbox.ConversationStatus,
 ) (inbox.Conversation, error) {
-	var c inbox.Conversation
-	if status != inbox.Open && status != inbox.Closed {
-		return c, fmt.Errorf("set the status of a conversation: %w", conflict("it is open or closed"))
-	}
-	err := s.change(ctx, "set the status of a conversation", func(l *ledger) (err error) {
-		if c, err = conversation(l.tx, id); err != nil || c.Status == status {
-			return err
-		}
-		err = l.later(`UPDATE conversations SET status = $1, updated_at = $2 WHERE id = $3`, string(status), l.now, id)
-		if err != nil {
-			return err
-		}
-		l.event(inbox.ConversationUpdated, c.BotID, id, 0)
-		c, err = conversation(l.tx, id)
-		return err
-	})
-	if err != nil {
-		return inbox.Conversation{}, err
-	}
-	return c, nil
+	return s.ChangeConversation(ctx, id, inbox.ConversationChange{Status: &status})
 }
 
 // fold makes text comparable whatever its case. It is stored beside the text and not left to the databases: SQLite

@@ -29,9 +29,9 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) ([]inbox.Eve
 		events = []inbox.Event{}
 		// One statement is one snapshot: what is pruned between two would be missed without a word.
 		r, err := t.c.Query(t.ctx, `
-			SELECT c.last_event, c.pruned_event, e.seq, e.type, e.bot_id, e.conversation_id, e.message_id, e.at
+			SELECT c.last_event, c.pruned_event, e.seq, e.type, e.bot_id, e.conversation_id, e.message_id, e.at, e.note_id
 			FROM counters c
-			LEFT JOIN (SELECT seq, type, bot_id, conversation_id, message_id, at FROM events
+			LEFT JOIN (SELECT seq, type, bot_id, conversation_id, message_id, at, note_id FROM events
 				WHERE seq > $1 ORDER BY seq LIMIT $2) e ON TRUE
 			WHERE c.id = 1
 			ORDER BY e.seq`, after, limit)
@@ -41,9 +41,9 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) ([]inbox.Eve
 		defer r.Close()
 		for r.Next() {
 			var last, pruned int64
-			var seq, bot, conversation, message, at *int64
+			var seq, bot, conversation, message, at, note *int64
 			var kind *string
-			if err := r.Scan(&last, &pruned, &seq, &kind, &bot, &conversation, &message, &at); err != nil {
+			if err := r.Scan(&last, &pruned, &seq, &kind, &bot, &conversation, &message, &at, &note); err != nil {
 				return err
 			}
 			if after > last || after < pruned {
@@ -54,7 +54,7 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) ([]inbox.Eve
 			}
 			events = append(events, inbox.Event{
 				Seq: *seq, Type: inbox.EventType(*kind), BotID: *bot,
-				ConversationID: *conversation, MessageID: *message, At: fromMicros(*at),
+				ConversationID: *conversation, MessageID: *message, At: fromMicros(*at), NoteID: *note,
 			})
 		}
 		return r.Err()

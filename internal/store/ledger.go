@@ -86,7 +86,14 @@ func (l *ledger) revoke() { l.revoked = true }
 
 // event notes that something changed. Saying it twice in one transaction makes one event.
 func (l *ledger) event(kind inbox.EventType, botID, conversationID, messageID int64) {
-	e := inbox.Event{Type: kind, BotID: botID, ConversationID: conversationID, MessageID: messageID}
+	l.note(inbox.Event{Type: kind, BotID: botID, ConversationID: conversationID, MessageID: messageID})
+}
+
+func (l *ledger) noteEvent(kind inbox.EventType, botID, conversationID, noteID int64) {
+	l.note(inbox.Event{Type: kind, BotID: botID, ConversationID: conversationID, NoteID: noteID})
+}
+
+func (l *ledger) note(e inbox.Event) {
 	if l.seen[e] {
 		return
 	}
@@ -105,13 +112,13 @@ func (l *ledger) nextMessage() int64 {
 func (l *ledger) storeEvents() error {
 	rows := make([][]any, len(l.events))
 	for i, e := range l.events {
-		rows[i] = []any{e.Seq, string(e.Type), e.BotID, e.ConversationID, e.MessageID, l.now}
+		rows[i] = []any{e.Seq, string(e.Type), e.BotID, e.ConversationID, e.MessageID, l.now, e.NoteID}
 	}
-	return l.addRows(`INSERT INTO events (seq, type, bot_id, conversation_id, message_id, at)`, rows)
+	return l.addRows(`INSERT INTO events (seq, type, bot_id, conversation_id, message_id, at, note_id)`, rows)
 }
 
 // maxPlaces bounds the placeholders of a statement. SQLite's driver looks for each of them from the first one on.
-const maxPlaces = 600
+const maxPlaces = 700
 
 // addRows adds many rows later. There are three statements for it and not one for each number, so that they stay
 // prepared.

@@ -281,6 +281,9 @@ func (l *ledger) takeBack(m inbox.Message) error {
 		return err
 	}
 	l.event(inbox.MessageUpdated, m.BotID, m.ConversationID, m.ID)
+	if err := l.waitsAgain(m.ConversationID); err != nil {
+		return err
+	}
 	return l.waitsChanged(`d.conversation_id = $1`, m.ConversationID)
 }
 

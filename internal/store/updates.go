@@ -142,6 +142,11 @@ func (l *ledger) applyUpdate(botID, row int64, u inbox.Update) error {
 	if err != nil || inbox.Blank(reply) {
 		return err
 	}
+	var banned bool
+	err = l.one(to(&banned), `SELECT banned FROM conversations WHERE id = $1`, conversationID)
+	if err != nil || banned {
+		return err
+	}
 	if u.Greeting {
 		if due, err := l.greets(conversationID, messageID); err != nil || !due {
 			return err
@@ -288,6 +293,10 @@ func (l *ledger) aside(botID, conversationID, id int64) error {
 	l.event(inbox.MessageCreated, botID, conversationID, id)
 	err := l.later(`UPDATE conversations SET last_message_id = $1, updated_at = $2
 		WHERE id = $3 AND last_message_id = 0`, id, l.now, conversationID)
+	if err == nil { // nobody wrote it, so nobody waits
+		err = l.later(`UPDATE conversations SET waiting_from = 0, waiting_since = 0 WHERE id = $1 AND waiting_from = $2`,
+			conversationID, id)
+	}
 	return err
 }
 

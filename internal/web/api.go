@@ -46,16 +46,26 @@ func (s *Server) listConversations(r *http.Request) (readRequest, error) {
 	if f.Limit, err = limitOf(q); err != nil {
 		return readRequest{}, err
 	}
-	if f.Before, err = fromCursor("cursor", "c", q.Get("cursor")); err != nil {
+	p := who(r)
+	if err := setView(&f, p, q.Get("view"), q.Get("tag")); err != nil {
 		return readRequest{}, err
 	}
-	key := fmt.Sprintf("conversations %d %d %s %s", f.Limit, f.Before, f.Status, f.Query)
-	return readRequest{key, func(ctx context.Context) (any, error) {
+	if f.Before, err = fromCursor("cursor", cursorOf(f.View, f.Query), q.Get("cursor")); err != nil {
+		return readRequest{}, err
+	}
+	return readRequest{listKey(f), p.kind == inbox.ByOperator, func(ctx context.Context) (any, error) {
 		items, next, err := s.store.Conversations(ctx, f)
 		if err != nil {
 			return nil, err
 		}
-		list := newList(items, toCursor("c", next), sizeOfConversation)
+		all := make([]*inbox.Conversation, len(items))
+		for i := range items {
+			all[i] = &items[i]
+		}
+		if err := s.addUnreadBy(ctx, p, all); err != nil {
+			return nil, err
+		}
+		list := newList(items, toCursor(cursorOf(f.View, f.Query), next), sizeOfConversation)
 		if f.Query != "" {
 			return foundConversations{list}, nil
 		}
@@ -93,7 +103,7 @@ func (s *Server) search(r *http.Request) (readRequest, error) {
 		return readRequest{}, err
 	}
 	key := fmt.Sprintf("search %d %d %s", ask.Limit, ask.Before, ask.Words)
-	return readRequest{key, func(ctx context.Context) (any, error) {
+	return readRequest{key, false, func(ctx context.Context) (any, error) {
 		p, err := s.store.Search(ctx, ask)
 		if err != nil {
 			return nil, err
@@ -104,34 +114,18 @@ func (s *Server) search(r *http.Request) (readRequest, error) {
 
 func (s *Server) getConversation(r *http.Request) (readRequest, error) {
 	id, err := pathID(r)
-	return readRequest{fmt.Sprintf("conversation %d", id), func(ctx context.Context) (any, error) {
+	p := who(r)
+	key := fmt.Sprintf("conversation %d", id)
+	return readRequest{key, p.kind == inbox.ByOperator, func(ctx context.Context) (any, error) {
 		c, err := s.store.Conversation(ctx, id)
+		if err == nil {
+			err = s.addUnreadBy(ctx, p, []*inbox.Conversation{&c})
+		}
 		if err != nil {
 			return nil, err
 		}
 		return c, nil
 	}}, err
-}
-
-func (s *Server) patchConversation(w http.ResponseWriter, r *http.Request) error {
-	var in struct {
-		Status *inbox.ConversationStatus `json:"status"`
-	}
-	if err := readJSON(r, &in); err != nil {
-		return err
-	}
-	if in.Status == nil || *in.Status != inbox.Open && *in.Status != inbox.Closed {
-		return unprocessable(`status: want "open" or "closed"`)
-	}
-	id, err := pathID(r)
-	if err != nil {
-		return err
-	}
-	c, err := s.store.SetConversationStatus(r.Context(), id, *in.Status)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, c)
 }
 
 func (s *Server) listMessages(r *http.Request) (readRequest, error) {
@@ -148,7 +142,7 @@ func (s *Server) listMessages(r *http.Request) (readRequest, error) {
 		return readRequest{}, err
 	}
 	id, err := pathID(r)
-	return readRequest{fmt.Sprintf("messages %d %d %d", id, limit, before), func(ctx context.Context) (any, error) {
+	return readRequest{fmt.Sprintf("messages %d %d %d", id, limit, before), false, func(ctx context.Context) (any, error) {
 		items, next, err := s.store.Messages(ctx, id, limit, before) // not found where there is no conversation
 		if err != nil {
 			return nil, err

@@ -20,7 +20,9 @@ const (
 
 // readRequest is what a request to the reading part of the API asks for, however its address is written.
 type readRequest struct {
-	key  string // equal for equal requests, and no longer than what is asked for
+	key string // equal for equal requests, and no longer than what is asked for
+	// own says that the response has something that is of who asks alone: it is read for him, and for nobody else.
+	own  bool
 	read func(ctx context.Context) (any, error)
 }
 
@@ -150,6 +152,13 @@ func changesBy(response any, now time.Time) (until time.Time, known bool) {
 func (s *Server) serveRead(
 	parse func(*http.Request) (readRequest, error),
 ) func(http.ResponseWriter, *http.Request) error {
+	return s.serveReadWith(parse, func(http.Header, []byte) {})
+}
+
+// serveReadWith is serveRead where the body has something to say in the header.
+func (s *Server) serveReadWith(
+	parse func(*http.Request) (readRequest, error), say func(http.Header, []byte),
+) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		q, err := parse(r)
 		if err != nil {
@@ -167,6 +176,7 @@ func (s *Server) serveRead(
 			return err
 		}
 		defer release()
+		say(w.Header(), body)
 		writeBody(s.inChunks(w, r, len(body)), http.StatusOK, body)
 		return nil
 	}
@@ -174,7 +184,7 @@ func (s *Server) serveRead(
 
 // read is the response as of the newest event: a body, or what is too large for one.
 func (s *Server) read(ctx context.Context, c caching, q readRequest) (body []byte, large largeResponse, err error) {
-	if c == fresh {
+	if c == fresh || q.own {
 		body, large, _, err = q.do(ctx)
 		return body, large, err
 	}

@@ -70,7 +70,7 @@ func TestTheSameRequestIsReadOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &Server{}
 		read, give, results := 0, make(chan error), make(chan string, 10)
-		q := readRequest{"key", func(context.Context) (any, error) {
+		q := readRequest{key: "key", read: func(context.Context) (any, error) {
 			read++
 			return "answer", <-give
 		}}

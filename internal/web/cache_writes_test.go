@@ -29,6 +29,7 @@ var readers = []string{
 	"Unread", "UnreadMessages", "Search", "WordsProgress",
 	"SignInOperator", "Operator", "Operators", "TokenByHash", "Tokens", "FindSession", "Sessions", "Revocations", "Grants",
 	"LookUp", "PollLock", "File", "FileChunk", "FileStats", "FreeRoom",
+	"Counts", "KnownTags", "UnreadBy", "Notes", "Beside",
 }
 
 // TestACachedResponseShowsEveryWrite makes one write of every kind, and asks each cached route before and after it,
@@ -140,7 +141,8 @@ func TestTheColumnSaysWhatIsCached(t *testing.T) {
 func (r *rig) cachedAddresses(conversation int64) []string {
 	r.t.Helper()
 	queries := map[string][]string{
-		"GET /api/v1/conversations":                      {"", "?status=open", "?status=closed", "?limit=1"},
+		"GET /api/v1/conversations": {"", "?status=open", "?status=closed", "?limit=1", "?view=open", "?view=unassigned",
+			"?view=waiting", "?view=snoozed", "?tag=vip"},
 		"GET /api/v1/conversations/{id:[0-9]+}":          {""},
 		"GET /api/v1/conversations/{id:[0-9]+}/messages": {"", "?limit=1"},
 		"GET /api/v1/messages/{id:[0-9]+}/edits":         {"", "?limit=1"},
@@ -263,6 +265,17 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 		}}
 	}
 	hidden := func(method, what string, do func() error) write { return write{method, what, false, do} }
+	op, err := r.store.IssueSignIn(ctx, "zoe", []byte("a hash of hers"), time.Now().Add(time.Hour))
+	r.ok(err)
+	operator := op.ID
+	change := func(what string, f func(*inbox.ConversationChange)) write {
+		return write{"ChangeConversation", what, true, func() error {
+			var c inbox.ConversationChange
+			f(&c)
+			_, err := r.store.ChangeConversation(ctx, id, c)
+			return err
+		}}
+	}
 	return []write{
 		incoming("a message", 7, "hello again", nil),
 		incoming("a message of a new customer", 9, "hello", nil),
@@ -299,6 +312,28 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 		}},
 		claim, outcome("it is deleted", inbox.Outcome{State: inbox.Sent, TelegramMessageID: 77}),
 		update("the customer blocks the bot", true, blocked(true)), update("and takes it back", true, blocked(false)),
+		change("it is assigned", func(c *inbox.ConversationChange) { c.Assignee = &operator }),
+		change("it has a tag", func(c *inbox.ConversationChange) { c.AddTag = "VIP" }),
+		change("its customer is banned", func(c *inbox.ConversationChange) { yes := true; c.Banned = &yes }),
+		change("and not any more", func(c *inbox.ConversationChange) { no := false; c.Banned = &no }),
+		change("it is snoozed", func(c *inbox.ConversationChange) { c.SnoozedUntil = &inAnHour }),
+		incoming("a message wakes it", 7, "hello?", nil),
+		{"WakeConversations", "it is snoozed for a moment, which the server may end as well", true, func() error {
+			soon := time.Now().Add(time.Millisecond)
+			_, err := r.store.ChangeConversation(ctx, id, inbox.ConversationChange{SnoozedUntil: &soon})
+			r.ok(err)
+			for c := r.conversation(7); c.SnoozedUntil != nil; c = r.conversation(7) {
+				if _, err := r.store.WakeConversations(ctx); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{"AddNote", "a note", false, func() error {
+			_, err := r.store.AddNote(ctx, id, inbox.Note{Text: "among us"})
+			return err
+		}},
+		{"MarkRead", "an operator reads", false, func() error { return r.store.MarkRead(ctx, operator, id, 0, false) }},
 		status(inbox.Closed), incoming("a message opens it", 7, "hello?", nil), status(inbox.Closed), status(inbox.Open),
 
 		answered, claim, outcome("it fails", inbox.Outcome{State: inbox.Failed, Error: "refused"}),

@@ -54,7 +54,7 @@ func (s *Server) listEdits(r *http.Request) (readRequest, error) {
 		return readRequest{}, err
 	}
 	id, err := pathID(r)
-	return readRequest{fmt.Sprintf("edits %d %d %d", id, limit, after), func(ctx context.Context) (any, error) {
+	return readRequest{fmt.Sprintf("edits %d %d %d", id, limit, after), false, func(ctx context.Context) (any, error) {
 		items, next, err := s.store.Edits(ctx, id, limit, after)
 		if err != nil {
 			return nil, err

@@ -171,7 +171,8 @@ func (o *sse) send(batch []inbox.Event) bool {
 			ConversationID int64 `json:"conversation_id,omitempty"`
 			MessageID      int64 `json:"message_id,omitempty"`
 			BotID          int64 `json:"bot_id,omitempty"`
-		}{e.ConversationID, e.MessageID, e.BotID})
+			NoteID         int64 `json:"note_id,omitempty"`
+		}{e.ConversationID, e.MessageID, e.BotID, e.NoteID})
 		fmt.Fprintf(&b, "id: %d\nevent: %s\ndata: %s\n\n", e.Seq, e.Type, data)
 		if b.Len() > 8<<10 { // a reader who takes nothing holds no more
 			if !o.write(b.Bytes()) {

@@ -89,7 +89,8 @@ func (s *Server) statusForm(w http.ResponseWriter, r *http.Request) error {
 	if status != inbox.Open && status != inbox.Closed {
 		return unprocessable("status: want open or closed")
 	}
-	if _, err := s.store.SetConversationStatus(r.Context(), id, status); err != nil {
+	change := inbox.ConversationChange{By: who(r).author(), Status: &status}
+	if _, err := s.store.ChangeConversation(r.Context(), id, change); err != nil {
 		return err
 	}
 	http.Redirect(w, r, fmt.Sprintf("/conversations/%d%s", id, filterOf(r).encode()), http.StatusSeeOther)

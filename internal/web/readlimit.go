@@ -200,6 +200,37 @@ func (f fairStore) Messages(
 	return slices.Clone(p.items), p.next, err
 }
 
+func (f fairStore) Notes(
+	ctx context.Context, conversation int64, limit int, before int64,
+) ([]inbox.Note, int64, error) {
+	release, err := f.limit.acquire(ctx, false)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer release()
+	return f.OperatorStore.Notes(ctx, conversation, limit, before)
+}
+
+func (f fairStore) UnreadBy(ctx context.Context, operator int64, conversations []int64) (map[int64]int64, error) {
+	release, err := f.limit.acquire(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return f.OperatorStore.UnreadBy(ctx, operator, conversations)
+}
+
+func (f fairStore) Beside(
+	ctx context.Context, conversation, from int64, limit int,
+) ([]inbox.Note, []inbox.Activity, error) {
+	release, err := f.limit.acquire(ctx, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer release()
+	return f.OperatorStore.Beside(ctx, conversation, from, limit)
+}
+
 func (f fairStore) Message(ctx context.Context, id int64) (inbox.Message, error) {
 	release, err := f.limit.acquire(ctx, false)
 	if err != nil {

@@ -36,6 +36,8 @@ const (
 
 	// Bodies in bytes. A larger one gets 413 without being read.
 	smallBody = 1 * kB   // a few words, or what some clients send where nothing is wanted, like {}
+	patchBody = 16 * kB  // every tag that a conversation may have, written as escapes
+	noteBody  = 128 * kB // the longest note, the same way
 	formBody  = 1 * mB   // an answer, percent-encoded; also one that is too long, which must come back to its author
 	jsonBody  = 512 * kB // the longest answer with every character written as an escape
 
@@ -104,9 +106,14 @@ func (s *Server) routes() []route {
 			s.serveRead(s.listConversations)},
 		{"GET", "/api/v1/search", reader, api, smallBody, usual, listResponse, fresh, s.serveRead(s.search)},
 		{"GET", "/api/v1/conversations/{id:[0-9]+}", reader, api, smallBody, usual, messageResponse, cached,
-			s.serveRead(s.getConversation)},
-		{"PATCH", "/api/v1/conversations/{id:[0-9]+}", reader, api, smallBody, usual, messageResponse, fresh,
+			s.serveConversation},
+		{"PATCH", "/api/v1/conversations/{id:[0-9]+}", reader, api, patchBody, usual, messageResponse, fresh,
 			s.patchConversation},
+		{"GET", "/api/v1/conversations/counts", reader, api, smallBody, usual, smallResponse, fresh, s.counts},
+		{"POST", "/api/v1/conversations/{id:[0-9]+}/read", reader, api, smallBody, usual, smallResponse, fresh, s.postRead},
+		{"GET", "/api/v1/conversations/{id:[0-9]+}/notes", reader, api, smallBody, usual, listResponse, fresh, s.listNotes},
+		{"POST", "/api/v1/conversations/{id:[0-9]+}/notes", reader, api, noteBody, usual, messageResponse, fresh, s.postNote},
+		{"GET", "/api/v1/operators", reader, api, smallBody, usual, messageResponse, fresh, s.listOperators},
 		{"GET", "/api/v1/conversations/{id:[0-9]+}/messages", reader, api, smallBody, usual, listResponse, cached,
 			s.serveRead(s.listMessages)},
 		{"POST", "/api/v1/conversations/{id:[0-9]+}/messages", reader, api, jsonBody, usual, messageResponse, fresh,

@@ -58,7 +58,7 @@ func messageIn(t *testing.T, open Open) {
 	same(t, "the conversation", c, inbox.Conversation{
 		ID: c.ID, BotID: botID, ChatID: 7, Customer: m.Customer, Status: inbox.Open,
 		CreatedAt: first.CreatedAt, UpdatedAt: first.CreatedAt, LastMessageID: list[2].ID, LastMessage: &list[2],
-		FormerNames: []string{},
+		FormerNames: []string{}, Version: c.Version, Tags: []string{}, WaitingSince: &first.CreatedAt, WaitingFrom: first.ID,
 	})
 }
 
