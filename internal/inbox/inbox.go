@@ -180,10 +180,11 @@ type Waits struct {
 type WaitReason string
 
 const (
-	WaitsPaused   WaitReason = "paused"    // Telegram asked for a pause
-	WaitsBehind   WaitReason = "behind"    // others have to go before it
-	WaitsBotDown  WaitReason = "bot_down"  // no bot runs, or it cannot reach Telegram
-	WaitsBotOlder WaitReason = "bot_older" // the bot is of a version that cannot send it
+	WaitsPaused    WaitReason = "paused"    // Telegram asked for a pause
+	WaitsBehind    WaitReason = "behind"    // others have to go before it
+	WaitsBotDown   WaitReason = "bot_down"  // no bot runs, or it cannot reach Telegram
+	WaitsScheduled WaitReason = "scheduled" // for the time at which it is to be sent
+	WaitsBotOlder  WaitReason = "bot_older" // the bot is of a version that cannot send it
 )
 
 // Forward says whose words a customer passed on. What he types himself never gets here.

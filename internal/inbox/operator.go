@@ -10,6 +10,7 @@ import (
 type OperatorStore interface {
 	OperatorFiles
 	OperatorTeam
+	OperatorCanned
 
 	// Ready is nil, or says in words why the database cannot be used now.
 	Ready() error
@@ -34,6 +35,8 @@ type OperatorStore interface {
 	// AddAnswer stores an answer and queues its parts in one transaction. With a key that the same author used before it
 	// returns the first message and created=false, also when both arrive at once.
 	AddAnswer(ctx context.Context, conversationID int64, a Answer) (m Message, created bool, err error)
+	// QueueDue has answers join those that are sent whose time has come.
+	QueueDue(ctx context.Context) error
 	// ToMainChat takes an answer that is failed or unknown out of its topic, which may be gone; ErrConflict for any other.
 	ToMainChat(ctx context.Context, messageID int64) error
 	// RetryAnswer queues the parts of an answer that are failed or unknown again; ErrConflict for any other answer.
@@ -147,5 +150,7 @@ type Answer struct {
 	Topic *int64
 	// Silent says that the customer's phone makes no sound for it.
 	Silent bool
+	// SendAt is when it joins those that are sent, the zero time for at once.
+	SendAt time.Time
 	Key    string // idempotency key, "" for none; unique per author
 }

@@ -323,7 +323,7 @@ func (l *ledger) accept(list []*newAnswer, places map[int64]*answerPlace) (out [
 				return nil, err
 			}
 			n.attempt.out = &outgoing{bot: place.bot, conversation: n.conversation, author: n.Author, text: n.Text, to: to,
-				silent: n.Silent}
+				silent: n.Silent, due: microsOrZero(n.SendAt)}
 			out = append(out, n.attempt.out)
 			if n.Key != "" {
 				byKey[k] = n
@@ -362,6 +362,10 @@ func askWritten(t tx, out []*outgoing) (list []inbox.Message, tell func() error,
 	if err != nil {
 		return nil, nil, err
 	}
+	scheduled, err := askScheduled(t, list)
+	if err != nil {
+		return nil, nil, err
+	}
 	topics, err := askTopics(t, list)
 	return list, func() error {
 		behind := map[int64]int64{} // deliveries of these and those after them, by conversation
@@ -372,7 +376,7 @@ func askWritten(t tx, out []*outgoing) (list []inbox.Message, tell func() error,
 				h.tell(&list[i], h.queued-behind[o.conversation], now)
 			}
 		}
-		return errors.Join(parts(), topics())
+		return errors.Join(parts(), scheduled(), topics())
 	}, err
 }
 
@@ -383,6 +387,7 @@ type outgoing struct {
 	text              string
 	to                destination
 	silent            bool
+	due               int64 // it is to be sent then, 0 for now
 
 	id    int64 // which addOut gives it
 	parts int64 // as many deliveries
@@ -407,8 +412,10 @@ func (l *ledger) addOut(list ...*outgoing) error {
 			string(o.author.Kind), o.author.ID, o.author.Name, l.now, 0, o.to.thread, "", "queued", "",
 			orNull(o.to.reply), o.to.content.Encode(), 0})
 		for i, part := range inbox.SplitText(o.text) {
-			deliveries = append(deliveries, []any{o.bot, o.conversation, o.id, "send", i, part, "queued",
-				false, 0, 0, 0, "", l.now, l.now, o.silent, o.needs()})
+			if o.due != 0 {
+				break
+			}
+			deliveries = append(deliveries, o.delivery(i, part, l.now))
 			o.parts++
 		}
 		conversations.add(o.conversation)
@@ -419,8 +426,12 @@ func (l *ledger) addOut(list ...*outgoing) error {
 		(id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id, author_name,
 			created_at, edit_seen, thread_id, album_id, delivery, error, reply_to, content, content_of)`, messages)
 	if err == nil {
-		err = l.addRows(`INSERT INTO deliveries (bot_id, conversation_id, message_id, operation, part, text, state,
-			turn, attempt, not_before, epoch, error, created_at, updated_at, silent, needs)`, deliveries)
+		err = l.addRows(addDeliveries, deliveries)
+	}
+	for _, o := range list {
+		if o.due != 0 && err == nil {
+			err = l.schedule(o)
+		}
 	}
 	if err == nil {
 		err = l.giveTurn(turns...)

@@ -63,6 +63,15 @@ func (s *Store) EditAnswer(ctx context.Context, messageID int64, text string) (i
 		if err != nil {
 			return err
 		}
+		if len(parts) == 0 { // it is to be sent later
+			if inbox.Blank(text) {
+				return conflict("an answer that shows nothing is not sent; take it back instead")
+			}
+			if err = l.sayInstead(m, text); err == nil {
+				m, err = message(l.tx, messageID)
+			}
+			return err
+		}
 		if sent := in[inbox.Sent]; sent > 0 && sent < len(parts) {
 			return conflict("only a part of it was delivered: send the rest first, or write anew")
 		}

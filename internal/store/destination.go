@@ -27,6 +27,9 @@ func answerBytes(conversationID int64, a inbox.Answer) []byte {
 	if a.Silent {
 		b = append(b, "\x00silent"...)
 	}
+	if !a.SendAt.IsZero() {
+		b = fmt.Appendf(b, "\x00at %d", micros(a.SendAt))
+	}
 	return b
 }
 

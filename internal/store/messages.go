@@ -158,7 +158,7 @@ func addAttachmentsOf(t tx, list []inbox.Message, ids string, args ...any) error
 // addAsides reads what is told of the listed messages beside what their rows have. It is asked for together.
 func addAsides(t tx, list []inbox.Message) error {
 	var tells []func() error
-	for _, ask := range []func(tx, []inbox.Message) (func() error, error){askWaits, askParts, askTopics} {
+	for _, ask := range []func(tx, []inbox.Message) (func() error, error){askWaits, askParts, askScheduled, askTopics} {
 		tell, err := ask(t, list)
 		if err != nil {
 			return err
@@ -270,6 +270,9 @@ func (s *Store) TakeBack(ctx context.Context, messageID int64) (inbox.Message, e
 // takeBack removes the deliveries of an answer of which nothing was sent, so that no program sends one.
 func (l *ledger) takeBack(m inbox.Message) error {
 	if err := l.later(`DELETE FROM deliveries WHERE message_id = $1`, m.ID); err != nil {
+		return err
+	}
+	if err := l.unschedule(m.ID); err != nil {
 		return err
 	}
 	err := l.later(`UPDATE messages SET deleted_at = $1, delivery = 'failed', error = 'it was taken back' WHERE id = $2`,

@@ -148,6 +148,9 @@ func (l *ledger) changeTags(
 	}
 	tags := []string{}
 	for _, tag := range want {
+		if slices.ContainsFunc(tags, is(tag)) {
+			continue
+		}
 		if i := slices.IndexFunc(c.Tags, is(tag)); i >= 0 {
 			tags = append(tags, c.Tags[i])
 			continue

@@ -138,13 +138,13 @@ func TestAReplyOpensThePageOfWhatItRepliesTo(t *testing.T) {
 	})
 	c := r.signIn("alice")
 	here := fmt.Sprintf("/conversations/%d", r.conversation(7).ID)
-	messages := r.page(c, here+"?status=all").id("messages").tag("li")
+	messages := r.page(c, here+"?view=all").id("messages").tag("li")
 	reply := messages[len(messages)-1].class("reply")[0]
 	if !strings.Contains(reply.words(), "the first one") {
 		t.Errorf("the line above it: %q", reply.words())
 	}
 	link, fragment, _ := strings.Cut(reply.attr("href"), "#")
-	if fragment != fmt.Sprintf("m%d", first) || !strings.Contains(link, "status=all") {
+	if fragment != fmt.Sprintf("m%d", first) || !strings.Contains(link, "view=all") {
 		t.Errorf("the link: %q", reply.attr("href"))
 	}
 	if page := r.page(c, link); len(page.id(fragment).class("text")) == 0 {

@@ -158,6 +158,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		ReplyTo *int64  `json:"reply_to"`
 		TopicID *int64  `json:"topic_id"`
 		Silent  bool    `json:"silent"`
+		SendAt  *string `json:"send_at"`
 	}
 	if err := readJSON(r, &in); err != nil {
 		return err
@@ -173,6 +174,12 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if in.ReplyTo != nil {
 		if a.ReplyTo = *in.ReplyTo; a.ReplyTo <= 0 {
 			return unprocessable("reply_to: want the id of a message")
+		}
+	}
+	if in.SendAt != nil {
+		var err error
+		if a.SendAt, err = sendAt(*in.SendAt); err != nil {
+			return err
 		}
 	}
 	m, created, err := s.addAnswer(r, a)
@@ -216,6 +223,20 @@ func (s *Server) addAnswer(r *http.Request, a inbox.Answer) (inbox.Message, bool
 	}
 	a.Author = who(r).author()
 	return s.store.AddAnswer(r.Context(), id, a)
+}
+
+// sendAt is a time at which an answer is to be sent. One that has passed is now: a repeat of the request may come late.
+func sendAt(text string) (time.Time, error) {
+	at, err := time.Parse(time.RFC3339, text)
+	switch {
+	case err != nil:
+		return at, unprocessable(`send_at: want a time like "2026-03-01T09:00:00Z"`)
+	case time.Until(at) > inbox.MaxSnooze:
+		return at, unprocessable("send_at: want a time within five years")
+	case at.Before(time.Unix(0, 0)):
+		return at, unprocessable("send_at: want a time that is ahead")
+	}
+	return at.UTC(), nil
 }
 
 func checkKey(key string) error {

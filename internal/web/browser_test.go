@@ -351,7 +351,7 @@ func TestTheKeyboardKeepsItsPlace(t *testing.T) {
 	s.do(chromedp.EmulateViewport(1280, 800)) // with the list beside the conversation
 	s.do(chromedp.Navigate(r.http.URL+"/sign-in/"+r.link("alice")), chromedp.Click(chromedp.CSS("button.primary")),
 		chromedp.WaitReady(chromedp.CSS("#list .item")))
-	s.do(chromedp.Navigate(fmt.Sprintf("%s/conversations/%d?status=all", r.http.URL, c.ID)))
+	s.do(chromedp.Navigate(fmt.Sprintf("%s/conversations/%d?view=all", r.http.URL, c.ID)))
 	s.eventually("the stream is open", "#live", "Live")
 	focus := func(selector string) {
 		run(t, tab, chromedp.Evaluate[bool](fmt.Sprintf(`document.querySelector(%q).focus(), true`, selector)))

@@ -29,7 +29,7 @@ var readers = []string{
 	"Unread", "UnreadMessages", "Search", "WordsProgress",
 	"SignInOperator", "Operator", "Operators", "TokenByHash", "Tokens", "FindSession", "Sessions", "Revocations", "Grants",
 	"LookUp", "PollLock", "File", "FileChunk", "FileStats", "FreeRoom",
-	"Counts", "KnownTags", "UnreadBy", "Notes", "Beside",
+	"Counts", "KnownTags", "UnreadBy", "Notes", "Beside", "Canned",
 }
 
 // TestACachedResponseShowsEveryWrite makes one write of every kind, and asks each cached route before and after it,
@@ -333,6 +333,21 @@ func (r *rig) everyWrite(ctx context.Context, id int64) []write {
 			_, err := r.store.AddNote(ctx, id, inbox.Note{Text: "among us"})
 			return err
 		}},
+		{"AddAnswer", "an answer for later", true, func() error {
+			_, _, err := r.store.AddAnswer(ctx, id, inbox.Answer{Text: "later", SendAt: inAnHour,
+				Author: inbox.Author{Kind: inbox.ByAPI, ID: "1"}})
+			return err
+		}},
+		{"QueueDue", "nothing is due", false, func() error { return r.store.QueueDue(ctx) }},
+		{"AddCanned", "a canned answer", false, func() error {
+			_, err := r.store.AddCanned(ctx, inbox.Canned{Name: "x", Text: "x", Shared: true})
+			return err
+		}},
+		{"ChangeCanned", "which changes", false, func() error {
+			_, err := r.store.ChangeCanned(ctx, 0, 1, inbox.CannedChange{})
+			return err
+		}},
+		{"DeleteCanned", "and goes", false, func() error { return r.store.DeleteCanned(ctx, 0, 1) }},
 		{"MarkRead", "an operator reads", false, func() error { return r.store.MarkRead(ctx, operator, id, 0, false) }},
 		status(inbox.Closed), incoming("a message opens it", 7, "hello?", nil), status(inbox.Closed), status(inbox.Open),
 

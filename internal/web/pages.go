@@ -203,28 +203,39 @@ const (
 
 // filter is which conversations the list shows; it travels in the address.
 type filter struct {
-	status string // open, closed or all
+	view   inbox.View
+	tag    string
 	query  string
 	cursor string
 }
 
 func filterOf(r *http.Request) filter {
 	q := r.URL.Query()
-	f := filter{status: q.Get("status"), query: inbox.CleanText(strings.TrimSpace(q.Get("q"))), cursor: q.Get("cursor")}
-	if f.status != "closed" && f.status != "all" {
-		f.status = "open"
+	f := filter{view: inbox.View(q.Get("view")), tag: strings.Join(strings.Fields(inbox.CleanText(q.Get("tag"))), " "),
+		query: inbox.CleanText(strings.TrimSpace(q.Get("q"))), cursor: q.Get("cursor")}
+	if status := q.Get("status"); f.view == "" && (status == "closed" || status == "all") { // a link of the version before
+		f.view = inbox.View(status)
+	}
+	if !slices.Contains(inbox.Views, f.view) {
+		f.view = inbox.ViewOpen
 	}
 	if runes := []rune(f.query); len(runes) > maxQuery {
 		f.query = string(runes[:maxQuery])
 	}
+	if runes := []rune(f.tag); len(runes) > inbox.MaxTag {
+		f.tag = string(runes[:inbox.MaxTag])
+	}
 	return f
 }
 
-// encode is the filter as "?status=...", "" for the usual one.
+// encode is the filter as "?view=...", "" for the usual one.
 func (f filter) encode(more ...string) string {
 	q := url.Values{}
-	if f.status != "open" {
-		q.Set("status", f.status)
+	if f.view != inbox.ViewOpen {
+		q.Set("view", string(f.view))
+	}
+	if f.tag != "" {
+		q.Set("tag", f.tag)
 	}
 	if f.query != "" {
 		q.Set("q", f.query)
@@ -246,27 +257,33 @@ func (s *Server) list(r *http.Request, f filter, current int64) (*listView, erro
 	if f.query != "" {
 		return s.found(r, f, current)
 	}
-	before, err := fromCursor("cursor", "c", f.cursor)
+	before, err := fromCursor("cursor", cursorOf(f.view, ""), f.cursor)
 	if err != nil {
 		return nil, err
 	}
-	want := inbox.ConversationFilter{Limit: pageSize, Before: before, Brief: true}
-	if f.status != "all" {
-		want.Status = inbox.ConversationStatus(f.status)
+	want := inbox.ConversationFilter{View: f.view, Tag: f.tag, Limit: pageSize, Before: before, Brief: true}
+	if f.view == inbox.ViewMine {
+		want.Operator = who(r).id
 	}
 	items, next, err := s.store.Conversations(r.Context(), want)
-	newest := filter{status: f.status}
-	v := &listView{Status: f.status, Paged: before != 0, First: "/" + newest.encode(),
-		Source: "/fragments/list" + f.encode("current", strconv.FormatInt(current, 10))}
-	for _, t := range []string{"open", "closed", "all"} {
-		label := strings.ToUpper(t[:1]) + t[1:]
-		v.Tabs = append(v.Tabs, tab{label, "/" + filter{status: t}.encode(), t == f.status})
+	newest := f
+	newest.cursor = ""
+	v := &listView{View: string(f.view), Tag: f.tag, Paged: before != 0, First: "/" + newest.encode(),
+		Source: "/fragments/list" + f.encode("current", strconv.FormatInt(current, 10)),
+		Views:  s.viewTabs(r, f)}
+	if err != nil {
+		return v, err
 	}
+	unread, err := s.unreadOf(r, items)
 	for _, c := range items {
-		v.Items = append(v.Items, viewItem(c, fmt.Sprintf("/conversations/%d%s", c.ID, f.encode()), c.ID == current))
+		item := viewItem(c, fmt.Sprintf("/conversations/%d%s", c.ID, f.encode()), c.ID == current)
+		item.team(c, unread[c.ID], f)
+		v.Items = append(v.Items, item)
 	}
-	if cursor := toCursor("c", next); cursor != nil {
-		v.Next = "/" + filter{f.status, "", *cursor}.encode()
+	if cursor := toCursor(cursorOf(f.view, ""), next); cursor != nil {
+		older := newest
+		older.cursor = *cursor
+		v.Next = "/" + older.encode()
 	}
 	return v, err
 }
@@ -277,19 +294,21 @@ func (s *Server) found(r *http.Request, f filter, current int64) (*listView, err
 	if err != nil {
 		return nil, err
 	}
-	first := filter{status: f.status, query: f.query}
-	v := &listView{Query: f.query, Status: f.status, Paged: before != 0, First: "/" + first.encode(),
+	first := filter{view: f.view, query: f.query}
+	v := &listView{Query: f.query, View: string(f.view), Paged: before != 0, First: "/" + first.encode(),
 		Source: "/fragments/list" + f.encode("current", strconv.FormatInt(current, 10)),
-		Leave:  "/" + filter{status: f.status}.encode()}
+		Leave:  "/" + filter{view: f.view}.encode(), Views: s.viewTabs(r, filter{view: noView})}
 	p, err := s.store.Search(r.Context(), inbox.SearchQuery{Words: f.query, Limit: pageSize, Before: before})
 	if err != nil {
 		return v, err
 	}
 	for _, h := range p.Hits {
-		v.Items = append(v.Items, viewHit(h, first.encode(), current))
+		item := viewHit(h, first.encode(), current)
+		item.ID = h.Conversation.ID
+		v.Items = append(v.Items, item)
 	}
 	if cursor := toCursor("s", p.Next); cursor != nil {
-		v.Next = "/" + filter{f.status, f.query, *cursor}.encode()
+		v.Next = "/" + filter{view: f.view, query: f.query, cursor: *cursor}.encode()
 	}
 	if !p.Complete {
 		v.Incomplete = true
@@ -309,7 +328,7 @@ func (s *Server) frame(r *http.Request, title string) (layout, error) {
 		return layout{}, err
 	}
 	b, err := s.banner(r)
-	return layout{Title: title, Operator: who(r).name, Banner: b, Event: event, Live: true}, err
+	return layout{Title: title, Operator: who(r).name, Me: who(r).id, Banner: b, Event: event, Live: true}, err
 }
 
 func (s *Server) banner(r *http.Request) (*banner, error) {
@@ -401,6 +420,17 @@ func (s *Server) showConversation(w http.ResponseWriter, r *http.Request, status
 		return err
 	}
 	c.Key, c.Text, c.Error, c.Max = cmp.Or(key, rand.Text()), typed, sentence(wrong), inbox.MaxAnswer
+	more, err := s.putBeside(r, c, next == 0, before == 0)
+	if err != nil {
+		return err
+	}
+	size += more
+	if err := s.addDesk(r, c); err != nil {
+		return err
+	}
+	if before == 0 && len(messages) > 0 {
+		s.shown(r, c.ID, messages[0].ID)
+	}
 	return s.renderLarge(w, r, status, "inbox", inboxPage{frame, l, c}, size)
 }
 
@@ -454,12 +484,14 @@ func (s *Server) head(r *http.Request, f filter) (*conversationView, error) {
 	}
 	name := customerName(c.Customer)
 	here := fmt.Sprintf("/conversations/%d", c.ID)
-	return &conversationView{
+	v := &conversationView{
 		ID: c.ID, Name: name, Username: c.Customer.Username, Initial: initial(name), Hue: hue(c.Customer.ID),
 		Closed: c.Status == inbox.Closed, Unreachable: unreachable(c).long, Former: c.FormerNames,
 		Back: "/" + f.encode(), Query: f.encode(),
 		HeadSource: "/fragments" + here + f.encode(), MessagesSource: "/fragments" + here + "/messages" + f.encode(),
-	}, nil
+	}
+	v.team(c)
+	return v, nil
 }
 
 func (s *Server) bannerFragment(w http.ResponseWriter, r *http.Request) error {

@@ -136,8 +136,11 @@ func newFairStore(store inbox.OperatorStore) fairStore {
 	f.queue = coalesce(func(ctx context.Context) (inbox.QueueStats, error) { return store.Queue(ctx) })
 	f.files = coalesce(func(ctx context.Context) (inbox.FileStats, error) { return store.FileStats(ctx) })
 	f.lists = map[inbox.ConversationFilter]*coalesced[newestConversations]{}
-	for _, status := range []inbox.ConversationStatus{"", inbox.Open, inbox.Closed} {
-		newest := inbox.ConversationFilter{Status: status, Limit: pageSize, Brief: true}
+	for _, view := range inbox.Views {
+		if view == inbox.ViewMine {
+			continue // that of each is another
+		}
+		newest := inbox.ConversationFilter{View: view, Limit: pageSize, Brief: true}
 		f.lists[newest] = coalesce(func(ctx context.Context) (n newestConversations, err error) {
 			n.items, n.next, err = store.Conversations(ctx, newest)
 			return n, err

@@ -49,7 +49,8 @@ const (
 	// Responses in bytes. A larger one is a fault of ours and is cut off.
 	smallResponse   = 64 * kB
 	messageResponse = 1 * mB
-	listResponse    = 8 * mB // a page or list, which the store ends at half a megabyte, with every letter an escape
+	allCanned       = 16 * mB // every canned answer that may be there, each as long as it may be
+	listResponse    = 8 * mB  // a page or list, which the store ends at half a megabyte, with every letter an escape
 )
 
 // route is one line of the table from which the router is built: a route that is not in it does not exist.
@@ -82,6 +83,12 @@ func (s *Server) routes() []route {
 		{"GET", "/conversations/{id:[0-9]+}", operator, page, smallBody, usual, listResponse, fresh, s.conversationPage},
 		{"POST", "/conversations/{id:[0-9]+}/answers", operator, page, formBody, usual, listResponse, fresh, s.answerForm},
 		{"POST", "/conversations/{id:[0-9]+}/status", operator, page, smallBody, usual, smallResponse, fresh, s.statusForm},
+		{"POST", "/conversations/{id:[0-9]+}/change", operator, page, smallBody, usual, listResponse, fresh, s.deskForm},
+		{"POST", "/conversations/{id:[0-9]+}/unread", operator, page, smallBody, usual, smallResponse, fresh, s.unreadForm},
+		{"POST", "/conversations/{id:[0-9]+}/notes", operator, page, noteBody, usual, listResponse, fresh, s.noteForm},
+		{"GET", "/canned", operator, page, smallBody, usual, allCanned, fresh, s.cannedPage},
+		{"POST", "/canned", operator, page, formBody, usual, allCanned, fresh, s.cannedForm},
+		{"POST", "/canned/{id:[0-9]+}/remove", operator, page, smallBody, usual, smallResponse, fresh, s.removeCannedForm},
 		{"POST", "/messages/{id:[0-9]+}/take-back", operator, page, smallBody, usual, smallResponse, fresh, s.takeBackForm},
 		{"POST", "/messages/{id:[0-9]+}/retry", operator, page, smallBody, usual, smallResponse, fresh, s.retryForm},
 
@@ -94,6 +101,9 @@ func (s *Server) routes() []route {
 		{"POST", "/files/{id:[0-9]+}/retry", operator, page, smallBody, usual, smallResponse, fresh, s.retryFileForm},
 
 		{"GET", "/fragments/banner", operator, fragment, smallBody, usual, smallResponse, fresh, s.bannerFragment},
+		{"GET", "/fragments/views", operator, fragment, smallBody, usual, smallResponse, fresh, s.viewsFragment},
+		{"GET", "/fragments/conversations/{id:[0-9]+}/beside", operator, fragment, smallBody, usual, listResponse, fresh,
+			s.besideFragment},
 		{"GET", "/fragments/list", operator, fragment, smallBody, usual, listResponse, fresh, s.listFragment},
 		{"GET", "/fragments/conversations/{id:[0-9]+}", operator, fragment, smallBody, usual, messageResponse, fresh,
 			s.headFragment},
@@ -113,6 +123,10 @@ func (s *Server) routes() []route {
 		{"POST", "/api/v1/conversations/{id:[0-9]+}/read", reader, api, smallBody, usual, smallResponse, fresh, s.postRead},
 		{"GET", "/api/v1/conversations/{id:[0-9]+}/notes", reader, api, smallBody, usual, listResponse, fresh, s.listNotes},
 		{"POST", "/api/v1/conversations/{id:[0-9]+}/notes", reader, api, noteBody, usual, messageResponse, fresh, s.postNote},
+		{"GET", "/api/v1/canned", reader, api, smallBody, usual, allCanned, fresh, s.listCanned},
+		{"POST", "/api/v1/canned", reader, api, jsonBody, usual, messageResponse, fresh, s.postCanned},
+		{"PATCH", "/api/v1/canned/{id:[0-9]+}", reader, api, jsonBody, usual, messageResponse, fresh, s.patchCanned},
+		{"DELETE", "/api/v1/canned/{id:[0-9]+}", reader, api, smallBody, usual, smallResponse, fresh, s.deleteCanned},
 		{"GET", "/api/v1/operators", reader, api, smallBody, usual, messageResponse, fresh, s.listOperators},
 		{"GET", "/api/v1/conversations/{id:[0-9]+}/messages", reader, api, smallBody, usual, listResponse, cached,
 			s.serveRead(s.listMessages)},

@@ -91,6 +91,9 @@ func TestScreens(t *testing.T) {
 		{"changed", fmt.Sprintf("%s/conversations/%d", r.http.URL, changed.ConversationID), true, nil},
 		{"change", fmt.Sprintf("%s/messages/%d/change", r.http.URL, changed.ID), true, nil},
 		{"wordings", fmt.Sprintf("%s/messages/%d/edits", r.http.URL, changed.ID), true, nil},
+		{"team", fmt.Sprintf("%s/conversations/%d", r.http.URL, main), true, func() { fillTeam(r, main) }},
+		{"team-list", r.http.URL + "/?view=all", true, nil},
+		{"team-waiting", r.http.URL + "/?view=waiting", true, nil},
 		{"none", r.http.URL + "/?q=zzz", true, nil},
 		{"database", down.http.URL + "/", true, nil},
 		{"banner", fmt.Sprintf("%s/conversations/%d", r.http.URL, main), true, func() {
@@ -135,6 +138,30 @@ func TestScreens(t *testing.T) {
 			}
 		}
 	}
+}
+
+// fillTeam has a team work in a conversation, and in others.
+func fillTeam(r *rig, conversation int64) {
+	ctx := context.Background()
+	by := inbox.Author{Kind: inbox.ByOperator, ID: fmt.Sprint(r.operatorID("alice")), Name: "alice"}
+	do := func(id int64, change func(*inbox.ConversationChange)) {
+		ch := inbox.ConversationChange{By: by}
+		change(&ch)
+		_, err := r.store.ChangeConversation(ctx, id, ch)
+		r.ok(err)
+	}
+	alice := r.operatorID("alice")
+	do(conversation, func(c *inbox.ConversationChange) { c.Assignee = &alice })
+	do(conversation, func(c *inbox.ConversationChange) { c.Tags = &[]string{"VIP", "billing", "needs a call back"} })
+	_, err := r.store.AddNote(ctx, conversation, inbox.Note{Author: by,
+		Text: "@bob the invoice was sent twice, see https://example.com/invoices/4711\nPlease do not promise a refund yet."})
+	r.ok(err)
+	r.customer(101, "Ana Souza", "And one more thing: can I get it with another address?")
+	do(r.conversation(106).ID, func(c *inbox.ConversationChange) { banned := true; c.Banned = &banned })
+	do(r.conversation(103).ID, func(c *inbox.ConversationChange) {
+		until := time.Now().Add(20 * time.Hour)
+		c.SnoozedUntil, c.AddTag = &until, "billing"
+	})
 }
 
 // fill makes an inbox as one looks after a busy morning.

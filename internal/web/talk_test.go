@@ -24,7 +24,7 @@ func (s screen) open(r *rig, conversation int64) {
 
 func (s screen) show(r *rig, conversation int64) {
 	s.t.Helper()
-	s.do(chromedp.Navigate(fmt.Sprintf("%s/conversations/%d?status=all", r.http.URL, conversation)))
+	s.do(chromedp.Navigate(fmt.Sprintf("%s/conversations/%d?view=all", r.http.URL, conversation)))
 	s.eventually("the stream is open", "#live", "Live")
 }
 
@@ -331,7 +331,7 @@ func TestNothingThatACustomerWritesRuns(t *testing.T) {
 	s.do(chromedp.KeyEvent(kb.Escape))
 	s.do(chromedp.Navigate(fmt.Sprintf("%s/messages/%d/edits", r.http.URL, edited.ID)))
 	see("on a page of its own", "text", "edited")
-	s.do(chromedp.Navigate(r.http.URL + "/?status=all&q=" + "livetext"))
+	s.do(chromedp.Navigate(r.http.URL + "/?view=all&q=" + "livetext"))
 	see("in the list", "livetext")
 	if found := complaints(); len(found) > 0 {
 		t.Errorf("the browser complains: %v", found)

@@ -318,11 +318,11 @@ func (s *Server) addNote(r *http.Request, text string) (inbox.Note, error) {
 	return s.store.AddNote(r.Context(), id, inbox.Note{Text: text, Author: who(r).author()})
 }
 
-// wakeEvery is how late a snooze ends at most.
+// wakeEvery is how late a snooze ends at most, and an answer joins those that are sent.
 const wakeEvery = time.Second
 
-// wakeSnoozed ends snoozes in their time until ctx ends.
-func (s *Server) wakeSnoozed(ctx context.Context) {
+// keepTimes ends snoozes, and has answers sent that are due, until ctx ends.
+func (s *Server) keepTimes(ctx context.Context) {
 	tick := time.NewTicker(wakeEvery)
 	defer tick.Stop()
 	told := false
@@ -336,8 +336,9 @@ func (s *Server) wakeSnoozed(ctx context.Context) {
 			continue
 		}
 		_, err := s.store.WakeConversations(ctx)
+		err = errors.Join(err, s.store.QueueDue(ctx))
 		if err != nil && !inbox.TryLater(err) && ctx.Err() == nil && !told {
-			s.log.Warn("snoozes cannot be ended, trying again", "error", err)
+			s.log.Warn("what is due cannot be done, trying again", "error", err)
 		}
 		told = err != nil
 	}

@@ -16,6 +16,7 @@ import (
 type layout struct {
 	Title    string
 	Operator string // "" when nobody is signed in
+	Me       int64  // his id
 	Banner   *banner
 	Refresh  int    // seconds after which the page loads itself again, 0 for never
 	Screen   string // list, conversation, or "" for a page of text
@@ -32,8 +33,9 @@ type inboxPage struct {
 
 type listView struct {
 	Query  string
-	Status string // open, closed or all
-	Tabs   []tab
+	View   string // one of inbox.Views
+	Tag    string
+	Views  viewsView
 	Items  []itemView
 	Source string // address of the fragment
 	Next   string // address of the page with older ones, "" when there are none
@@ -47,11 +49,6 @@ type listView struct {
 	Trouble *banner // why it is empty although there may be something
 }
 
-type tab struct {
-	Label, Link string
-	Current     bool
-}
-
 type itemView struct {
 	Link, Name, Username, Initial, Hue string
 	Current, Closed                    bool
@@ -61,9 +58,11 @@ type itemView struct {
 	Snippet                            template.HTML // the sender's words and nothing else
 	State, StateWords                  string        // of the last message, when it is an answer
 	Time                               timeView
+	itemTeam
 }
 
 type conversationView struct {
+	conversationTeam
 	ID               int64
 	Name, Username   string
 	Initial, Hue     string
@@ -85,6 +84,8 @@ type conversationView struct {
 }
 
 type messageView struct {
+	Memo            *memoView // a note, and no message
+	Deed            *deedView // what was done, and no message
 	ID              int64
 	Out, Auto       bool
 	Author          string        // a name

@@ -103,12 +103,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handler.ServeHTTP(w, s.readAhead(w, r))
 }
 
-// Run reads events for the streams, asks for files of older messages and ends snoozes, until ctx ends.
+// Run reads events for the streams, asks for files of older messages and does what is due, until ctx ends.
 func (s *Server) Run(ctx context.Context) {
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	asking.Go(func() { s.askForFiles(ctx) })
-	asking.Go(func() { s.wakeSnoozed(ctx) })
+	asking.Go(func() { s.keepTimes(ctx) })
 	s.hub.run(ctx)
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // NewestSchema is the version to which the migrations of each database lead.
-const NewestSchema = 15
+const NewestSchema = 16
 
 // VersionTable is ours alone, so that another program with goose in the same database does not meet it.
 const VersionTable = "tandem_schema"

@@ -100,6 +100,7 @@ func Run(t *testing.T, open Open) {
 		{"team/notes", notes},
 		{"team/operator leaves", operatorLeaves},
 		{"team/counts", countsStayRight},
+		{"out/scheduled", scheduled},
 		{"events/follow", eventsFollow},
 		{"events/hints", hints},
 		{"events/storm", storm},

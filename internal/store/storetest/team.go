@@ -94,8 +94,9 @@ func views(t *testing.T, open Open) {
 			t.Errorf("%s counts %d, want %d", view, n, len(want))
 		}
 	}
+	f.indexed()
 	same(t, "a search in a view", f.chats(inbox.ConversationFilter{View: inbox.ViewWaiting, Query: "hi"}),
-		[]int64{1, 4, 8})
+		[]int64{1, 8, 4})
 	if n := f.counts(0)[inbox.ViewMine]; n != 0 {
 		t.Errorf("a program has %d of its own", n)
 	}
@@ -319,7 +320,7 @@ func tags(t *testing.T, open Open) {
 		f.receive(text(chat+1, 1, "hi"))
 	}
 	f.change(1, tag("Straße"))
-	c := f.change(2, func(c *inbox.ConversationChange) { c.Tags = &[]string{"STRASSE", "vip"} })
+	c := f.change(2, func(c *inbox.ConversationChange) { c.Tags = &[]string{"STRASSE", "vip", "VIP"} })
 	same(t, "as given", c.Tags, []string{"STRASSE", "vip"})
 	f.change(3, tag("VIP"))
 	same(t, "in the spelling of the first", f.conversation(3).Tags, []string{"vip"})
@@ -441,5 +442,62 @@ func countsStayRight(t *testing.T, openStore Open) {
 		if list := f.chats(inbox.ConversationFilter{View: view, Operator: amy}); int64(len(list)) != counts[view] {
 			t.Errorf("%s counts %d and lists %v", view, counts[view], list)
 		}
+	}
+}
+
+// scheduled : an answer for later is not in the queue before its time, whoever claims. What is written meanwhile goes
+// first, and what was taken back never goes.
+func scheduled(t *testing.T, open Open) {
+	f := setUp(t, open)
+	f.receive(text(1, 1, "hi"))
+	must(t, f.ReportBot(t.Context(), f.tenure, inbox.BotReport{State: inbox.BotPolling}))
+	id := f.conversation(1).ID
+	later := func(words, key string, at time.Time) inbox.Message {
+		t.Helper()
+		m, _, err := f.AddAnswer(t.Context(), id, inbox.Answer{Text: words, Key: key, SendAt: at,
+			Author: inbox.Author{Kind: inbox.ByAPI, ID: "1"}})
+		must(t, err)
+		return m
+	}
+	inAnHour := time.Now().Add(time.Hour).Truncate(time.Microsecond).UTC()
+	m := later("in an hour", "k", inAnHour)
+	if edited, err := f.EditAnswer(t.Context(), m.ID, "in one hour"); err != nil || edited.Text != "in one hour" {
+		t.Errorf("edited before its time: %q %v", edited.Text, err)
+	}
+	want := &inbox.Waits{Reason: inbox.WaitsScheduled, Text: "It is to be sent later", Until: &inAnHour}
+	same(t, "what it waits for", m.Waits, want)
+	same(t, "asked for again", f.message(m.ID).Waits, want)
+	if m.Delivery != inbox.Queued {
+		t.Errorf("it is %s", m.Delivery)
+	}
+	if again := later("in an hour", "k", inAnHour); again.ID != m.ID {
+		t.Error("the same request makes another answer")
+	}
+	back := later("taken back", "", time.Now().Add(30*time.Millisecond))
+	_, err := f.TakeBack(t.Context(), back.ID)
+	must(t, err)
+	soon := later("in a moment", "", time.Now().Add(50*time.Millisecond))
+	f.answer(1, "now")
+	after := f.lastEvent()
+	deadline := time.Now().Add(20 * time.Second)
+	for f.message(soon.ID).Waits != nil && f.message(soon.ID).Waits.Reason == inbox.WaitsScheduled &&
+		time.Now().Before(deadline) {
+		must(t, f.QueueDue(t.Context()))
+	}
+	same(t, "events", f.events(after), []string{said(inbox.MessageUpdated, id, soon.ID)})
+	var sent []string
+	for {
+		list := f.claim(10)
+		if len(list) == 0 {
+			break
+		}
+		sent = append(sent, deliveryTexts(list)...)
+		f.record(inbox.Outcome{DeliveryID: list[0].ID, Attempt: list[0].Attempt, State: inbox.Sent,
+			TelegramMessageID: list[0].ID})
+	}
+	same(t, "sent", sent, []string{"now", "in a moment"})
+	same(t, "still waits", f.message(m.ID).Waits, want)
+	if _, err := f.RetryAnswer(t.Context(), m.ID); !errors.Is(err, inbox.ErrConflict) {
+		t.Errorf("what waits for its time was sent again: %v", err)
 	}
 }

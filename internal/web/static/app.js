@@ -68,11 +68,16 @@
     failed.clear();
     for (const [name, work] of works) soon(name, work);
   }
-  const refresh = (element) => element && soon(element.id, async () => {
-    const { html, response } = await get(element.dataset.source);
-    if (element !== banner) put(element, html);
-    else noticeGap(Number(response.headers.get("X-Last-Event")));
-  });
+  const views = one("#views");
+  const refresh = (element) => {
+    if (element && element === list) refresh(views);
+    return element && soon(element.id, async () => {
+      const { html, response } = await get(element.dataset.source);
+      if (element !== banner) put(element, html);
+      else noticeGap(Number(response.headers.get("X-Last-Event")));
+      if (element === head) for (const v of document.querySelectorAll("#desk [name=version]")) v.value = one("[data-version]", head).dataset.version;
+    });
+  };
 
   // --- messages
   const wanted = new Set();
@@ -103,7 +108,7 @@
     const template = document.createElement("template");
     template.innerHTML = html;
     localTimes(template.content);
-    for (const fresh of [...template.content.querySelectorAll(".message")]) {
+    for (const fresh of [...template.content.querySelectorAll(".message, .memo, .deed")]) {
       const id = Number(fresh.dataset.id), old = document.getElementById(fresh.id);
       if (old) {
         const focused = old.contains(document.activeElement);
@@ -122,12 +127,14 @@
         item.append(document.createElement("ol"));
         item.firstChild.append(fresh);
       }
-      fresh.classList.add("new");
+      const words = fresh.classList.contains("message");
+      if (words) fresh.classList.add("new");
       into.insertBefore(item, [...into.children].find((m) => Number(m.dataset.id) > id) || null);
-      seenTopic?.(fresh);
+      if (words) seenTopic?.(fresh);
       if (follow) thread.scrollTop = 0;
-      else announce();
+      else if (words) announce();
     }
+    read();
   }
   function announce() {
     if (one(".arrived")) return;
@@ -138,7 +145,22 @@
     button.onclick = () => { thread.scrollTop = 0; button.remove(); };
     one(".flow").append(button);
   }
-  thread?.addEventListener("scroll", () => { if (atEnd()) one(".arrived")?.remove(); }, { passive: true });
+  thread?.addEventListener("scroll", () => { if (atEnd()) { one(".arrived")?.remove(); read(); } }, { passive: true });
+  // What stands beside messages: notes, and what was done.
+  const beside = () => messages && "newest" in messages.dataset && soon("beside", async () => show((await get(messages.dataset.beside)).html));
+  // The newest message was shown: nothing here is unread any more. Where that cannot be said, it stays unread.
+  let readTo = 0;
+  function read() {
+    const ids = messages && "newest" in messages.dataset && !document.hidden && atEnd() ? [...messages.querySelectorAll(".message")].map((m) => Number(m.dataset.id)) : [];
+    const newest = Math.max(0, ...ids);
+    if (newest <= readTo) return;
+    readTo = newest;
+    soon("read", async () => {
+      await fetch("/api/v1/conversations/" + conversation + "/read", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ message_id: newest }) });
+      refresh(list);
+    });
+  }
+  readTo = Math.max(0, ...[...messages?.querySelectorAll(".message") || []].map((m) => Number(m.dataset.id))); // the server knows
 
   // What a message replies to is on this page, or on another one that the link opens.
   messages?.addEventListener("click", (event) => {
@@ -187,13 +209,15 @@
     const on = (type, work) => source.addEventListener(type, (event) => { last = Number(event.lastEventId); work(JSON.parse(event.data)); });
     on("message.created", (e) => { message(e); if (document.hidden) document.title = "● " + title; });
     on("message.updated", message);
-    on("conversation.updated", (e) => { refresh(list); if (e.conversation_id === conversation) refresh(head); });
+    on("conversation.updated", (e) => { refresh(list); if (e.conversation_id === conversation) { refresh(head); beside(); } });
+    on("note.created", (e) => { if (e.conversation_id === conversation) beside(); });
+    on("note.updated", (e) => { if (e.conversation_id === conversation) beside(); });
     on("bot.updated", () => { refresh(banner); waiting(); });
     on("reset", () => location.reload());
   }
   function message(e) {
     refresh(list);
-    if (e.conversation_id === conversation && messages) want(e.message_id);
+    if (e.conversation_id === conversation && messages) { want(e.message_id); refresh(head); }
     if (one(".banner")) refresh(banner); // it counts what waits
   }
   // Why an answer waits can change without an event: a bot that falls silent makes none.
@@ -216,6 +240,7 @@
       leaving = setTimeout(() => { clearTimeout(reconnecting); source.close(); source = null; say("", ""); }, 300000);
     } else {
       document.title = title;
+      read();
       if (!source || source.readyState !== EventSource.OPEN) connect();
     }
   });
@@ -306,8 +331,62 @@
     text.addEventListener("keydown", (e) => {
       if (e.key === "Enter" && (e.ctrlKey || e.metaKey)) { e.preventDefault(); compose.requestSubmit(); }
     });
+    // Canned answers: a stroke in an empty box looks for one.
+    const canned = one("#canned"), find = one("#canned-q"), found = one("#canned-list");
+    let saved = [], then = null, missing = "";
+    const gap = () => text.value.match(/\{[a-z_]+\}/)?.[0] || "";
+    function listCanned() {
+      const q = find.value.toLowerCase();
+      found.replaceChildren(...saved.filter((c) => (c.folder + " " + c.name + " " + c.text).toLowerCase().includes(q)).slice(0, 50).map((c) => {
+        const line = document.createElement("li"), b = document.createElement("button"), words = document.createElement("small");
+        b.type = "button";
+        b.textContent = (c.folder ? c.folder + " / " : "") + c.name;
+        words.textContent = c.text;
+        b.append(words);
+        b.onclick = () => useCanned(c);
+        line.append(b);
+        return line;
+      }));
+    }
+    function useCanned(c) {
+      const name = one("#head h1 bdi")?.textContent || "", filled = { first_name: name.split(" ")[0], name, operator: one(".me")?.textContent || "" };
+      canned.close();
+      text.value = c.text.replace(/\{([a-z_]+)\}/g, (all, what) => filled[what] || all);
+      then = c.then;
+      text.dispatchEvent(new Event("input"));
+      text.focus();
+      if (gap()) { const from = text.value.indexOf(gap()); text.setSelectionRange(from, from + gap().length); }
+    }
+    text.addEventListener("keydown", async (e) => {
+      if (e.key !== "/" || text.value || e.ctrlKey || e.metaKey || e.altKey || e.isComposing) return;
+      e.preventDefault();
+      try {
+        const response = await fetch("/api/v1/canned", { headers: { Accept: "application/json" } });
+        if (!response.ok) throw new Error(response.status);
+        saved = (await response.json()).items;
+      } catch { complain("The canned answers could not be read; try again."); return; }
+      find.value = "";
+      listCanned();
+      canned.showModal();
+      find.focus();
+    });
+    find.addEventListener("input", listCanned);
+    find.addEventListener("keydown", (e) => { if (e.key === "Enter") { e.preventDefault(); one("button", found)?.click(); } });
+    text.addEventListener("input", () => { if (!text.value) then = null; });
+    // What follows an answer: its tags are added to those that are there.
+    async function follow(after) {
+      const api = "/api/v1/conversations/" + conversation, now = await (await fetch(api)).json();
+      await send({ dataset: { api } }, "PATCH", { tags: [...new Set([...now.tags, ...after.tags])],
+        ...(after.assignee !== null && { assignee_id: after.assignee || null }), ...(after.status && { status: after.status }) }, { "If-Match": '"' + now.version + '"' });
+    }
     answer = async () => {
       if (button.disabled) return;
+      if (gap() && gap() !== missing) {
+        missing = gap();
+        complain("Fill in " + missing + " first, or press Send again to send it as it is.");
+        return;
+      }
+      const after = then;
       button.disabled = true;
       complain("");
       const sent = text.value;
@@ -322,6 +401,11 @@
         grow();
         want(m.id);
         refresh(list);
+        then = null;
+        missing = "";
+        if (after && (after.tags.length || after.assignee !== null || after.status)) {
+          follow(after).catch(() => complain("The answer is stored. What was to follow it (tags, a colleague, closing) could not be done."));
+        }
       } catch (e) {
         failed = true;
         complain(e instanceof TypeError || e.name === "TimeoutError" ? "No connection. Your text is kept; press Send again, it is sent once." : e.message);
@@ -331,6 +415,41 @@
     };
     if (text.value) { keep(); grow(); } // also what the server sent back
   }
+
+  // --- keys, never while somebody writes
+  let went = 0; // when g was pressed, which leads to a view with the next key
+  const open = (id) => { const d = one(id); if (d) d.open = true; return d; };
+  async function change(body) {
+    const item = document.activeElement?.closest(".item"), id = Number(item?.dataset.id) || conversation;
+    if (!id) return;
+    try { await send({ dataset: { api: "/api/v1/conversations/" + id } }, "PATCH", body); } catch (e) { say("off", e.message); }
+    refresh(list);
+    if (id === conversation) refresh(head);
+  }
+  const step = (by) => {
+    const items = [...document.querySelectorAll(".item")], now = items.indexOf(document.activeElement?.closest(".item") || one(".item.current"));
+    items[now < 0 ? 0 : Math.min(Math.max(now + by, 0), items.length - 1)]?.focus();
+  };
+  const keys = {
+    j: () => step(1), k: () => step(-1), "/": () => one("#q").focus(), "?": () => one("#keys").showModal(),
+    r: () => one("#compose-text")?.focus(), n: () => open("#memo") && one("#memo-text").focus(),
+    a: () => change({ assignee_id: Number(document.body.dataset.me) }),
+    e: () => change({ status: document.activeElement?.closest(".item") ? "closed" : one("#status button")?.value || "closed" }),
+    s: () => open("#desk") && one("#snooze button")?.focus(), u: () => one("#unread")?.requestSubmit(),
+  };
+  document.addEventListener("keydown", (e) => {
+    const at = e.target;
+    if (e.ctrlKey || e.metaKey || e.altKey || e.isComposing || at.isContentEditable || at.closest?.("input, textarea, select, dialog")) return;
+    if (Date.now() - went < 2000) {
+      went = 0;
+      const to = one("#views [data-key=" + CSS.escape(e.key) + "]");
+      if (to) { e.preventDefault(); to.click(); return; }
+    }
+    if (e.key === "g") went = Date.now();
+    if (!Object.hasOwn(keys, e.key)) return;
+    e.preventDefault();
+    keys[e.key]();
+  });
 
   localTimes(document);
   connect();
