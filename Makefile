@@ -15,12 +15,14 @@ soak: SOAK ?= 30m
 chaos: CHAOS ?= 200
 # How long make siege attacks, a quarter for each database and each way to come.
 siege: SIEGE ?= 10m
+# How many messages make bench-big has, in turn.
+bench-big: BIG ?= 1000,30000,1000000
 # Their tests start processes and watch the clock. With the race detector, which wants the processors itself, two
 # packages are enough at a time. Without it they mostly wait.
 TEST     := scripts/test -timeout 40m
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check steady soak chaos siege bench bench-init image build fmt setup clean
+.PHONY: help demo run test check steady soak chaos siege bench bench-big bench-init image build fmt setup clean
 
 help: ## what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +62,9 @@ siege: ## ten minutes of attack (SIEGE=1m make siege: one); a well-behaved clien
 
 bench: build ## how fast and how large it is beside the least that would do, and 1, 2 and 4 webs, in Markdown
 	@$(GO) run ./test/bench -bin bin
+
+bench-big: build ## what list, answer and searches cost at 1,000, 30,000 and a million messages (BIG=1000,30000: two)
+	@$(GO) run ./test/bench/big -bin bin -sizes $(BIG) -svg docs/benchmarks-big.svg
 
 bench-init: build ## init beside tini, s6, runit and four others, in Markdown (as root; sudo scripts/setup bench)
 	@$(GO) run ./test/bench/init -bin bin

@@ -19,7 +19,7 @@ const (
 	// brief is how many characters of a last message are read where only its beginning is wanted.
 	brief = 1000
 	// readTogether is how many conversations that a search found are read in one statement.
-	readTogether = 10
+	readTogether = 25
 )
 
 const conversationColumns = `c.id, c.bot_id, c.chat_id,

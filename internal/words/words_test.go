@@ -48,6 +48,8 @@ func TestFind(t *testing.T) {
 		{"Where is my ORDER?", "?", true},
 		{"c:\\dir", "C:\\DIR", true},
 		{"c:\\dir", "di", true},
+		{"really!?", "?", true},
+		{"so :-)", "-)", true},
 		{"c:\\dir", "d\\i", false},
 		{"100% wool", "100%", true},
 		{"100% wool", "00%", true},
