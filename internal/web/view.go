@@ -120,6 +120,7 @@ type messageView struct {
 	TakeBackAPI     string
 	Deleted         bool
 	Change          string // how far an edit or deletion is, "" for none
+	ChangeFailed    bool
 	ChangeLink      string // address of the page that edits and deletes it, "" where it cannot be
 	Retry           string // address, "" when it cannot be sent again
 	MainChat        string // the same, out of its topic; "" when it has none
@@ -418,7 +419,7 @@ func viewMessage(m inbox.Message, query string) messageView {
 		}
 		return v
 	}
-	v.Change = changeWords(m)
+	v.Change, v.ChangeFailed = changeWords(m), m.Change != nil && m.Change.State == inbox.Failed
 	if m.Delivery != inbox.Sending && m.Delivery != inbox.Unknown {
 		v.ChangeLink = fmt.Sprintf("/messages/%d/change", m.ID)
 	}
