@@ -57,7 +57,7 @@ func (s *settings) handOn(h handed, log *slog.Logger) {
 	if h.err != nil {
 		log.Warn("web gets none of the sockets that init was handed", "reason", h.err.Error())
 	}
-	if len(h.fds) == 0 || s.mode == botOnly {
+	if len(h.fds) == 0 {
 		return
 	}
 	s.handed = h.fds

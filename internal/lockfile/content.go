@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"tandem/internal/eintr"
 )
 
 // Each holder writes over the lock file. So a file that somebody named by a slip would lose what is in it. Only a file
@@ -77,7 +79,7 @@ func usable(fd int, st *syscall.Stat_t, reserved []Reserved) error {
 		}
 	}
 	content := make([]byte, maxContentBytes+1)
-	n, err := retry(func() (int, error) { return syscall.Pread(fd, content, 0) })
+	n, err := eintr.Retry(func() (int, error) { return syscall.Pread(fd, content, 0) })
 	if err != nil {
 		return fmt.Errorf("read what is in it: %w", err)
 	}

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"tandem/internal/eintr"
 )
 
 // maxHolderBytes bounds what is read of and written into a lock file, in bytes.
@@ -63,7 +65,7 @@ func Holder(path string) string {
 // Held says whether somebody holds the lock on the file at path. It is true of a file that cannot be looked at, and
 // false where there is none. It makes no file. For a moment it keeps others from the lock.
 func Held(path string) bool {
-	fd, err := retry(func() (int, error) {
+	fd, err := eintr.Retry(func() (int, error) {
 		return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	})
 	if err != nil {

@@ -21,6 +21,8 @@ import (
 	"os"
 	"sync"
 	"syscall"
+
+	"tandem/internal/eintr"
 )
 
 // Lock is a lock on one file. Its methods may be called from any goroutine, but only one goroutine at a time may be in
@@ -72,7 +74,7 @@ func open(path string, reserved []Reserved) (*os.File, error) {
 	var fd int
 	var err, first error
 	for _, flags := range []int{syscall.O_RDWR | syscall.O_CREAT, syscall.O_RDWR, syscall.O_RDONLY} {
-		fd, err = retry(func() (int, error) { return syscall.Open(path, flags|common, 0o600) })
+		fd, err = eintr.Retry(func() (int, error) { return syscall.Open(path, flags|common, 0o600) })
 		if first == nil {
 			first = err
 		}
@@ -331,18 +333,8 @@ func (l *Lock) Close() error {
 }
 
 func flock(fd, how int) error {
-	_, err := retry(func() (int, error) { return 0, systemFlock(fd, how) })
+	_, err := eintr.Retry(func() (int, error) { return 0, systemFlock(fd, how) })
 	return err
 }
 
 var systemFlock = syscall.Flock // a test has it fail
-
-// retry repeats a call that a signal interrupted.
-func retry(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if err != syscall.EINTR {
-			return n, err
-		}
-	}
-}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tandem/internal/eintr"
 )
 
 // Files are the names of what one init has in RUN_DIR: the control socket, the sockets on which web and the bot speak,
@@ -64,9 +66,13 @@ type Dir struct {
 
 // OpenDir opens the directory path. The path itself may go through links: it is a person's, or was looked at.
 func OpenDir(path string) (*Dir, error) {
-	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
+	fd, err := eintr.Retry(func() (int, error) {
+		return unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	})
 	if errors.Is(err, unix.EACCES) { // one that may be entered and not listed is enough
-		fd, err = retry(func() (int, error) { return unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
+		fd, err = eintr.Retry(func() (int, error) {
+			return unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		})
 	}
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
@@ -148,7 +154,7 @@ func (d *Dir) Read(name string) ([]byte, error) {
 	defer unix.Close(fd)
 	var b []byte
 	for buf := make([]byte, 4096); ; {
-		n, err := retry(func() (int, error) { return unix.Read(fd, buf) })
+		n, err := eintr.Retry(func() (int, error) { return unix.Read(fd, buf) })
 		if err != nil {
 			return nil, d.failed("read", name, err)
 		}
@@ -177,7 +183,7 @@ func (d *Dir) open(name string, flags int) (fd int, err error) {
 	if err = regular(unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)); err != nil {
 		return -1, d.failed("open", name, err)
 	}
-	fd, err = retry(func() (int, error) {
+	fd, err = eintr.Retry(func() (int, error) {
 		return unix.Openat(d.fd, name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	})
 	if err == nil {
@@ -220,7 +226,7 @@ func (d *Dir) make(name string, content []byte, mode os.FileMode, uid, gid int) 
 	var fd int
 	var err error
 	for range 10 { // somebody may put one there again
-		fd, err = retry(func() (int, error) {
+		fd, err = eintr.Retry(func() (int, error) {
 			return unix.Openat(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 		})
 		if err != unix.EEXIST {
@@ -299,21 +305,11 @@ func (d *Dir) failed(what, name string, err error) error {
 
 func writeAll(fd int, b []byte) error {
 	for len(b) > 0 {
-		n, err := retry(func() (int, error) { return unix.Write(fd, b) })
+		n, err := eintr.Retry(func() (int, error) { return unix.Write(fd, b) })
 		if err != nil {
 			return err
 		}
 		b = b[n:]
 	}
 	return nil
-}
-
-// retry repeats a call that a signal interrupted.
-func retry(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if err != unix.EINTR {
-			return n, err
-		}
-	}
 }

@@ -9,9 +9,10 @@ package stdio
 
 import (
 	"strconv"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"tandem/internal/eintr"
 )
 
 // Files are standard output and error for one process.
@@ -82,7 +83,9 @@ func again(fd int, st *unix.Stat_t) (int, string) {
 		return -1, ""
 	}
 	// Without O_NONBLOCK the opening itself would wait: at a FIFO for its reader, at a serial line for its carrier.
-	opened, err := open("/proc/self/fd/"+strconv.Itoa(fd), flags|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC)
+	opened, err := eintr.Retry(func() (int, error) {
+		return unix.Open("/proc/self/fd/"+strconv.Itoa(fd), flags|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	})
 	if err == nil {
 		if _, err = unix.FcntlInt(uintptr(opened), unix.F_SETFL, flags&^unix.O_ACCMODE); err != nil {
 			unix.Close(opened)
@@ -95,14 +98,6 @@ func again(fd int, st *unix.Stat_t) (int, string) {
 		return -1, "it cannot be opened a second time: " + err.Error()
 	}
 	return opened, ""
-}
-
-func open(path string, flags int) (fd int, err error) {
-	for {
-		if fd, err = unix.Open(path, flags, 0); err != syscall.EINTR {
-			return fd, err
-		}
-	}
 }
 
 // Append makes this process's own fd append, if it is a regular file: the processes append to theirs.
