@@ -420,19 +420,25 @@ func (v *values) addAs(key, value any) {
 // among runs a statement that ends in IN for all of the values, a hundred at a time. Its answer is there after flush.
 func among(t tx, sql string, v values, row func(scan func(...any) error) error, args ...any) error {
 	for _, some := range v.portions() {
-		err := t.c.Later(t.ctx, func(r driver.Rows) error {
-			for r.Next() {
-				if err := row(r.Scan); err != nil {
-					return err
-				}
-			}
-			return r.Err()
-		}, sql+"("+places(len(args), len(some))+")", append(slices.Clone(args), some...)...)
+		err := t.c.Later(t.ctx, scanEach(row), sql+"("+places(len(args), len(some))+")",
+			append(slices.Clone(args), some...)...)
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// scanEach gives each row to a function.
+func scanEach(row func(scan func(...any) error) error) func(driver.Rows) error {
+	return func(r driver.Rows) error {
+		for r.Next() {
+			if err := row(r.Scan); err != nil {
+				return err
+			}
+		}
+		return r.Err()
+	}
 }
 
 // updateThose runs a statement that ends in IN for all of the values, later.

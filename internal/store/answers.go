@@ -440,6 +440,5 @@ func (l *ledger) addOut(list ...*outgoing) error {
 		return err
 	}
 	// They have the highest ids that there are.
-	return l.updateThose(`UPDATE conversations SET updated_at = $1, last_message_id =
-		(SELECT MAX(m.id) FROM messages m WHERE m.conversation_id = conversations.id) WHERE id IN `, conversations, l.now)
+	return l.updateThose(newestOf, conversations, l.now)
 }

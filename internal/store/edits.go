@@ -18,10 +18,11 @@ func (l *ledger) edit(botID int64, u inbox.Update) (conversationID, id int64, ad
 		at := fromMicros(l.now)
 		m.EditedAt = &at
 	}
-	conversationID, err = l.conversationOf(botID, m.ChatID, m.Customer)
+	c, err := l.conversationOf(botID, m.ChatID, m.Customer)
 	if err != nil {
 		return 0, 0, false, err
 	}
+	conversationID = c.id
 	var seen, wasOf, edits int64
 	var wasContent string
 	found, err := l.row(to(&id, &seen, &wasContent, &wasOf, &edits),
@@ -81,7 +82,7 @@ func (l *ledger) edit(botID int64, u inbox.Update) (conversationID, id int64, ad
 			err = l.later(`UPDATE messages SET edited_at = $1, edits = $2 WHERE id = $3`, at, edits+1, id)
 		}
 		if err == nil && !m.Content.Older && !inbox.Quiet(m.Kind) {
-			err = l.showEdit(botID, conversationID, id)
+			err = l.showEdit(botID, c, id)
 		}
 	}
 	if err == nil && (shown || !sameFiles) {
@@ -203,19 +204,20 @@ const answeredWithin = 1000
 
 // showEdit brings a conversation in which words were changed back before everybody, unless it waits for an answer
 // anyhow: one that is closed, or in which the words were answered, is open and the first of the list.
-func (l *ledger) showEdit(botID, conversationID, id int64) error {
+func (l *ledger) showEdit(botID int64, c *chat, id int64) error {
 	var due bool
 	err := l.one(to(&due), `SELECT c.status <> 'open' OR EXISTS (SELECT 1 FROM (
 			SELECT m.direction, m.author_kind, m.deleted_at FROM messages m
 			WHERE m.conversation_id = c.id AND m.id > $2 ORDER BY m.id DESC LIMIT $3) since
 		WHERE direction = 'out' AND author_kind <> 'bot' AND deleted_at = 0)
-		FROM conversations c WHERE c.id = $1`, conversationID, id, answeredWithin)
+		FROM conversations c WHERE c.id = $1`, c.id, id, answeredWithin)
 	if err != nil || !due {
 		return err
 	}
-	l.event(inbox.ConversationUpdated, botID, conversationID, 0)
+	c.status = inbox.Open
+	l.event(inbox.ConversationUpdated, botID, c.id, 0)
 	return l.later(`UPDATE conversations SET status = 'open', moved = $1, moved_by = $2, updated_at = $3 WHERE id = $4`,
-		l.nextMessage(), id, l.now, conversationID)
+		l.nextMessage(), id, l.now, c.id)
 }
 
 // Edits lists what a message said before; see inbox.OperatorStore.

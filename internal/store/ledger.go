@@ -15,7 +15,9 @@ import (
 // it reads stays true until it commits. And there is nothing to deadlock with.
 type ledger struct {
 	tx
-	now         int64 // Unix microseconds, one time for all that the transaction writes
+	pending     *pending
+	known       *known // nil where nothing is known beforehand
+	now         int64  // Unix microseconds, one time for all that the transaction writes
 	lastEvent   int64
 	lastMessage int64
 	revoked     bool // a right has ended
@@ -34,7 +36,8 @@ func (s *Store) change(ctx context.Context, what string, f func(*ledger) error) 
 func (s *Store) changeKnowing(ctx context.Context, what string, questions, f func(*ledger) error) error {
 	eventful := false
 	err := s.write(ctx, what, func(t tx) error {
-		l := &ledger{tx: t, now: micros(time.Now()), seen: map[inbox.Event]bool{}}
+		p := &pending{Conn: t.c}
+		l := &ledger{tx: tx{t.ctx, p}, pending: p, now: micros(time.Now()), seen: map[inbox.Event]bool{}}
 		found := false
 		err := l.ask(to(&l.lastEvent, &l.lastMessage), &found, s.db.LockCounters())
 		if err == nil && questions != nil {
@@ -50,8 +53,12 @@ func (s *Store) changeKnowing(ctx context.Context, what string, questions, f fun
 			return errors.New("the row of counters is missing, which the schema makes: the database is damaged")
 		}
 		l.now = micros(time.Now())
+		p.now = l.now
 		event, message := l.lastEvent, l.lastMessage
 		if err := f(l); err != nil {
+			return err
+		}
+		if err := p.settle(t.ctx); err != nil {
 			return err
 		}
 		if l.lastEvent == event && l.lastMessage == message && !l.revoked {

@@ -10,9 +10,11 @@ import (
 // react keeps what a customer put to a message. It is kept by Telegram's number of that, so it needs no message: one
 // whose outcome is not written yet gets it when that is.
 func (l *ledger) react(botID int64, r inbox.ReactionChange) (conversationID int64, err error) {
-	if conversationID, err = l.conversationOf(botID, r.ChatID, r.Customer); err != nil {
+	c, err := l.conversationOf(botID, r.ChatID, r.Customer)
+	if err != nil {
 		return 0, err
 	}
+	conversationID = c.id
 	for i := range r.Reactions {
 		one := &r.Reactions[i]
 		for _, s := range []*string{&one.Emoji, &one.CustomEmojiID, &one.Name, &one.By} {

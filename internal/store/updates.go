@@ -22,48 +22,59 @@ func (s *Store) StoreUpdates(ctx context.Context, t inbox.Tenure, updates []inbo
 	return s.storeUpdates(ctx, t, updates, nextOffset, true)
 }
 
-// storeUpdates, if careful, applies each update in a savepoint of its own, and keeps raw what cannot be applied.
+// storeUpdates, if careful, applies each update in a savepoint of its own, and keeps raw what cannot be applied. Else
+// it asks beforehand for what the updates have to do with.
 func (s *Store) storeUpdates(
 	ctx context.Context, t inbox.Tenure, updates []inbox.Update, nextOffset int64, careful bool,
 ) error {
-	return s.change(ctx, "store updates", func(l *ledger) error {
-		if err := l.fence(t); err != nil {
+	return s.changeKnowing(ctx, "store updates", func(l *ledger) error {
+		if err := l.askFence(t); err != nil || careful {
 			return err
 		}
+		return l.askKnown(t.BotID, updates)
+	}, func(l *ledger) error {
+		if !careful {
+			if err := l.addChats(t.BotID, updates); err != nil {
+				return err
+			}
+		}
 		for _, u := range updates {
-			err := l.storeUpdate(t.BotID, u, careful)
-			if err != nil {
+			if err := l.storeUpdate(t.BotID, u, careful); err != nil {
 				return fmt.Errorf("update %d: %w", u.ID, err)
 			}
 		}
-		err := l.later(`UPDATE bots SET next_offset = $1 WHERE id = $2`, nextOffset, t.BotID)
-		return err
+		return l.later(`UPDATE bots SET next_offset = $1 WHERE id = $2`, nextOffset, t.BotID)
 	})
 }
 
 func (l *ledger) storeUpdate(botID int64, u inbox.Update, careful bool) error {
-	row, isNew, err := l.keepRaw(botID, u)
+	isNew, err := l.isNew(botID, u)
 	if err != nil || !isNew {
 		return err
 	}
 	if !careful {
-		return l.applyUpdate(botID, row, u)
+		conversation, message, err := l.applyUpdate(botID, u)
+		if err == nil {
+			l.keepRaw(botID, u, conversation, message)
+		}
+		return err
 	}
-	event, message, events := l.lastEvent, l.lastMessage, len(l.events)
+	event, lastMessage, events := l.lastEvent, l.lastMessage, len(l.events)
 	if err := l.later(`SAVEPOINT one_update`); err != nil {
 		return err
 	}
 	if err := l.flush(); err != nil {
 		return err
 	}
-	cause := l.applyUpdate(botID, row, u)
+	conversation, message, cause := l.applyUpdate(botID, u)
 	if cause == nil {
 		cause = l.flush() // what fails of it fails here
 	}
 	if cause == nil {
-		err := l.later(`RELEASE SAVEPOINT one_update`)
-		return err
+		l.keepRaw(botID, u, conversation, message)
+		return l.later(`RELEASE SAVEPOINT one_update`)
 	}
+	l.pending.drop()
 	if _, err := l.exec(`ROLLBACK TO SAVEPOINT one_update`); err != nil {
 		return errors.Join(cause, err) // the connection is gone: nothing is wrong with the update
 	}
@@ -71,41 +82,41 @@ func (l *ledger) storeUpdate(botID int64, u inbox.Update, careful bool) error {
 		e.Seq = 0
 		delete(l.seen, e)
 	}
-	l.lastEvent, l.lastMessage, l.events = event, message, l.events[:events]
-	err = l.later(`UPDATE updates SET problem = $1 WHERE id = $2`,
-		inbox.CleanText("cannot be stored: "+cause.Error()), row)
-	return err
+	l.lastEvent, l.lastMessage, l.events = event, lastMessage, l.events[:events]
+	u.Problem = "cannot be stored: " + cause.Error()
+	l.keepRaw(botID, u, 0, 0)
+	return nil
 }
 
-// keepRaw stores the update as it came, unless it is there. An id that comes again with other content is another
-// update: Telegram begins anew at random after a week without updates (docs/telegram.md).
-func (l *ledger) keepRaw(botID int64, u inbox.Update) (row int64, isNew bool, err error) {
-	var raw []byte
-	found, err := l.row(to(&row, &raw),
-		`SELECT id, raw FROM updates WHERE bot_id = $1 AND update_id = $2 AND NOT superseded`, botID, u.ID)
-	if err != nil {
-		return 0, false, err
+// isNew says whether an update is to be stored. An id that comes again with other content is another update: Telegram
+// begins anew at random after a week without updates (docs/telegram.md).
+func (l *ledger) isNew(botID int64, u inbox.Update) (bool, error) {
+	raw, found, err := l.rawOf(botID, u.ID)
+	if err != nil || !found {
+		return err == nil, err
 	}
-	if found {
-		if bytes.Equal(raw, u.Raw) {
-			return row, false, nil
-		}
-		if err := l.later(`UPDATE updates SET superseded = TRUE WHERE id = $1`, row); err != nil {
-			return 0, false, err
-		}
+	if bytes.Equal(raw, u.Raw) {
+		return false, nil
 	}
+	return true, l.later(`UPDATE updates SET superseded = TRUE
+		WHERE bot_id = $1 AND update_id = $2 AND NOT superseded`, botID, u.ID)
+}
+
+// keepRaw stores the update as it came, and what it led to.
+func (l *ledger) keepRaw(botID int64, u inbox.Update, conversation, message int64) {
 	if u.Raw == nil {
 		u.Raw = []byte{}
 	}
-	row, err = l.insert(`INSERT INTO updates (bot_id, update_id, superseded, kind, raw, problem, received_at)
-		VALUES ($1, $2, FALSE, $3, $4, $5, $6)`,
-		botID, u.ID, inbox.CleanText(u.Kind), u.Raw, inbox.CleanText(u.Problem), l.now)
-	return row, true, err
+	l.pending.updates = append(l.pending.updates, []any{botID, u.ID, false, inbox.CleanText(u.Kind), u.Raw,
+		inbox.CleanText(u.Problem), l.now, orNull(conversation), orNull(message)})
+	if l.known != nil {
+		l.known.raw[u.ID] = u.Raw
+	}
 }
 
-func (l *ledger) applyUpdate(botID, row int64, u inbox.Update) error {
-	var conversationID, messageID, thread int64
-	var err error
+// applyUpdate stores what an update means.
+func (l *ledger) applyUpdate(botID int64, u inbox.Update) (conversationID, messageID int64, err error) {
+	var thread int64
 	reply := u.Reply
 	switch {
 	case u.Message != nil:
@@ -125,29 +136,36 @@ func (l *ledger) applyUpdate(botID, row int64, u inbox.Update) error {
 	case u.Reacted != nil:
 		conversationID, err = l.react(botID, *u.Reacted)
 	case u.Blocked != nil:
-		conversationID, err = l.conversationOf(botID, u.Blocked.ChatID, u.Blocked.Customer)
-		if err == nil {
-			why := inbox.Reachable
-			if u.Blocked.Blocked {
-				why = inbox.BlockedBot
-			}
-			err = l.setReachable(botID, conversationID, why)
-		}
+		conversationID, err = l.block(botID, *u.Blocked)
 	}
-	if err != nil || conversationID == 0 {
-		return err
+	if err != nil || conversationID == 0 || inbox.Blank(reply) {
+		return conversationID, messageID, err
 	}
-	err = l.later(`UPDATE updates SET conversation_id = $1, message_id = $2 WHERE id = $3`,
-		conversationID, orNull(messageID), row)
-	if err != nil || inbox.Blank(reply) {
-		return err
+	return conversationID, messageID, l.reply(botID, conversationID, messageID, thread, reply, u.Greeting)
+}
+
+// block notes that a customer has blocked the bot, or does so no more.
+func (l *ledger) block(botID int64, b inbox.BlockedChange) (conversationID int64, err error) {
+	c, err := l.conversationOf(botID, b.ChatID, b.Customer)
+	if err != nil {
+		return 0, err
 	}
+	why := inbox.Reachable
+	if b.Blocked {
+		why = inbox.BlockedBot
+	}
+	c.blocked = b.Blocked
+	return c.id, l.setReachable(botID, c.id, why)
+}
+
+// reply stores what the bot says to a message by itself.
+func (l *ledger) reply(botID, conversationID, messageID, thread int64, text string, greeting bool) error {
 	var banned bool
-	err = l.one(to(&banned), `SELECT banned FROM conversations WHERE id = $1`, conversationID)
+	err := l.one(to(&banned), `SELECT banned FROM conversations WHERE id = $1`, conversationID)
 	if err != nil || banned {
 		return err
 	}
-	if u.Greeting {
+	if greeting {
 		if due, err := l.greets(conversationID, messageID); err != nil || !due {
 			return err
 		}
@@ -156,7 +174,7 @@ func (l *ledger) applyUpdate(botID, row int64, u inbox.Update) error {
 	if err := l.one(to(&author.Name), `SELECT name FROM bots WHERE id = $1`, botID); err != nil {
 		return err
 	}
-	return l.addOut(&outgoing{bot: botID, conversation: conversationID, author: author, text: inbox.CleanText(reply),
+	return l.addOut(&outgoing{bot: botID, conversation: conversationID, author: author, text: inbox.CleanText(text),
 		to: destination{thread: thread}})
 }
 
@@ -175,66 +193,68 @@ func (l *ledger) greets(conversationID, messageID int64) (bool, error) {
 }
 
 // conversationOf finds or makes the conversation of a chat and keeps what is known of the customer up to date.
-func (l *ledger) conversationOf(botID, chatID int64, customer inbox.Customer) (int64, error) {
-	customer.Name, customer.Username = inbox.CleanText(customer.Name), inbox.CleanText(customer.Username)
-	customer.Language = inbox.CleanText(customer.Language)
-	var id int64
-	var was inbox.Customer
-	var names string
-	found, err := l.row(to(&id, &was.ID, &was.Name, &was.Username, &was.Language, &names),
-		`SELECT id, customer_id, customer_name, customer_username, customer_language, former_names FROM conversations
-		WHERE bot_id = $1 AND chat_id = $2`, botID, chatID)
+func (l *ledger) conversationOf(botID, chatID int64, customer inbox.Customer) (*chat, error) {
+	c, err := l.chatOf(botID, chatID)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var former []string
-	if found {
-		customer, former = customer.Known(was, inbox.DecodeNames(names))
-	}
-	customer.Nameless = false
-	search := fold(customer.SearchText(former))
 	switch {
-	case !found:
-		id, err = l.insert(`INSERT INTO conversations
-			(bot_id, chat_id, customer_id, customer_name, customer_username, customer_language,
-				search, status, blocked, last_message_id, created_at, updated_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, 'open', FALSE, 0, $8, $8)`,
-			botID, chatID, customer.ID, customer.Name, customer.Username, customer.Language, search, l.now)
-	case was == customer:
-		return id, nil
+	case c == nil:
+		c = newChat(customer)
+		row := l.chatRow(botID, chatID, c)
+		if c.id, err = l.insert(insertChat+` VALUES (`+places(0, len(row))+`)`, row...); err != nil {
+			return nil, err
+		}
+		if l.known != nil {
+			l.known.chats[chatID] = c
+		}
+	case c.isNew:
+		c.isNew = false
 	default:
-		err = l.later(`UPDATE conversations SET customer_id = $1, customer_name = $2, customer_username = $3,
+		is, former := cleanCustomer(customer).Known(c.customer, c.former)
+		is.Nameless = false
+		if is == c.customer {
+			return c, nil
+		}
+		c.customer, c.former = is, former
+		err := l.later(`UPDATE conversations SET customer_id = $1, customer_name = $2, customer_username = $3,
 			customer_language = $4, search = $5, updated_at = $6, former_names = $7 WHERE id = $8`,
-			customer.ID, customer.Name, customer.Username, customer.Language, search, l.now,
-			inbox.EncodeNames(former), id)
+			is.ID, is.Name, is.Username, is.Language, fold(is.SearchText(former)), l.now, inbox.EncodeNames(former), c.id)
+		if err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
-		return 0, err
-	}
-	l.event(inbox.ConversationUpdated, botID, id, 0)
-	return id, nil
+	l.event(inbox.ConversationUpdated, botID, c.id, 0)
+	return c, nil
 }
 
 // addIncoming stores a customer's message unless it is there. The message opens the conversation again, and shows that
 // he has not blocked the bot.
 func (l *ledger) addIncoming(botID int64, m inbox.IncomingMessage) (conversationID, id int64, added bool, err error) {
-	conversationID, err = l.conversationOf(botID, m.ChatID, m.Customer)
+	c, err := l.conversationOf(botID, m.ChatID, m.Customer)
 	if err != nil {
 		return 0, 0, false, err
 	}
 	if m.MessageID != 0 {
-		found, err := l.row(to(&id), `SELECT id FROM messages WHERE conversation_id = $1 AND telegram_message_id = $2`,
-			conversationID, m.MessageID)
-		if err != nil || found {
-			return conversationID, id, false, err
+		id, err := l.messageOf(c, telegramMessage{m.ChatID, m.MessageID})
+		if err != nil || id != 0 {
+			return c.id, id, false, err
 		}
 	}
-	replyTo, err := l.resolve(conversationID, m.ReplyTo)
+	replyTo, err := l.resolve(c.id, m.ReplyTo)
 	if err == nil && replyTo != 0 {
 		err = l.wordReply(m.Content.Reply, replyTo)
 	}
 	if err != nil {
 		return 0, 0, false, err
+	}
+	quiet := inbox.Quiet(m.Kind) || m.Content.Older
+	// The newest message is the one with the highest id, and each moves its conversation, which triggers look at. So what
+	// is to be written down of one comes before the next one.
+	if quiet || l.pending.newest.seen[c.id] {
+		if err := l.pending.settle(l.ctx); err != nil {
+			return 0, 0, false, err
+		}
 	}
 	id = l.nextMessage()
 	m = cleanMessage(m)
@@ -243,49 +263,39 @@ func (l *ledger) addIncoming(botID int64, m inbox.IncomingMessage) (conversation
 	if edited != nil {
 		seen = *edited
 	}
-	err = l.later(`INSERT INTO messages
-		(id, bot_id, conversation_id, direction, kind, text, search, author_kind, author_id, author_name,
-			created_at, telegram_date, telegram_message_id, edited_at, edit_seen, reply_to, thread_id, album_id, delivery, error,
-			details, forward_kind, forward_name, content, content_of)
-		VALUES ($1, $2, $3, 'in', $4, $5, $6, 'customer', $7, $8,
-			$9, $10, $11, $12, $13, $14, $15, $16, '', '', $17, $18, $19, $20, $13)`,
-		id, botID, conversationID, m.Kind, m.Text, fold(m.SearchText()),
+	l.pending.messages = append(l.pending.messages, []any{
+		id, botID, c.id, string(inbox.In), m.Kind, m.Text, fold(m.SearchText()), string(inbox.ByCustomer),
 		strconv.FormatInt(m.Customer.ID, 10), inbox.CleanText(m.Customer.Name),
-		l.now, microsPtr(&m.Date), orNull(m.MessageID), edited, seen, orNull(replyTo), m.ThreadID, inbox.CleanText(m.AlbumID),
-		m.Details, forward.Kind, forward.Name, m.Content.Encode())
-	if err != nil {
-		return 0, 0, false, err
-	}
-	if err := l.addAttachments(botID, id, m.Attachments); err != nil {
-		return 0, 0, false, err
+		l.now, microsPtr(&m.Date), orNull(m.MessageID), edited, seen, orNull(replyTo), m.ThreadID,
+		inbox.CleanText(m.AlbumID), "", "", m.Details, forward.Kind, forward.Name, m.Content.Encode(), seen})
+	if l.known != nil {
+		l.known.messages[telegramMessage{m.ChatID, m.MessageID}] = id
 	}
 	if len(m.Attachments) > 0 {
+		if err := l.addAttachments(botID, id, m.Attachments); err != nil {
+			return 0, 0, false, err
+		}
 		if _, err := l.queueFiles(id); err != nil {
 			return 0, 0, false, err
 		}
 	}
-	if err := l.nameTopic(conversationID, m); err != nil {
+	if err := l.nameTopic(c.id, m); err != nil {
 		return 0, 0, false, err
 	}
-	if inbox.Quiet(m.Kind) || m.Content.Older {
-		return conversationID, id, true, l.aside(botID, conversationID, id)
+	if quiet {
+		return c.id, id, true, l.aside(botID, c.id, id)
 	}
-	n, err := l.exec(`UPDATE conversations SET status = 'open', blocked = FALSE, unreachable = ''
-		WHERE id = $1 AND (status <> 'open' OR blocked)`, conversationID)
-	if err != nil {
-		return 0, 0, false, err
+	if c.status != inbox.Open || c.blocked {
+		c.status, c.blocked = inbox.Open, false
+		err := l.later(`UPDATE conversations SET status = 'open', blocked = FALSE, unreachable = '' WHERE id = $1`, c.id)
+		if err != nil {
+			return 0, 0, false, err
+		}
+		l.event(inbox.ConversationUpdated, botID, c.id, 0)
 	}
-	if n > 0 {
-		l.event(inbox.ConversationUpdated, botID, conversationID, 0)
-	}
-	return conversationID, id, true, l.newest(botID, conversationID, id)
-}
-
-// newest makes the message the last one of its conversation.
-func (l *ledger) newest(botID, conversationID, id int64) error {
-	l.event(inbox.MessageCreated, botID, conversationID, id)
-	return l.later(`UPDATE conversations SET last_message_id = $1, updated_at = $2 WHERE id = $3`,
-		id, l.now, conversationID)
+	l.event(inbox.MessageCreated, botID, c.id, id)
+	l.pending.newest.add(c.id)
+	return c.id, id, true, nil
 }
 
 // aside puts a quiet message into its conversation: it moves nothing, but shows a conversation that had none.
