@@ -1,6 +1,6 @@
 // Bench measures Tandem beside the least that a Go programmer would write for the same job (./baseline), in one run and
-// interleaved. Then it measures several replicas of web on one PostgreSQL. It prints Markdown tables. `make bench` runs
-// it.
+// interleaved. Then it measures storing and posting alone in both databases, and several replicas of web on one
+// PostgreSQL. It prints Markdown tables. `make bench` runs it.
 //
 // What it prints are medians and ratios: the machine may be noisy, and both are measured under the same noise.
 package main
@@ -34,10 +34,10 @@ func main() {
 	bin := flag.String("bin", "bin", "folder with the built executables")
 	rounds := flag.Int("rounds", 5, "how often each figure is measured")
 	idle := flag.Duration("idle", 120*time.Second, "for how long init is watched doing nothing")
-	only := flag.String("only", "", `"replicas": nothing but the table of several replicas of web`)
+	only := flag.String("only", "", `"replicas" or "storing": nothing but that table`)
 	flag.Parse()
 	log.SetFlags(0)
-	if *only != "" && *only != "replicas" || *rounds < 1 {
+	if !slices.Contains([]string{"", "replicas", "storing"}, *only) || *rounds < 1 {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -53,7 +53,10 @@ func main() {
 	if *only == "" {
 		err = b.run(*idle)
 	}
-	if err == nil {
+	if err == nil && *only != "replicas" {
+		err = b.storing()
+	}
+	if err == nil && *only != "storing" {
 		err = b.replicas()
 	}
 	remove()

@@ -38,6 +38,7 @@ type fleet struct {
 	bearer string
 	read   int64   // the conversation that is read: it has 50 messages and gets no more
 	write  []int64 // those that are answered
+	stored float64 // updates a second, while it was filled
 }
 
 // kind is a sort of load: what each connection asks for the nth time.
@@ -103,7 +104,7 @@ func (b *bench) replicas() error {
 	return f.table("Not limited: webs, PostgreSQL and the load share the machine", nil)
 }
 
-// seed has a bot store 1,000 conversations, and finds out their ids.
+// seed has a bot store 1,000 conversations, and finds out how fast that is, and their ids.
 func (f *fleet) seed() error {
 	sim, err := simulator.New(simulator.Options{})
 	if err != nil {
@@ -124,6 +125,9 @@ func (f *fleet) seed() error {
 		return err
 	}
 	defer bot.kill()
+	if err := sim.WaitFor(30*time.Second, func() bool { return sim.Polls(0).Waiting == 1 }); err != nil {
+		return fmt.Errorf("no poll: %w\n%s", err, bot.log)
+	}
 	if err := sim.Batch(func() error {
 		for i := range 5000 {
 			if _, err := sim.CustomerWrites(int64(1000+i%1000), fmt.Sprintf("message %d of a benchmark", i)); err != nil {
@@ -139,9 +143,11 @@ func (f *fleet) seed() error {
 	}); err != nil {
 		return err
 	}
+	began := time.Now()
 	if err := sim.WaitFor(2*time.Minute, func() bool { return sim.Polls(0).Pending == 0 }); err != nil {
 		return fmt.Errorf("%w\n%s", err, bot.log)
 	}
+	f.stored = 5050 / time.Since(began).Seconds()
 
 	webs, err := f.start(1, nil)
 	defer webs.kill()
