@@ -385,11 +385,11 @@ func snippet(text string, terms []words.Term) (line string, marks [][2]int) {
 		}
 	}
 	slices.SortFunc(places, func(a, b [2]int) int { return cmp.Or(a[0]-b[0], a[1]-b[1]) })
-	from, to := 0, len(line)
+	from := 0
 	if len(places) > 0 {
 		from = back(line, places[0][0], snippetBefore)
 	}
-	to = from + ahead(line[from:], snippetRunes)
+	to := from + ahead(line[from:], snippetRunes)
 	prefix := ""
 	if from > 0 {
 		prefix = "…"
