@@ -40,6 +40,9 @@ func newMetrics(s *Server) *metrics {
 	m.givenUp = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tandem_web_given_up_total", Help: "Requests that took too long, or found the database busy, by kind.",
 	}, []string{"kind"})
+	for _, kind := range []inbox.Kind{inbox.TooLong, inbox.Busy} {
+		m.givenUp.WithLabelValues(string(kind)) // which is 0 until it happens, and not absent
+	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "tandem_build_info", Help: "1; the labels say which build this is.",
 		ConstLabels: prometheus.Labels{"process": "web", "version": buildinfo.Version, "commit": buildinfo.Commit}})
