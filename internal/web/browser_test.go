@@ -367,7 +367,7 @@ func TestTheKeyboardKeepsItsPlace(t *testing.T) {
 
 	focus("#messages .trouble button")
 	s.do(chromedp.KeyEvent(kb.Enter))
-	s.eventually("it waits again", "#messages li:last-child", "waiting to be sent")
+	s.eventually("it waits again", "#messages li.out", "waiting to be sent")
 	focused("the messages", `document.activeElement === document.querySelector(".thread")`)
 
 	focus(".item.current")
