@@ -263,6 +263,9 @@ func TestSQLiteReplacedIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitUnready(t, s, "was deleted while in use")
+	if _, err := os.Stat(path); err == nil {
+		t.Error("an empty one was made in its place")
+	}
 }
 
 func TestSQLiteFiles(t *testing.T) {

@@ -128,7 +128,7 @@ func copyDatabase(ctx context.Context, file, path string) error {
 	if _, err := os.Stat(file); err != nil {
 		return err
 	}
-	db, err := sql.Open("sqlite", dataSource(file, "mode=rw")) // not to make it, should it vanish
+	db, err := sql.Open("sqlite", dataSource(file, mustExist))
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func (d *DB) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	db, err := sql.Open("sqlite", dataSource(path,
+	db, err := sql.Open("sqlite", dataSource(path, mustExist,
 		"_txlock=immediate", "_pragma=synchronous(full)", "_pragma=journal_size_limit(67108864)"))
 	if err != nil {
 		return err
@@ -117,6 +117,9 @@ func (d *DB) prepare(ctx context.Context) error {
 	}
 	return d.intact()
 }
+
+// mustExist has a new connection fail where the file was deleted. SQLite would make an empty one in its place.
+const mustExist = "mode=rw"
 
 func dataSource(path string, options ...string) string {
 	name := "file:" + (&url.URL{Path: path}).EscapedPath() +

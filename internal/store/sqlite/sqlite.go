@@ -65,7 +65,7 @@ func newReader(path string, w driver.Way) (*reader, error) {
 	if w == driver.Search || w == driver.Pages {
 		cache = "_pragma=cache_size(-2000)"
 	}
-	db, err := sql.Open("sqlite", dataSource(path, "_pragma=query_only(1)", cache))
+	db, err := sql.Open("sqlite", dataSource(path, mustExist, "_pragma=query_only(1)", cache))
 	if err != nil {
 		return nil, err
 	}
