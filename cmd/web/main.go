@@ -87,6 +87,7 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	inbox := web.New(web.Config{Store: db, Log: log, BaseURL: settings.base, RunDir: settings.runDir, Parent: os.Getppid(),
 		MaxStreams: maxStreams(files), KeepFiles: settings.keepFiles})
 
+	limitMemory()
 	crowd := newCrowd()
 
 	// The interrupts run in this order, one after the other: requests get their answers before the database goes.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -17,6 +18,17 @@ const (
 	// minReturnBytes is how much more than at its least a process has for it to be returned.
 	minReturnBytes = 8 << 20
 )
+
+// usualMemoryLimit is the GOMEMLIMIT where none is given. Garbage is collected sooner when web comes near it, as when
+// dozens of the longest pages are drawn at once. What is in use is far less (docs/adr/0070).
+const usualMemoryLimit = 110 << 20
+
+// limitMemory has the collector keep to a limit, unless there is one.
+func limitMemory() {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		debug.SetMemoryLimit(usualMemoryLimit)
+	}
+}
 
 // returnMemory returns to the system what a crowd has left behind, until ctx ends. The runtime by itself collects every
 // two minutes when nothing happens, and needs two collections to empty the pools of net/http (docs/adr/0066).

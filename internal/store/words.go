@@ -208,7 +208,7 @@ func (x *indexing) putMessages(ids []int64) (left []int64, err error) {
 			w := driver.WordsOf{ID: id}
 			if m, ok := there[id]; ok {
 				w = wordsOf(id, m.SearchFields())
-				w.Pieces = append(w.Pieces, driver.Within(m.ConversationID).Pieces...)
+				w.Others = driver.Within(m.ConversationID).Pieces
 				bytes += len(w.Folded)
 			}
 			list = append(list, w)
@@ -261,7 +261,7 @@ func (x *indexing) putNames(ids []int64) error {
 			w := driver.WordsOf{ID: id}
 			if c, ok := there[id]; ok {
 				w = wordsOf(id, c.SearchFields())
-				w.Pieces = append(w.Pieces, driver.Exactly(strconv.FormatInt(c.Customer.ID, 10)).Pieces...)
+				w.Others = driver.Exactly(strconv.FormatInt(c.Customer.ID, 10)).Pieces
 			}
 			list = append(list, w)
 		}
@@ -269,15 +269,13 @@ func (x *indexing) putNames(ids []int64) error {
 	return x.db.PutWords(x.ctx, x.c, driver.NameWords, list)
 }
 
-// wordsOf folds and cuts what can be found.
+// wordsOf folds what can be found.
 func wordsOf(id int64, fields []inbox.SearchField) driver.WordsOf {
 	var b strings.Builder
 	for _, f := range fields {
 		b.WriteString(f.Text + "\n")
 	}
-	w := driver.WordsOf{ID: id, Folded: words.Fold(b.String())}
-	w.Pieces = words.Pieces(w.Folded)
-	return w
+	return driver.WordsOf{ID: id, Folded: words.Fold(b.String())}
 }
 
 // WordsProgress says how far the index is; see inbox.OperatorStore.

@@ -32,8 +32,12 @@ const (
 type WordsOf struct {
 	ID     int64
 	Folded string
-	Pieces []string
+	Others []string // pieces that are no part of the text
 }
+
+// Pieces are all that the index keeps of it, none for what is there no more. They take some forty times the room of
+// the text, so a driver asks for those of one message at a time.
+func (w WordsOf) Pieces() []string { return append(words.Pieces(w.Folded), w.Others...) }
 
 // Question is what has to be there: of each of its lists one term at least.
 type Question [][]words.Term

@@ -25,15 +25,22 @@ func (p *DB) LockWords() string {
 	return `SELECT messages_from, names_from FROM words_state WHERE id = 1 FOR UPDATE SKIP LOCKED`
 }
 
+// flushBytes is after how many bytes of texts their statements are sent, as they take many times that.
+const flushBytes = 64 << 10
+
 func (p *DB) PutWords(ctx context.Context, c driver.Conn, table driver.WordTable, list []driver.WordsOf) error {
+	waiting := 0
 	for _, w := range list {
 		var err error
-		if len(w.Pieces) == 0 {
+		if pieces := w.Pieces(); len(pieces) == 0 {
 			err = c.Later(ctx, nil, fmt.Sprintf(`DELETE FROM %s WHERE id = $1`, table), w.ID)
 		} else {
 			err = c.Later(ctx, nil, fmt.Sprintf(`INSERT INTO %s (id, keys, words) VALUES ($1, $2, $3)
 				ON CONFLICT (id) DO UPDATE SET keys = excluded.keys, words = excluded.words`, table),
-				w.ID, keys(w.ID>>blockBits, w.Pieces), w.Folded)
+				w.ID, keys(w.ID>>blockBits, pieces), w.Folded)
+		}
+		if waiting += len(w.Folded); err == nil && waiting > flushBytes {
+			err, waiting = c.Flush(ctx), 0
 		}
 		if err != nil {
 			return err

@@ -17,11 +17,11 @@ func (d *DB) LockWords() string {
 func (d *DB) PutWords(ctx context.Context, c driver.Conn, table driver.WordTable, list []driver.WordsOf) error {
 	for _, w := range list {
 		var err error
-		if len(w.Pieces) == 0 {
+		if pieces := w.Pieces(); len(pieces) == 0 {
 			_, err = c.Exec(ctx, fmt.Sprintf(`DELETE FROM %s WHERE rowid = $1`, table), w.ID)
 		} else {
 			_, err = c.Exec(ctx, fmt.Sprintf(`INSERT OR REPLACE INTO %s (rowid, pieces) VALUES ($1, $2)`, table),
-				w.ID, tokens(w.Pieces))
+				w.ID, tokens(pieces))
 		}
 		if err != nil {
 			return err
