@@ -30,7 +30,7 @@ func oddUpdates(r *rand.Rand, n int) (list []inbox.Update) {
 		if r.IntN(10) == 0 {
 			m.Text = fmt.Sprint("/start from ", id)
 		}
-		if r.IntN(4) == 0 {
+		if r.IntN(9) == 0 {
 			m.ReplyTo = r.Int64N(int64(n))
 			m.Content.Reply = &inbox.Reply{}
 		}
@@ -186,4 +186,34 @@ func dump(t *testing.T, s *Store) (lines []string) {
 	}
 	slices.Sort(lines)
 	return lines
+}
+
+// TestEachMessageMovesItsConversation : of several in one batch the first is the one since which the customer waits, and
+// one in the middle says where he came from.
+func TestEachMessageMovesItsConversation(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, _ database, url string) {
+		s := running(t, url)
+		tenure, err := s.TakeOver(t.Context(), 1, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var updates []inbox.Update
+		for i, text := range []string{"hi", "/start shop", "bye"} {
+			id := int64(i + 1)
+			updates = append(updates, inbox.Update{ID: id, Raw: []byte(text),
+				Message: &inbox.IncomingMessage{ChatID: 7, MessageID: id, Kind: "text", Text: text}})
+		}
+		if err := s.StoreUpdates(t.Context(), tenure, updates, 4); err != nil {
+			t.Fatal(err)
+		}
+		var from, last int64
+		var came string
+		err = s.read(t.Context(), "test", func(x tx) error {
+			return x.one(to(&from, &last, &came), `SELECT waiting_from, last_message_id, came_from FROM conversations`)
+		})
+		if err != nil || from != 1 || last != 3 || came != "shop" {
+			t.Errorf("waits since message %d of %d, came from %q, %v", from, last, came, err)
+		}
+	})
 }
