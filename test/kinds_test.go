@@ -90,7 +90,7 @@ var kinds = []struct{ name, fields string }{
 func TestEveryKindOnPageAndAPI(t *testing.T) {
 	const golden = "testdata/kinds.txt"
 	r := newRig(t, "sqlite").start().waitWeb().waitPolling()
-	r.tg.AddFault(simulator.Fault{Kind: simulator.Hang, Method: "getFile"}) // none of the files comes, nor is known as gone
+	r.tg.AddFault(simulator.Fault{Kind: simulator.Hang, Method: "getFile"}) // none comes, nor is known as gone
 	for i, k := range kinds {
 		r.push(fmt.Sprintf(`{"message":{"message_id":%d,"date":1796000000,"from":{"id":%d,"is_bot":false,"first_name":`+
 			`"Ann"},`+

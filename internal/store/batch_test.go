@@ -188,8 +188,8 @@ func dump(t *testing.T, s *Store) (lines []string) {
 	return lines
 }
 
-// TestEachMessageMovesItsConversation : of several in one batch the first is the one since which the customer waits, and
-// one in the middle says where he came from.
+// TestEachMessageMovesItsConversation : of several in one batch the first is the one since which the customer waits,
+// and one in the middle says where he came from.
 func TestEachMessageMovesItsConversation(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, _ database, url string) {
