@@ -179,3 +179,46 @@ func TestATeamInABrowser(t *testing.T) {
 		t.Errorf("the browser complains: %s", c)
 	}
 }
+
+// The forms about a conversation follow what a colleague does. Who fills one in is not disturbed, and is told.
+func TestTheFormsFollow(t *testing.T) {
+	tab := newTab(t)
+	r := newRig(t)
+	bob := r.signIn("bob")
+	r.customer(7, "Ana", "hello")
+	here := fmt.Sprintf("/conversations/%d", r.conversation(7).ID)
+	colleague := func(name, value string) {
+		t.Helper()
+		action, fields := formOf(r.page(bob, here), name, value)
+		fields.Set(name, value)
+		if a := r.call(bob, "POST", action, fields); a.StatusCode != 303 {
+			t.Fatalf("%s=%s: %s", name, value, a.Status)
+		}
+	}
+	s := screen{t, tab}
+	s.do(chromedp.EmulateViewport(1280, 800))
+	s.do(chromedp.Navigate(r.http.URL+"/sign-in/"+r.link("alice")), chromedp.Click(chromedp.CSS("button.primary")),
+		chromedp.WaitReady(chromedp.CSS("#list .item")))
+	s.do(chromedp.Navigate(r.http.URL + here))
+	s.eventually("the stream is open", "#live", "Live")
+	s.click("#desk summary")
+	chosen := func() string {
+		return run(t, tab, chromedp.Evaluate[string](`document.querySelector("#assignee").selectedOptions[0].textContent`))
+	}
+	colleague("assignee_id", fmt.Sprint(r.operatorID("bob")))
+	eventually(t, "the form knows whose it is", func() bool { return chosen() == "bob" })
+
+	run(t, tab, chromedp.Evaluate[bool](`(() => { const s = document.querySelector("#assignee"); s.value = "0";
+		return s.dispatchEvent(new Event("input", { bubbles: true })); })()`))
+	colleague("add_tag", "vip")
+	s.eventually("the tag is shown", "#head", "vip")
+	if chosen() != "Nobody" {
+		t.Errorf("it was changed under her hands: %s", chosen())
+	}
+	s.click("#desk-forms form button")
+	s.eventually("she is told", "#compose-error", "changed")
+	if chosen() != "bob" {
+		t.Errorf("what stands now: %s", chosen())
+	}
+	do(t, tab, chromedp.Navigate("about:blank"))
+}

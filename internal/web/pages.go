@@ -488,7 +488,8 @@ func (s *Server) head(r *http.Request, f filter) (*conversationView, error) {
 		ID: c.ID, Name: name, Username: c.Customer.Username, Initial: initial(name), Hue: hue(c.Customer.ID),
 		Closed: c.Status == inbox.Closed, Unreachable: unreachable(c).long, Former: c.FormerNames,
 		Back: "/" + f.encode(), Query: f.encode(),
-		HeadSource: "/fragments" + here + f.encode(), MessagesSource: "/fragments" + here + "/messages" + f.encode(),
+		HeadSource: "/fragments" + here + f.encode(), DeskSource: "/fragments" + here + "/desk" + f.encode(),
+		MessagesSource: "/fragments" + here + "/messages" + f.encode(),
 	}
 	v.team(c)
 	return v, nil
@@ -523,6 +524,18 @@ func (s *Server) headFragment(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return render(w, http.StatusOK, "head", c)
+}
+
+// deskFragment is the forms about a conversation.
+func (s *Server) deskFragment(w http.ResponseWriter, r *http.Request) error {
+	c, err := s.head(r, filterOf(r))
+	if err == nil {
+		err = s.addDesk(r, c)
+	}
+	if err != nil {
+		return err
+	}
+	return render(w, http.StatusOK, "desk", c)
 }
 
 // messagesFragment is the messages with the ids that are asked for, of those that belong to the conversation.

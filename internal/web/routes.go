@@ -107,6 +107,8 @@ func (s *Server) routes() []route {
 		{"GET", "/fragments/list", operator, fragment, smallBody, usual, listResponse, fresh, s.listFragment},
 		{"GET", "/fragments/conversations/{id:[0-9]+}", operator, fragment, smallBody, usual, messageResponse, fresh,
 			s.headFragment},
+		{"GET", "/fragments/conversations/{id:[0-9]+}/desk", operator, fragment, smallBody, usual, messageResponse, fresh,
+			s.deskFragment},
 		{"GET", "/fragments/conversations/{id:[0-9]+}/messages", operator, fragment, smallBody, usual, listResponse, fresh,
 			s.messagesFragment},
 		{"GET", "/fragments/messages/{id:[0-9]+}/edits", operator, fragment, smallBody, usual, listResponse, fresh,

@@ -55,6 +55,7 @@ var expectations = map[string]expectation{
 	"POST /conversations/{id:[0-9]+}/notes":           {refused, 128 * kB, 30 * time.Second, 8 * mB},
 	"GET /fragments/views":                            {noPiece, 1 * kB, 30 * time.Second, 64 * kB},
 	"GET /fragments/conversations/{id:[0-9]+}/beside": {noPiece, 1 * kB, 30 * time.Second, 8 * mB},
+	"GET /fragments/conversations/{id:[0-9]+}/desk":   {noPiece, 1 * kB, 30 * time.Second, 1 * mB},
 	"GET /canned":                                       {toHelp, 1 * kB, 30 * time.Second, 16 * mB},
 	"POST /canned":                                      {refused, 1 * mB, 30 * time.Second, 16 * mB},
 	"POST /canned/{id:[0-9]+}/remove":                   {refused, 1 * kB, 30 * time.Second, 64 * kB},

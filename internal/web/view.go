@@ -74,6 +74,7 @@ type conversationView struct {
 	Messages         []messageView
 	Older, Newest    string // addresses, "" when there is nothing
 	HeadSource       string
+	DeskSource       string
 	MessagesSource   string
 	Key, Text, Error string // of the answer form
 	Max              int

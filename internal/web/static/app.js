@@ -75,9 +75,21 @@
       const { html, response } = await get(element.dataset.source);
       if (element !== banner) put(element, html);
       else noticeGap(Number(response.headers.get("X-Last-Event")));
-      if (element === head) for (const v of document.querySelectorAll("#desk [name=version]")) v.value = one("[data-version]", head).dataset.version;
     });
   };
+  // Each form about the conversation carries the version that it was made from. So they follow together with it, but not
+  // under the hands of somebody who fills one in: he is told when the conversation has changed meanwhile.
+  const desk = one("#desk"), deskForms = one("#desk-forms");
+  let filling = false;
+  deskForms?.addEventListener("input", () => { filling = true; });
+  desk?.addEventListener("toggle", () => { if (desk.open) about(); });
+  function about() {
+    refresh(head);
+    if (desk?.open && !filling) soon("desk", async () => {
+      const { html } = await get(deskForms.dataset.source);
+      if (!filling) put(deskForms, html);
+    });
+  }
 
   // --- messages
   const wanted = new Set();
@@ -209,7 +221,7 @@
     const on = (type, work) => source.addEventListener(type, (event) => { last = Number(event.lastEventId); work(JSON.parse(event.data)); });
     on("message.created", (e) => { message(e); if (document.hidden) document.title = "● " + title; });
     on("message.updated", message);
-    on("conversation.updated", (e) => { refresh(list); if (e.conversation_id === conversation) { refresh(head); beside(); } });
+    on("conversation.updated", (e) => { refresh(list); if (e.conversation_id === conversation) { about(); beside(); } });
     on("note.created", (e) => { if (e.conversation_id === conversation) beside(); });
     on("note.updated", (e) => { if (e.conversation_id === conversation) beside(); });
     on("bot.updated", () => { refresh(banner); waiting(); });
@@ -217,7 +229,7 @@
   }
   function message(e) {
     refresh(list);
-    if (e.conversation_id === conversation && messages) { want(e.message_id); refresh(head); }
+    if (e.conversation_id === conversation && messages) { want(e.message_id); about(); }
     if (one(".banner")) refresh(banner); // it counts what waits
   }
   // Why an answer waits can change without an event: a bot that falls silent makes none.
@@ -270,7 +282,7 @@
     try {
       const done = await send(form, form.dataset.method || "POST", button.name ? { [button.name]: button.value } : undefined);
       refresh(list);
-      if (button.name) refresh(head);
+      if (button.name) about();
       else want(Number(form.dataset.message) || done.id);
     } catch (e) {
       button.ariaDisabled = null;
@@ -357,8 +369,7 @@
       text.focus();
       if (gap()) { const from = text.value.indexOf(gap()); text.setSelectionRange(from, from + gap().length); }
     }
-    text.addEventListener("keydown", async (e) => {
-      if (e.key !== "/" || text.value || e.ctrlKey || e.metaKey || e.altKey || e.isComposing) return;
+    async function chooseCanned(e) {
       e.preventDefault();
       try {
         const response = await fetch("/api/v1/canned", { headers: { Accept: "application/json" } });
@@ -369,7 +380,11 @@
       listCanned();
       canned.showModal();
       find.focus();
+    }
+    text.addEventListener("keydown", (e) => {
+      if (e.key === "/" && !text.value && !e.ctrlKey && !e.metaKey && !e.altKey && !e.isComposing) chooseCanned(e);
     });
+    one("#canned-open").addEventListener("click", (e) => { if (!e.ctrlKey && !e.metaKey && !e.shiftKey) chooseCanned(e); });
     find.addEventListener("input", listCanned);
     find.addEventListener("keydown", (e) => { if (e.key === "Enter") { e.preventDefault(); one("button", found)?.click(); } });
     text.addEventListener("input", () => { if (!text.value) then = null; });
@@ -424,7 +439,7 @@
     if (!id) return;
     try { await send({ dataset: { api: "/api/v1/conversations/" + id } }, "PATCH", body); } catch (e) { say("off", e.message); }
     refresh(list);
-    if (id === conversation) refresh(head);
+    if (id === conversation) about();
   }
   const step = (by) => {
     const items = [...document.querySelectorAll(".item")], now = items.indexOf(document.activeElement?.closest(".item") || one(".item.current"));
