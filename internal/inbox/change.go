@@ -47,7 +47,7 @@ func FitText(text string, parts []SentPart) ([]string, error) {
 		if Blank(text) {
 			text = ""
 		}
-		if n := utf16Len(text); n > MaxChangedCaption {
+		if n := UTF16Len(text); n > MaxChangedCaption {
 			return nil, unfit("the text at a file has at most %d characters as Telegram counts, this has %d",
 				MaxChangedCaption, n)
 		}

@@ -42,7 +42,7 @@ func Blank(s string) bool {
 // All parts joined, with the white space at the cuts, give the text again.
 func SplitText(s string) []string {
 	var parts []string
-	for utf16Len(s) > MaxPart {
+	for UTF16Len(s) > MaxPart {
 		n := cut(s)
 		if part := strings.TrimSpace(s[:n]); !Blank(part) {
 			parts = append(parts, part)
@@ -62,7 +62,7 @@ func cut(s string) int {
 	for rest != "" {
 		var cluster string
 		cluster, rest, _, state = uniseg.FirstGraphemeClusterInString(rest, state)
-		n := utf16Len(cluster)
+		n := UTF16Len(cluster)
 		if units+n > MaxPart {
 			break
 		}
@@ -103,7 +103,8 @@ func cutCluster(s string) int {
 	return len(s)
 }
 
-func utf16Len(s string) int {
+// UTF16Len is how long a text is in UTF-16 units, in which Telegram counts and our API too.
+func UTF16Len(s string) int {
 	n := 0
 	for _, r := range s {
 		n++

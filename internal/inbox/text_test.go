@@ -61,7 +61,7 @@ func TestSplitText(t *testing.T) {
 			continue
 		}
 		for i, p := range got {
-			if n := utf16Len(p); n != c.want[i] {
+			if n := UTF16Len(p); n != c.want[i] {
 				t.Errorf("%s: part %d has %d units, want %d", name, i, n, c.want[i])
 			}
 		}
@@ -84,7 +84,7 @@ func FuzzSplitText(f *testing.F) {
 		text := CleanText(strings.Repeat(unit, times))
 		parts := SplitText(text)
 		for i, p := range parts {
-			if n := utf16Len(p); n > MaxPart || Blank(p) || !utf8.ValidString(p) {
+			if n := UTF16Len(p); n > MaxPart || Blank(p) || !utf8.ValidString(p) {
 				t.Errorf("part %d of %d has %d units, blank %v", i, len(parts), n, Blank(p))
 			}
 		}

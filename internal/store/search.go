@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf16"
 	"unicode/utf8"
 
 	"tandem/internal/inbox"
@@ -399,7 +398,7 @@ func snippet(text string, terms []words.Term) (line string, marks [][2]int) {
 		if p[1] > to || len(marks) == maxMarks {
 			continue
 		}
-		m := [2]int{units(prefix + line[from:p[0]]), units(prefix + line[from:p[1]])}
+		m := [2]int{inbox.UTF16Len(prefix + line[from:p[0]]), inbox.UTF16Len(prefix + line[from:p[1]])}
 		if n := len(marks); n > 0 && m[0] <= marks[n-1][1] { // two that touch are one
 			marks[n-1][1] = max(marks[n-1][1], m[1])
 			continue
@@ -437,5 +436,3 @@ func ahead(line string, runes int) int {
 	}
 	return len(line)
 }
-
-func units(s string) int { return len(utf16.Encode([]rune(s))) }

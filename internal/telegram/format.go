@@ -29,7 +29,7 @@ func formatted(f fields, textField, entitiesField string) (string, []inbox.Entit
 		return text, nil
 	}
 	at := keptUnits(raw)
-	units := unitsOf(text)
+	units := inbox.UTF16Len(text)
 	var entities []inbox.Entity
 	addresses := 0
 	for _, raw := range list {
@@ -108,13 +108,4 @@ func entityUser(f fields) *inbox.EntityUser {
 	u := user(f)
 	return &inbox.EntityUser{ID: u.ID, IsBot: u.IsBot, FirstName: oneLine(short(u.FirstName, maxName)),
 		LastName: oneLine(short(u.LastName, maxName)), Username: oneLine(short(u.Username, maxName))}
-}
-
-// unitsOf counts UTF-16 units.
-func unitsOf(s string) int {
-	n := 0
-	for _, r := range s {
-		n += max(utf16.RuneLen(r), 1)
-	}
-	return n
 }

@@ -51,7 +51,7 @@ func (r *flat) result() (string, []inbox.Entity, []inbox.Attachment, *inbox.Plac
 	if inbox.Blank(text) {
 		return "", nil, r.files, r.place
 	}
-	units := unitsOf(text)
+	units := inbox.UTF16Len(text)
 	entities := r.entities[:0]
 	for _, e := range r.entities {
 		if e.Length = min(e.Length, units-e.Offset); e.Length > 0 {
@@ -76,7 +76,7 @@ func (r *flat) put(s string) {
 		return
 	}
 	r.text.WriteString(s)
-	r.units += unitsOf(s)
+	r.units += inbox.UTF16Len(s)
 	r.begun = !strings.HasSuffix(s, "\n")
 	r.pending = false
 }

@@ -298,7 +298,7 @@ func checkContent(t *testing.T, m *inbox.IncomingMessage) {
 	if len(stored) > inbox.MaxContent || !utf8.ValidString(stored) || strings.ContainsRune(stored, 0) {
 		t.Errorf("not storable: %.200q", stored)
 	}
-	units := unitsOf(m.Text)
+	units := inbox.UTF16Len(m.Text)
 	for _, e := range m.Content.Entities {
 		if e.Offset < 0 || e.Length <= 0 || e.Offset+e.Length > units {
 			t.Errorf("%+v is not within %d units", e, units)

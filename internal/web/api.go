@@ -129,19 +129,7 @@ func (s *Server) getConversation(r *http.Request) (readRequest, error) {
 }
 
 func (s *Server) listMessages(r *http.Request) (readRequest, error) {
-	q, err := queryOf(r)
-	if err != nil {
-		return readRequest{}, err
-	}
-	limit, err := limitOf(q)
-	if err != nil {
-		return readRequest{}, err
-	}
-	before, err := fromCursor("before", "m", q.Get("before"))
-	if err != nil {
-		return readRequest{}, err
-	}
-	id, err := pathID(r)
+	id, limit, before, err := pageOf(r, "before", "m")
 	return readRequest{fmt.Sprintf("messages %d %d %d", id, limit, before), false, func(ctx context.Context) (any, error) {
 		items, next, err := s.store.Messages(ctx, id, limit, before) // not found where there is no conversation
 		if err != nil {
@@ -314,6 +302,22 @@ func limitOf(q url.Values) (int, error) {
 		return 0, bad("limit: want a number from 1 to 200")
 	}
 	return n, nil
+}
+
+// pageOf is which page of the list of a conversation or a message is asked for: whose it is, how long the page is to be
+// and where it goes on. name is the parameter that has the cursor.
+func pageOf(r *http.Request, name, kind string) (id int64, limit int, from int64, err error) {
+	q, err := queryOf(r)
+	if err == nil {
+		limit, err = limitOf(q)
+	}
+	if err == nil {
+		from, err = fromCursor(name, kind, q.Get(name))
+	}
+	if err == nil {
+		id, err = pathID(r)
+	}
+	return id, limit, from, err
 }
 
 // A cursor says where a listing goes on. kind keeps that of one list from being used with another.

@@ -41,19 +41,7 @@ func sizeOfWording(w *inbox.Wording) int {
 }
 
 func (s *Server) listEdits(r *http.Request) (readRequest, error) {
-	q, err := queryOf(r)
-	if err != nil {
-		return readRequest{}, err
-	}
-	limit, err := limitOf(q)
-	if err != nil {
-		return readRequest{}, err
-	}
-	after, err := fromCursor("cursor", "e", q.Get("cursor"))
-	if err != nil {
-		return readRequest{}, err
-	}
-	id, err := pathID(r)
+	id, limit, after, err := pageOf(r, "cursor", "e")
 	return readRequest{fmt.Sprintf("edits %d %d %d", id, limit, after), false, func(ctx context.Context) (any, error) {
 		items, next, err := s.store.Edits(ctx, id, limit, after)
 		if err != nil {

@@ -432,11 +432,3 @@ func addressAt(s string) int {
 	}
 	return 0
 }
-
-func unitsOf(s string) int {
-	n := 0
-	for _, r := range s {
-		n += max(utf16.RuneLen(r), 1)
-	}
-	return n
-}

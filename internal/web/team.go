@@ -262,19 +262,7 @@ func (s *Server) postRead(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) listNotes(w http.ResponseWriter, r *http.Request) error {
-	q, err := queryOf(r)
-	if err != nil {
-		return err
-	}
-	limit, err := limitOf(q)
-	if err != nil {
-		return err
-	}
-	before, err := fromCursor("cursor", "n", q.Get("cursor"))
-	if err != nil {
-		return err
-	}
-	id, err := pathID(r)
+	id, limit, before, err := pageOf(r, "cursor", "n")
 	if err != nil {
 		return err
 	}

@@ -309,7 +309,7 @@ func snippet(m inbox.Message) (labels []string, shown template.HTML) {
 		text = string(r[:most])
 		within := entities[:0:0]
 		for _, e := range entities {
-			if e.Length = min(e.Length, unitsOf(text)-e.Offset); e.Length > 0 {
+			if e.Length = min(e.Length, inbox.UTF16Len(text)-e.Offset); e.Length > 0 {
 				within = append(within, e)
 			}
 		}
